@@ -1,0 +1,46 @@
+# hvae-mnn: every target does its own set-up (system packages, virtual environment).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo test lint type bench clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+
+system:
+	@sh scripts/setup_system.sh
+
+$(STAMP): pyproject.toml | system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@touch $@
+
+setup: system $(STAMP)  ## Install ngspice with KLU and the virtual environment .venv
+
+demo: setup  ## Train a tiny HSR-VAE, export it to netlists, run it through ngspice step by step (minutes)
+	$(BIN)/hvae-mnn doctor
+	$(BIN)/hvae-mnn train --preset tiny --out checkpoints/demo --resume
+	$(BIN)/hvae-mnn evaluate checkpoints/demo/best.pt
+	$(BIN)/hvae-mnn build-netlist checkpoints/demo/best.pt --name demo
+	$(BIN)/hvae-mnn simulate netlists/demo --steps 40 --out runs/demo
+
+test: setup  ## Run the tests, with real ngspice; real corpora are read from $$HVAE_MNN_DATA when set
+	$(BIN)/python -m pytest
+
+lint: setup  ## Check style (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup  ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+bench: setup  ## Measure speed as ratios in one run
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

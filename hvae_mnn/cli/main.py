@@ -1,0 +1,59 @@
+"""The command `hvae-mnn`: its subcommands, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import rich_click as click
+from rich.console import Console
+
+from hvae_mnn import __version__
+from hvae_mnn.errors import HvaeMnnError
+
+COMMANDS = {
+    "doctor": "Check this machine: Python, torch, PySpice, ngspice and its solver.",
+    "train": "Train an HSR-VAE on a text corpus.",
+    "evaluate": "Report what a checkpoint is worth, by the paper's formulas and by proper ones.",
+    "build-netlist": "Export a checkpoint as ngspice netlists of memristor crossbars.",
+    "simulate": "Run text through the netlists in ngspice, step by step.",
+}
+
+
+class LazyGroup(click.RichGroup):
+    """Imports a command's module only when it is called, so that `--help` needs neither torch nor PySpice."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command object, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hvae_mnn.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hvae-mnn")
+def cli() -> None:
+    """Run a recurrent text VAE in the circuit: train, export to memristor crossbars, step through ngspice."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
+    try:
+        cli.main(args=args, standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        Console(stderr=True).print("interrupted")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HvaeMnnError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,51 @@
+"""The errors a person can act on: one base class, one subclass per layer.
+
+A message is one line that says what is wrong, where, what was found, what is allowed and what to do next. The command
+line prints it and exits with ``exit_code``: 2 for bad input, 1 for a run that failed.
+"""
+
+from __future__ import annotations
+
+
+class HvaeMnnError(Exception):
+    """Base of every error that hvae-mnn raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(HvaeMnnError):
+    """Something the user gave is not usable: a file, a value, an option."""
+
+    exit_code = 2
+
+
+class TextError(InputError):
+    """A corpus, a sentence or a vocabulary that cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint that is missing, damaged, foreign or does not fit."""
+
+
+class MappingError(InputError):
+    """Weights or device parameters that cannot be mapped to conductances."""
+
+
+class ManifestError(InputError):
+    """A netlist folder whose manifest or files cannot be used."""
+
+
+class EnvironmentProblem(HvaeMnnError):
+    """The machine lacks something that the command needs (ngspice, KLU, a library)."""
+
+
+class SimulatorError(HvaeMnnError):
+    """ngspice failed: the message carries the deck, the last lines of the log and the command to run it again."""
+
+
+class TrainingError(HvaeMnnError):
+    """Training cannot go on: the loss is not finite, or a stored state does not fit."""
+
+
+class RunError(InputError):
+    """A stored run that cannot be resumed as asked."""
