@@ -2,7 +2,7 @@
 
 Every weight is a memristor and a fixed resistor on one bit line. The memristor's word line carries -V_j, the resistor's +V_j,
 so the column current is I_k = sum_j (1/R_s - G_jk) V_j, and a weight is w_jk = s (1/R_s - G_jk) with one scale s per array.
-Array rows are inputs in the order x (, z), h, b (, c): word lines. Array columns are hidden units: bit lines.
+Array rows are inputs in the order x (, z), h, b (, memory): word lines. Array columns are hidden units: bit lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class RowGroup:
     """Neighbouring word lines that carry one kind of input."""
 
     role: str
-    """`x` layer input, `z` latent, `h` previous hidden state, `b` bias (a fixed 1), `c` memory for peepholes."""
+    """`x` layer input, `z` latent, `h` previous hidden state, `b` bias (a fixed 1);
+    peepholes: `cp` previous memory c_{t-1}, `ct` new memory c_t (output gate)."""
     size: int
 
 
@@ -68,14 +69,15 @@ def to_conductance(weights: Array, device: MemristorSpec) -> tuple[Array, float]
         raise MappingError(f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; mend the model")
     largest = float(np.abs(weights).max(initial=0.0)) or 1.0
     scale = largest / ((device.g_max - device.g_min) / 2)
-    # Rounding may step an ulp over the end of the range.
-    return np.clip(device.g_mid - weights / scale, device.g_min, device.g_max), scale
+    # Rounding may step an ulp over the end of the range. Row-major, whatever the weights' order in memory: safetensors
+    # stores the bytes as they lie.
+    return np.ascontiguousarray(np.clip(device.g_mid - weights / scale, device.g_min, device.g_max)), scale
 
 
 def row_weights(gate: GateMatrix) -> Array:
-    """(R, H): the unit's weights with one row per input, in the order x, h, b, c.
+    """(R, H): the unit's weights with one row per input, in the order x, h, b, memory.
 
-    Peepholes are a diagonal block of rows c: in a full crossbar every crosspoint has a device, and zero is a weight too.
+    Peepholes are a diagonal block of rows: in a full crossbar every crosspoint has a device, and zero is a weight too.
     """
     blocks = [part.T for part in (gate.x, gate.h) if part is not None]
     blocks.append(gate.bias[np.newaxis, :])
@@ -94,7 +96,7 @@ def row_groups(layer: RecurrentLayer, gate: GateMatrix, latent_size: int = 0) ->
         groups.append(RowGroup("h", layer.hidden_size))
     groups.append(RowGroup("b", 1))
     if gate.peephole is not None:
-        groups.append(RowGroup("c", layer.hidden_size))
+        groups.append(RowGroup("ct" if gate.unit.name == "o" else "cp", layer.hidden_size))
     return tuple(group for group in groups if group.size)
 
 

@@ -1,0 +1,28 @@
+"""Messages between the orchestrator and a worker process: one kind byte, a length, and that many bytes."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+_HEAD = struct.Struct("<cQ")
+
+SETUP, VOLTS, READY, CURRENTS, FAILED = b"S", b"V", b"R", b"C", b"F"
+
+
+def send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:
+    """Write one message."""
+    stream.write(_HEAD.pack(kind, len(payload)) + payload)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[bytes, bytes]:
+    """Read one message; raises `EOFError` when the other side is gone."""
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        raise EOFError("the other side closed the pipe")
+    kind, length = _HEAD.unpack(head)
+    payload = stream.read(length)
+    if len(payload) < length:
+        raise EOFError("the other side closed the pipe within a message")
+    return kind, payload

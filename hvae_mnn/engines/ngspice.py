@@ -1,0 +1,238 @@
+"""The ngspice engine: a worker process per array, each with its deck loaded once and a transient that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.engines import frames
+from hvae_mnn.engines.shared_library import library_name
+from hvae_mnn.errors import SimulatorError
+from hvae_mnn.netlist.decks import unit_deck
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ArrayDeck:
+    """An array as the engine needs it."""
+
+    name: str
+    """Array's name, unique."""
+    unit: str
+    """Gate unit, which is part of the element names."""
+    word_lines: tuple[str, ...]
+    """Names of the R word lines."""
+    columns: int
+    """Number of bit lines C."""
+    include: Path
+    """File with the array's elements."""
+
+
+class WorkerDied(Exception):
+    """A worker ended or could not go on; the argument says why."""
+
+
+class _Process:
+    """One worker process and its pipes."""
+
+    def __init__(self, deck: ArrayDeck, folder: Path) -> None:
+        self.deck = deck
+        self.log = folder / f"{deck.name}.log"
+        self.seconds = 0.0
+        with self.log.open("ab") as log:
+            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit is run.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hvae_mnn.engines.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        setup = {
+            "unit": deck.unit,
+            "word_lines": deck.word_lines,
+            "columns": deck.columns,
+            "include": str(deck.include.resolve()),
+        }
+        self._send(frames.SETUP, json.dumps(setup).encode())
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Block until the deck is loaded."""
+        self._receive(frames.READY)
+
+    def send(self, volts: Array) -> None:
+        """Hand over B reads, (B, R)."""
+        self._send(frames.VOLTS, np.ascontiguousarray(volts).tobytes())
+
+    def receive(self, reads: int) -> Array:
+        """Column currents (B, C) of the reads handed over."""
+        found = np.empty((reads, self.deck.columns))
+        for row in found:
+            values = np.frombuffer(self._receive(frames.CURRENTS))
+            self.seconds += float(values[0])
+            row[:] = values[1:]
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._to, self._from):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _send(self, kind: bytes, payload: bytes) -> None:
+        try:
+            frames.send(self._to, kind, payload)
+        except OSError:
+            raise WorkerDied(self._why()) from None
+
+    def _receive(self, expected: bytes) -> bytes:
+        try:
+            kind, payload = frames.receive(self._from)
+        except EOFError:
+            raise WorkerDied(self._why()) from None
+        if kind != expected:
+            raise WorkerDied(payload.decode("utf-8", "replace"))
+        return payload
+
+    def _why(self) -> str:
+        code = self._process.wait()
+        return f"the ngspice process was ended by signal {-code}" if code < 0 else f"the ngspice process ended with exit code {code}"
+
+
+class NgspiceEngine:
+    """Reads arrays in ngspice.
+
+    A process per array keeps every array's result independent of how many run at once. A process that dies is started
+    again once and the reads repeated; the second time in a row a `SimulatorError` carries the deck, the log's last lines
+    and the command to run it again.
+    """
+
+    name = "ngspice"
+
+    def __init__(self, decks: Sequence[ArrayDeck], progress: Callable[[str], None] | None = None) -> None:
+        """Start a worker per deck and wait until all are loaded; `progress(array)` is called as each one is."""
+        library_name()  # a missing library is told here, in one line, and not by every worker
+        self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
+        self._decks = {deck.name: deck for deck in decks}
+        self._processes: dict[str, _Process] = {}
+        self.seconds = 0.0
+        self.restarts = 0
+        start = time.perf_counter()
+        try:
+            for deck in decks:
+                self._processes[deck.name] = _Process(deck, Path(self._folder.name))
+            for deck in decks:
+                self._ready(deck)
+                if progress is not None:
+                    progress(deck.name)
+        except BaseException:
+            self.close()
+            raise
+        self.seconds_loading = time.perf_counter() - start
+
+    def _ready(self, deck: ArrayDeck) -> None:
+        try:
+            self._processes[deck.name].wait_ready()
+        except WorkerDied as died:
+            raise self._failure(deck, np.zeros(len(deck.word_lines)), died) from None
+
+    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine.currents`; the named arrays are solved at the same time."""
+        start = time.perf_counter()
+        sent: dict[str, WorkerDied | None] = {}
+        for name, value in volts.items():
+            try:
+                self._processes[name].send(value)
+                sent[name] = None
+            except WorkerDied as died:
+                sent[name] = died
+        found = {}
+        for name, value in volts.items():
+            try:
+                if sent[name] is not None:
+                    raise WorkerDied(*sent[name].args)  # type: ignore[union-attr]
+                found[name] = self._processes[name].receive(len(value))
+            except WorkerDied:
+                found[name] = self._again(self._decks[name], value)
+        self.seconds += time.perf_counter() - start
+        return found
+
+    def _again(self, deck: ArrayDeck, volts: Array) -> Array:
+        """Start the array's process again and repeat the reads."""
+        seconds = self._processes[deck.name].seconds
+        self._processes[deck.name].close()
+        try:
+            process = self._processes[deck.name] = _Process(deck, Path(self._folder.name))
+            process.seconds = seconds
+            process.wait_ready()
+            process.send(volts)
+            found = process.receive(len(volts))
+        except WorkerDied as died:
+            raise self._failure(deck, volts[0], died) from None
+        self.restarts += 1
+        return found
+
+    def _failure(self, deck: ArrayDeck, volts: Array, died: WorkerDied) -> SimulatorError:
+        """The error that lets a person see for themselves: deck, log and command."""
+        path = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-")) / f"{deck.name}.cir"
+        include = str(deck.include.resolve())
+        path.write_text(unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts), encoding="ascii")
+        log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
+        tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
+        return SimulatorError(
+            f"ngspice failed twice on array {deck.name}: {died}; deck: {path}; run it again: ngspice -b {path}\n"
+            f"last lines of the log:\n  {tail}"
+        )
+
+    def close(self) -> None:
+        """End all workers and remove their folder."""
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+        self._folder.cleanup()
+
+    def pids(self) -> dict[str, int]:
+        """Process number by array."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def facts(self) -> dict[str, object]:
+        """See `Engine.facts`: `seconds_solving` is the time ngspice itself worked, summed over processes."""
+        return {
+            "solver": self._solver(),
+            "processes": len(self._processes),
+            "seconds_loading": round(self.seconds_loading, 3),
+            "seconds_solving": round(sum(process.seconds for process in self._processes.values()), 3),
+            "restarts": self.restarts,
+        }
+
+    def _solver(self) -> str:
+        """Which direct solver the workers' logs name."""
+        named = set()
+        for process in self._processes.values():
+            for line in process.log.read_text(encoding="utf-8", errors="replace").splitlines():
+                if "Direct Linear Solver" in line and line.startswith("Using"):
+                    named.add(line.removeprefix("Using ").removesuffix(" as Direct Linear Solver").strip())
+        return " and ".join(sorted(named)) or "unknown"

@@ -1,0 +1,35 @@
+"""What every engine is: arrays' word-line voltages in, column currents out. Engines know arrays, not recurrent cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """Solves crossbar arrays, each known by its name."""
+
+    name: str
+    """As given to `--engine`."""
+    seconds: float
+    """Wall-clock time spent in `currents` so far."""
+
+    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+        """Column currents in amperes, array name -> (B, C), from word-line voltages in volts, array name -> (B, R).
+
+        The B rows are B reads, one after the other. The arrays named in one call are read at the same time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release processes and files; the engine is not used afterwards."""
+        ...
+
+    def facts(self) -> dict[str, object]:
+        """What a summary should say of the engine: solver, versions, times."""
+        ...

@@ -1,0 +1,142 @@
+"""libngspice through PySpice 1.5, with what today's ngspice needs on top.
+
+PySpice 1.5 knows ngspice up to 34. Overridden here, each with the symptom it cures:
+
+- the library's name: Debian installs `libngspice.so.0`, PySpice looks for `libngspice.so`, which is in the -dev package;
+- `Unsupported Ngspice version 46`: one log line, filtered;
+- every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from errors;
+- the output callback builds a dict of complex numbers for every time point: the column currents are read out directly.
+
+libngspice keeps global state: one instance per process.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import logging
+import os
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
+
+from hvae_mnn.errors import EnvironmentProblem
+
+_NOTES = (
+    "note:",
+    "warning:",
+    "trying gmin",
+    "using ",
+    "supplies reduced",
+    "source stepping",
+    "gmin step",
+    "dynamic gmin",
+    "true gmin",
+    "reducing trtol",
+    "starting ",
+)
+
+
+def library_name() -> str:
+    """Name or path of libngspice for the dynamic loader; `NGSPICE_LIBRARY_PATH` overrides the search.
+
+    Raises `EnvironmentProblem` when there is none.
+    """
+    given = os.environ.get("NGSPICE_LIBRARY_PATH")
+    if given:
+        if not Path(given).is_file():
+            raise EnvironmentProblem(f"NGSPICE_LIBRARY_PATH names {given}, which does not exist; correct or unset it")
+        return given
+    found = ctypes.util.find_library("ngspice")
+    if found is None:
+        raise EnvironmentProblem("libngspice was not found; install it: make system, or Debian's libngspice0 (42 or later)")
+    return found
+
+
+def _not_about_versions(record: logging.LogRecord) -> bool:
+    return "Unsupported Ngspice version" not in record.getMessage()
+
+
+def _die() -> None:
+    """End the process: an exception cannot pass through the library, and going on would give wrong answers."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(70)
+
+
+class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
+    """One libngspice. Set `on_request` and `on_point` before a run with external sources."""
+
+    def __init__(self) -> None:
+        """Load and initialise the library."""
+        type(self).LIBRARY_PATH = library_name()
+        self.log: deque[str] = deque(maxlen=400)
+        """The last lines that ngspice printed."""
+        self.errors: list[str] = []
+        """Lines that report an error since the last `load`."""
+        self.echo: Callable[[str], None] | None = None
+        """Called with every line that ngspice prints."""
+        self.on_request: Callable[[float, bytes], float] | None = None
+        """(time in s, source's name in lower case) -> voltage in V of an external source."""
+        self.on_point: Callable[[Any, int], None] | None = None
+        """(vectors, their number) after every accepted point."""
+        logging.getLogger("PySpice.Spice.NgSpice.Shared.NgSpiceShared").addFilter(_not_about_versions)
+        super().__init__(send_data=True)
+
+    @staticmethod
+    def _send_char(message_c: Any, ngspice_id: int, user_data: Any) -> int:
+        self: SharedLibrary = ffi.from_handle(user_data)
+        stream, _, text = ffi.string(message_c).decode("utf-8", "replace").partition(" ")
+        self.log.append(text)
+        if self.echo is not None:
+            self.echo(text)
+        if stream != "stderr":
+            self._stdout.append(text)
+        else:
+            self._stderr.append(text)
+            if text.strip() and not text.strip().lower().startswith(_NOTES):
+                self.errors.append(text)
+        return 0
+
+    @staticmethod
+    def _send_data(vectors: Any, count: int, ngspice_id: int, user_data: Any) -> int:
+        self: SharedLibrary = ffi.from_handle(user_data)
+        if self.on_point is not None:
+            try:
+                self.on_point(vectors, count)
+            except Exception:
+                _die()
+        return 0
+
+    @staticmethod
+    def _get_vsrc_data(voltage: Any, time: float, node: Any, ngspice_id: int, user_data: Any) -> int:
+        self: SharedLibrary = ffi.from_handle(user_data)
+        assert self.on_request is not None, "a circuit with external sources runs only with on_request set"
+        try:
+            voltage[0] = self.on_request(time, ffi.string(node))
+        except Exception:
+            _die()
+        return 0
+
+    @staticmethod
+    def vector_names(vectors: Any, count: int) -> list[str]:
+        """Names, in lower case, of the vectors that `on_point` was given."""
+        return [ffi.string(vectors.vecsa[place].name).decode().lower() for place in range(count)]
+
+    def load(self, lines: Sequence[str]) -> None:
+        """Load a circuit given as lines; what went wrong is in `errors` afterwards."""
+        self.errors.clear()
+        encoded = [ffi.new("char[]", line.encode("ascii")) for line in lines]
+        if self._ngspice_shared.ngSpice_Circ(ffi.new("char *[]", [*encoded, ffi.NULL])):
+            self.errors.append("ngspice refused the circuit")
+
+    def command(self, text: str) -> list[str]:
+        """Run one ngspice command; returns what it printed on stdout. Errors are added to `errors`."""
+        self.clear_output()
+        if self._ngspice_shared.ngSpice_Command(text.encode("utf-8")):
+            self.errors.append(f"ngspice command {text!r} failed")
+        return list(self._stdout)

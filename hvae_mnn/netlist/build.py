@@ -1,0 +1,184 @@
+"""Writes a netlist folder: arrays, decks, conductances and manifest, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from hvae_mnn.crossbar.mapping import GateArray, map_layer
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.errors import HvaeMnnError, ManifestError, MappingError
+from hvae_mnn.files import sha256, write_json
+from hvae_mnn.gates import GATE_UNITS, RecurrentLayer
+from hvae_mnn.netlist.arrays import array_lines, header
+from hvae_mnn.netlist.decks import layer_deck, unit_deck
+from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LayerExport:
+    """A recurrent layer to be exported, with what calibration found."""
+
+    layer: RecurrentLayer
+    latent_size: int = 0
+    """How many of the layer's inputs, the last ones, are a latent z."""
+    input_range: Mapping[str, float] = field(default_factory=dict)
+    """By role (`x`, `z`, `h`, `cp`, `ct`): largest magnitude in the model's units; 1 where nothing is said."""
+    preactivation_range: Mapping[str, float] = field(default_factory=dict)
+    """By gate unit: largest magnitude of the pre-activation in the model's units; may be empty."""
+
+
+def write_netlists(
+    folder: Path,
+    exports: Sequence[LayerExport],
+    device: MemristorSpec,
+    source: Mapping[str, Any],
+    attached: Mapping[str, Path] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> Manifest:
+    """Write the netlists of `exports` to `folder`, which appears whole or not at all and replaces an older build there.
+
+    `attached` files (name in the folder -> path) are copied beside the netlists and hashed with them.
+    `progress(array, cells)` is called after every array. Raises `ManifestError` when `folder` holds something else, and
+    `HvaeMnnError` when the disk is full or not writable.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ManifestError(f"{folder} exists and is no netlist folder; remove it or choose another name")
+    names = [export.layer.name for export in exports]
+    if len(set(names)) != len(names):
+        raise MappingError(f"two layers have one name: {', '.join(names)}; every layer needs its own")
+    with _replacing_folder(folder) as temporary:
+        layers = []
+        tensors: dict[str, Array] = {}
+        for export in exports:
+            layers.append(_write_layer(temporary, export, device, tensors, progress))
+        save_file(tensors, temporary / CONDUCTANCES)
+        for name, path in (attached or {}).items():
+            shutil.copyfile(path, temporary / name)
+        for path in temporary.iterdir():
+            path.chmod(0o644)
+        manifest = Manifest(
+            folder=folder,
+            name=folder.name,
+            source=dict(source),
+            device=asdict(device),
+            fixed_siemens=device.g_mid,
+            layers=tuple(layers),
+            files={path.name: sha256(path) for path in sorted(temporary.iterdir())},
+        )
+        write_json(temporary / MANIFEST, manifest.to_dict())
+    return manifest
+
+
+def _write_layer(
+    folder: Path,
+    export: LayerExport,
+    device: MemristorSpec,
+    tensors: dict[str, Array],
+    progress: Callable[[str, int], None] | None,
+) -> LayerEntry:
+    layer = export.layer
+    arrays = map_layer(layer, device, export.latent_size)
+    roles = {group.role: group.size for array in arrays for group in array.rows}
+    ranges = {role: float(export.input_range.get(role, 1.0)) for role in roles if role != "b"}
+    # One driver scale for all rows of the layer, so that inputs of every kind add up on one bit line; the bias is a 1.
+    volts_per_unit = device.read_v / max(1.0, *ranges.values())
+    volts, memory = _test_vector(layer, roles, ranges, volts_per_unit)
+    units = []
+    for array in arrays:
+        include, deck = f"{array.name}.inc", f"{array.name}.cir"
+        with (folder / include).open("w", encoding="ascii") as file:
+            file.write(header(array))
+            file.writelines(array_lines(array))
+        driven = np.array([volts[line] for line in array.word_lines])
+        columns = array.conductance.shape[1]
+        text = unit_deck(array.name, array.unit, array.word_lines, columns, include, driven)
+        (folder / deck).write_text(text, encoding="ascii")
+        tensors[f"{array.name}.conductance"] = array.conductance
+        tensors[f"{array.name}.test_volts"] = driven
+        tensors[f"{array.name}.test_currents"] = driven @ (array.fixed_siemens - array.conductance)
+        preactivation_range = export.preactivation_range.get(array.unit)
+        units.append(
+            UnitEntry(
+                name=array.unit,
+                array=array.name,
+                rows=array.rows,
+                columns=columns,
+                weight_scale=array.weight_scale,
+                preactivation_range=None if preactivation_range is None else float(preactivation_range),
+                include=include,
+                deck=deck,
+            )
+        )
+        if progress is not None:
+            progress(array.name, array.conductance.size)
+    deck = f"{layer.name}.cir"
+    shared = {line: value for line, value in volts.items() if not line.startswith("ct")}
+    text = layer_deck(arrays, layer.cell, [unit.include for unit in units], shared, volts_per_unit, memory)
+    (folder / deck).write_text(text, encoding="ascii")
+    gate_count = len({unit.row_block for unit in GATE_UNITS[layer.cell]})
+    return LayerEntry(
+        name=layer.name,
+        cell=layer.cell,
+        input_size=layer.input_size,
+        hidden_size=layer.hidden_size,
+        peepholes=layer.peepholes,
+        volts_per_unit=volts_per_unit,
+        input_range=ranges,
+        weights=sum(array.conductance.size for array in arrays),
+        paper_weights=gate_count * (layer.input_size + layer.hidden_size + 1) * layer.hidden_size,
+        deck=deck,
+        units=tuple(units),
+    )
+
+
+def _test_vector(
+    layer: RecurrentLayer, roles: Mapping[str, int], ranges: Mapping[str, float], volts_per_unit: float
+) -> tuple[dict[str, float], Array | None]:
+    """Voltages by word line, the same for every build of a layer's shape, and the memory c_{t-1} they stand for."""
+    generator = np.random.default_rng([layer.input_size, layer.hidden_size, len(layer.gates)])
+    volts: dict[str, float] = {}
+    for role, size in roles.items():
+        unit_values = np.ones(1) if role == "b" else generator.uniform(-1, 1, size) * min(1.0, ranges[role])
+        volts |= {f"{role}{index}": float(value * volts_per_unit) for index, value in enumerate(unit_values)}
+    memory = None
+    if layer.cell == "lstm":
+        memory = generator.uniform(-1, 1, layer.hidden_size)
+        if layer.peepholes:
+            volts |= {f"cp{index}": float(value * volts_per_unit) for index, value in enumerate(memory)}
+    return volts, memory
+
+
+@contextlib.contextmanager
+def _replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place on success and vanishes on failure."""
+    temporary: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        yield temporary
+        temporary.chmod(0o755)
+        old = temporary.with_suffix(".old")
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise HvaeMnnError(f"cannot write {folder}: {error.strerror or error}; free the disk or choose another folder") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
