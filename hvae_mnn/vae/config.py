@@ -125,7 +125,7 @@ class TrainingConfig:
     adam_eps: float = 1e-8
     """Adam's denominator offset."""
     precision: Precision = "auto"
-    """`bf16` multiplies in bfloat16 with float32 weights and losses; `auto` does so where that is known to be faster."""
+    """`bf16` multiplies in bfloat16 with float32 weights and losses; `auto` does so where that is faster."""
     selection: Selection = "elbo"
     """Which valid figure chooses the best epoch: the ELBO, or the perplexity by the paper's formula."""
     shuffle: bool = True

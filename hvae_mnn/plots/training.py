@@ -1,0 +1,57 @@
+"""The training curve: what each epoch gave, from the history of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hvae_mnn.files import replacing
+
+
+def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Figure:
+    """Three panels over epochs: negative log-likelihood, KL, and both perplexities of the valid split.
+
+    `history` is the list of that name in a run's `metrics.json`. The two perplexities have panels' own names because
+    only one of them is a bound.
+    """
+    epochs = [record["epoch"] for record in history]
+    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    nll, kl, ppl = figure.subplots(1, 3)
+    charged = [record["train_rec"] + record["train_kl"] for record in history]
+    nll.plot(epochs, charged, color="0.6", label="train (with dropout)")
+    nll.plot(epochs, [record["valid"]["elbo_nll"] for record in history], color="C0", label="valid, ELBO")
+    nll.set_ylabel("nats per sentence")
+    nll.set_title("negative log-likelihood")
+    kl.plot(epochs, [record["valid"]["elbo_kl"] for record in history], color="C0", label="valid, of the latent")
+    kl.plot(
+        epochs, [record["valid"]["paper_kl"] for record in history], color="C1", ls="--", label="valid, mean over steps"
+    )
+    kl.set_ylabel("nats per sentence")
+    kl.set_title("KL")
+    ppl.plot(epochs, [record["valid"]["elbo_ppl"] for record in history], color="C0", label="ELBO (a bound)")
+    ppl.plot(epochs, [record["valid"]["paper_ppl"] for record in history], color="C1", ls="--", label="paper's formula")
+    ppl.set_yscale("log")
+    ppl.set_title("valid perplexity")
+    for axes in (nll, kl, ppl):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color="0.8", lw=1, zorder=0)
+        axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def save_training_figure(history: Sequence[Mapping[str, Any]], out: Path, best_epoch: int | None = None) -> list[Path]:
+    """Write the curve as `out/training.png` and `out/training.svg`; returns both paths."""
+    figure = training_figure(history, best_epoch)
+    paths = [Path(out) / f"training.{ending}" for ending in ("png", "svg")]
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    return paths
