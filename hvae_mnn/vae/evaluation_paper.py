@@ -1,0 +1,126 @@
+"""The paper's figures, by the published formulas to the letter. None of them is a bound on a likelihood.
+
+They are here to stand beside the paper's own rows and TWR-VAE's, and beside nothing else: the KL of all steps is
+averaged although one step's latent is used, the latent is the posterior mean, pads are steps, the start symbol is
+counted as predicted. Source: the evaluation of ruizheliUOA/TWR-VAE (lang_model), whose second encoder layer HSR-VAE is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
+from hvae_mnn.vae.information import batch_information
+from hvae_mnn.vae.model import HSRVAE, sample_latent
+from hvae_mnn.vae.objective import charged_kl
+from hvae_mnn.vae.scoring import (
+    Check,
+    Progress,
+    at_most,
+    equal,
+    log_likelihood,
+    perplexity,
+    require_finite,
+    require_sentences,
+)
+
+
+@dataclass(frozen=True)
+class PaperReport:
+    """Figures as in the paper's Tables 2 and 4; nats per sentence. Not comparable with any ELBO or sampled bound."""
+
+    sentences: int
+    """Sentences N."""
+    tokens: int
+    """Sum of words + 2 over the sentences: the start symbol is counted although nothing predicts it."""
+    nll: float
+    """(sum of -ln p(x | z = mean^T) + sum of the averaged KL) / N (eq. 6 as coded)."""
+    reconstruction: float
+    """The first term alone, at the posterior mean of the last padded step."""
+    kl: float
+    """1/T sum_t KL(q(z^t | x_1..t) || N(0, I)), T the batch's padded length, pad steps included (eqs. 5 and 6)."""
+    ppl: float
+    """exp(N * nll / tokens)."""
+    mutual_information: float
+    """Eq. 13 at z^T, within each batch, then averaged over batches by their size."""
+    information_cap: float
+    """ln of the batch size: where that estimate saturates."""
+    batch_size: int
+    """Sentences per batch, cut from a list sorted by length: NLL, KL and information depend on it."""
+    seed: int
+    """Of the latents drawn for the information; all other figures are deterministic."""
+    checks: tuple[Check, ...]
+    """NLL / ln PPL = tokens per sentence; information within its cap, give or take its sampling."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {**asdict(self), "checks": [check.to_dict() for check in self.checks]}
+
+
+@torch.inference_mode()
+def paper_report(
+    model: HSRVAE,
+    sentences: Sequence[EncodedSentence],
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> PaperReport:
+    """The paper's figures of a model on encoded sentences (with start and end symbols).
+
+    The encoder sees the end symbol or not as the model was trained. The model is put in eval mode and back.
+
+    Errors: `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
+    """
+    require_sentences(sentences, seed)
+    was_training = model.training
+    model.eval()
+    device = model.to_logits.weight.device
+    generator = torch.Generator().manual_seed(seed)
+    rec = kl = information = 0.0
+    done = 0
+    for places in sorted_order(sentences, batch_size):
+        batch = collate([sentences[place] for place in places]).to(device)
+        posterior = model.encode(batch.tokens, batch.lengths, masked=False)
+        mean, log_variance = posterior.last()
+        rec -= log_likelihood(model, batch.tokens, mean).sum().item()
+        kl += charged_kl(posterior, "mean_t").double().sum().item()
+        mean, log_variance = mean.cpu(), log_variance.cpu()
+        latent = sample_latent(mean, log_variance, generator=generator)
+        information += len(places) * batch_information(latent, mean, log_variance)
+        done += len(places)
+        if progress is not None:
+            progress("paper", done, len(sentences))
+    model.train(was_training)
+    count, tokens = len(sentences), sum(len(sentence) for sentence in sentences)
+    nll, information = (rec + kl) / count, information / count
+    require_finite({"negative log-likelihood": nll, "mutual information": information})
+    ppl = perplexity(rec + kl, tokens)
+    cap = math.log(min(batch_size, count))
+    return PaperReport(
+        sentences=count,
+        tokens=tokens,
+        nll=nll,
+        reconstruction=rec / count,
+        kl=kl / count,
+        ppl=ppl,
+        mutual_information=information,
+        information_cap=cap,
+        batch_size=batch_size,
+        seed=seed,
+        checks=(
+            equal("NLL / ln PPL = words + 2", nll / math.log(ppl), tokens / count, slack=1e-6 * tokens / count),
+            # The closed-form entropy does not cancel the noise of ln q(z), as sampling both terms would.
+            at_most("MI <= ln batch", information, cap, slack=3 * _spread(model, count)),
+        ),
+    )
+
+
+def _spread(model: HSRVAE, count: int) -> float:
+    """Standard error of a mean of `count` Gaussian log-densities about their expectation: each has variance Z / 2."""
+    return math.sqrt(model.config.latent_size / 2 / count)

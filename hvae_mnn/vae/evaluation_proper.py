@@ -1,0 +1,237 @@
+"""Figures that are what they are called: bounds on the likelihood, and what the latent carries.
+
+One latent per sentence is used, so one KL is charged: that of the last step that is no pad. The latent is drawn, not
+set to its mean; words and the end symbol are counted, the start symbol is not. Formulas as in vae-lagging-encoder (He
+et al. 2019), so the figures stand beside the VAE language models evaluated that way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvae_mnn.errors import InputError
+from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
+from hvae_mnn.vae.importance import ImportanceReport, importance_report
+from hvae_mnn.vae.information import KlProfile, active_units, kl_profile, set_information
+from hvae_mnn.vae.model import HSRVAE, Posterior, sample_latent
+from hvae_mnn.vae.objective import gaussian_kl
+from hvae_mnn.vae.scoring import (
+    Check,
+    Progress,
+    at_most,
+    equal,
+    log_likelihood,
+    perplexity,
+    random_order,
+    require_finite,
+    require_sentences,
+    sentence_noise,
+)
+
+IMPORTANCE_SAMPLES = 500
+"""Latents per sentence, as in the published tables."""
+IMPORTANCE_SENTENCES = 100
+"""Sentences by default: at the paper's size on PTB each costs seconds on two cores."""
+
+_POSTERIOR, _PRIOR = 0, 1
+
+
+@dataclass(frozen=True)
+class LatentAblation:
+    """The same decoder with its latent taken away; -ln p(x | z) in nats per sentence."""
+
+    own: float
+    """z drawn from the sentence's own posterior."""
+    shuffled: float
+    """z of another sentence."""
+    prior: float
+    """z drawn from N(0, I): a bound on the NLL in which the latent knows nothing, at no KL."""
+    gain: float
+    """`shuffled` - `own`: nats of reconstruction that the latent is worth to this decoder."""
+    net_gain: float
+    """`prior` - ELBO NLL: nats that are left after the latent's KL is paid."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ProperReport:
+    """Valid figures of a model on a set of sentences; nats per sentence."""
+
+    sentences: int
+    """Sentences N."""
+    tokens: int
+    """Sum of words + 1 over the sentences: what is predicted."""
+    elbo_nll: float
+    """(sum of -ln p(x | z) + sum of KL) / N with one z drawn from q(z^T | x): a bound on the NLL (eq. 2)."""
+    elbo_ppl: float
+    """exp(N * elbo_nll / tokens)."""
+    reconstruction: float
+    """The first term alone."""
+    kl: float
+    """KL(q(z^T | x) || N(0, I)) of the latent that the decoder uses (eq. 5), T the last step that is no pad."""
+    importance: ImportanceReport | None
+    """The tighter bound, None if it was not asked for."""
+    mutual_information: float
+    """I_q(x; z^T) over the whole set: mean of ln q(z_n | x_n) - ln q(z_n), q(z) over all N posteriors (eq. 13)."""
+    information_error: float
+    """Its standard error."""
+    information_cap: float
+    """ln N: no estimate from N sentences can be larger."""
+    active_units: int
+    """Latent units with Var(mean_d) >= 0.01 over the set (Burda et al. 2016)."""
+    latent_size: int
+    """Latent units in all."""
+    ablation: LatentAblation
+    """What the decoder loses without its latent."""
+    profile: KlProfile
+    """KL along the encoder's steps."""
+    seed: int
+    """Of every latent drawn; a sentence's noise depends on it and on the sentence's words."""
+    checks: tuple[Check, ...]
+    """Relations that hold between these figures."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {
+            **asdict(self),
+            "importance": self.importance.to_dict() if self.importance else None,
+            "ablation": self.ablation.to_dict(),
+            "profile": self.profile.to_dict(),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+@torch.inference_mode()
+def proper_report(
+    model: HSRVAE,
+    sentences: Sequence[EncodedSentence],
+    *,
+    importance_samples: int = IMPORTANCE_SAMPLES,
+    importance_sentences: int | None = IMPORTANCE_SENTENCES,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ProperReport:
+    """Valid figures of a model on encoded sentences (with start and end symbols).
+
+    `importance_sentences` bounds how many sentences get the importance-weighted figures (None for all of them);
+    `importance_samples=0` leaves those out. No figure depends on the order of the sentences, nor on `batch_size` but
+    for rounding. The model is put in eval mode and back.
+
+    Errors: `InputError` for fewer than two sentences or a bad number; `CheckpointError` if a figure is not finite.
+    """
+    require_sentences(sentences, seed)
+    if importance_samples < 0:
+        raise InputError(f"importance_samples is {importance_samples}; allowed: 0 (none) or more")
+    if importance_sentences is not None and importance_sentences < 1:
+        raise InputError(f"importance_sentences is {importance_sentences}; allowed: 1 or more")
+    was_training = model.training
+    model.eval()
+    count, tokens = len(sentences), sum(len(sentence) - 1 for sentence in sentences)
+    mean, log_variance, profile = _posteriors(model, sentences, batch_size, progress)
+    latent = sample_latent(mean, log_variance, noise=_noise(seed, _POSTERIOR, sentences, mean))
+    order = random_order(seed, sentences)
+    shuffled = torch.empty_like(latent)
+    shuffled[order] = latent[[*order[1:], order[0]]]
+    own, other, prior = _reconstructions(
+        model, sentences, (latent, shuffled, _noise(seed, _PRIOR, sentences, mean)), batch_size, progress
+    )
+    kl = gaussian_kl(mean.double(), log_variance.double()).mean().item()
+    elbo_nll = own + kl
+    require_finite({"ELBO": elbo_nll, "likelihood without its latent": other + prior})
+    importance = None
+    if importance_samples:
+        importance = importance_report(
+            model,
+            sentences,
+            (mean, log_variance),
+            order[:importance_sentences],
+            samples=importance_samples,
+            set_elbo_nll=elbo_nll,
+            seed=seed,
+            progress=progress,
+        )
+    model.train(was_training)
+    information, error = set_information(latent, mean, log_variance)
+    ppl = perplexity(elbo_nll * count, tokens)
+    checks = [
+        equal("ELBO NLL / ln PPL = words + 1", elbo_nll / math.log(ppl), tokens / count, slack=1e-6 * tokens / count),
+        at_most("MI <= KL", information, kl, slack=3 * error),
+        at_most("MI <= ln N", information, math.log(count), slack=1e-6),
+    ]
+    if importance is not None:
+        checks.append(at_most("IW NLL <= ELBO NLL (same samples)", importance.nll, importance.elbo_nll))
+    return ProperReport(
+        sentences=count,
+        tokens=tokens,
+        elbo_nll=elbo_nll,
+        elbo_ppl=ppl,
+        reconstruction=own,
+        kl=kl,
+        importance=importance,
+        mutual_information=information,
+        information_error=error,
+        information_cap=math.log(count),
+        active_units=active_units(mean),
+        latent_size=model.config.latent_size,
+        ablation=LatentAblation(own, other, prior, gain=other - own, net_gain=prior - elbo_nll),
+        profile=profile,
+        seed=seed,
+        checks=tuple(checks),
+    )
+
+
+def _posteriors(
+    model: HSRVAE, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
+) -> tuple[Tensor, Tensor, KlProfile]:
+    """Mean and log-variance of every sentence's latent, each (N, Z), in the given order, and the KL's profile."""
+    device = model.to_logits.weight.device
+    mean = torch.empty(len(sentences), model.config.latent_size, device=device)
+    log_variance = torch.empty_like(mean)
+    posteriors: list[Posterior] = []
+    done = 0
+    for places in sorted_order(sentences, batch_size):
+        batch = collate([sentences[place] for place in places]).to(device)
+        posterior = model.encode(batch.tokens, batch.lengths, masked=True)
+        mean[places], log_variance[places] = posterior.last()
+        posteriors.append(posterior)
+        done += len(places)
+        if progress is not None:
+            progress("posteriors", done, len(sentences))
+    return mean, log_variance, kl_profile(posteriors)
+
+
+def _reconstructions(
+    model: HSRVAE,
+    sentences: Sequence[EncodedSentence],
+    latents: Sequence[Tensor],
+    batch_size: int,
+    progress: Progress | None,
+) -> list[float]:
+    """Mean -ln p(x | z) in nats per sentence for each set of latents (N, Z)."""
+    totals = [0.0] * len(latents)
+    done = 0
+    for places in sorted_order(sentences, batch_size):
+        tokens = collate([sentences[place] for place in places]).tokens.to(latents[0].device)
+        for number, latent in enumerate(latents):
+            totals[number] -= log_likelihood(model, tokens, latent[places]).sum().item()
+        done += len(places)
+        if progress is not None:
+            progress("reconstructions", done, len(sentences))
+    return [total / len(sentences) for total in totals]
+
+
+def _noise(seed: int, purpose: int, sentences: Sequence[EncodedSentence], like: Tensor) -> Tensor:
+    """One row of noise for each sentence, of the shape and on the device of `like` (N, Z)."""
+    return torch.stack([sentence_noise(seed, purpose, sentence, (like.shape[1],)) for sentence in sentences]).to(
+        like.device
+    )

@@ -1,0 +1,117 @@
+"""The importance-weighted likelihood of sentences: a bound that closes as samples grow (Burda et al. 2016).
+
+Axis letters: S samples, T sentence length, Z latent, N sentences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvae_mnn.text.batches import EncodedSentence
+from hvae_mnn.vae.model import HSRVAE, sample_latent
+from hvae_mnn.vae.scoring import Progress, log_likelihood, perplexity, sentence_noise
+
+_ROWS_AT_ONCE = 1 << 15  # decoder states held at once: 32 MiB at 256 hidden units
+_PURPOSE = 2
+
+
+@dataclass(frozen=True)
+class ImportanceReport:
+    """Likelihood by importance sampling, on some of the sentences; nats per sentence."""
+
+    sentences: int
+    """Sentences used, drawn at random from the set."""
+    samples: int
+    """Latents S per sentence, drawn from q(z | x)."""
+    nll: float
+    """Mean of -ln 1/S sum_s p(x | z_s) p(z_s) / q(z_s | x) (Burda et al. 2016, eq. 8; what the Lag-VAE and BN-VAE
+    tables print as NLL with S = 500)."""
+    ppl: float
+    """exp of that over the words + 1 tokens of these sentences."""
+    standard_error: float
+    """Of `nll` as an estimate for the whole set: spread over sentences / sqrt(sentences)."""
+    elbo_nll: float
+    """Mean of -ln p(x | z_s) p(z_s) / q(z_s | x) over the same samples: the ELBO of the same sentences."""
+    gap: float
+    """`elbo_nll` - `nll`: what the posterior's shape costs; never negative."""
+    gap_standard_error: float
+    """Of `gap` as an estimate for the whole set."""
+    set_nll: float
+    """The whole set's ELBO minus `gap`: steadier than `nll` where sentences differ much in length."""
+    set_ppl: float
+    """exp of that over all words + 1 tokens of the set."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def log_weights(model: HSRVAE, sentence: EncodedSentence, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """ln p(x | z_s) + ln p(z_s) - ln q(z_s | x), shape (S,), float64, of one sentence with start and end symbols.
+
+    `mean` and `log_variance` (Z,) are its posterior; z_s = mean + exp(log_variance / 2) noise_s, noise (S, Z).
+    """
+    tokens = torch.tensor(sentence, device=mean.device)[None]  # (1, T)
+    latent = sample_latent(mean, log_variance, noise=noise)  # (S, Z)
+    # The factors 2 pi cancel: 1/2 sum_d (noise^2 + log_variance - z^2).
+    ratio = 0.5 * (noise.double().square() + log_variance.double() - latent.double().square()).sum(dim=1)  # (S,)
+    rows = max(1, _ROWS_AT_ONCE // len(sentence))
+    likelihoods = [log_likelihood(model, tokens.expand(len(part), -1), part) for part in torch.split(latent, rows)]
+    return torch.cat(likelihoods) + ratio
+
+
+@torch.inference_mode()
+def importance_report(
+    model: HSRVAE,
+    sentences: Sequence[EncodedSentence],
+    posterior: tuple[Tensor, Tensor],
+    places: Sequence[int],
+    *,
+    samples: int,
+    set_elbo_nll: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> ImportanceReport:
+    """Importance-weighted figures of the sentences at `places`, a random choice; the model is in eval mode.
+
+    `posterior` holds mean and log-variance of every sentence, each (N, Z), on the model's device; `set_elbo_nll` is
+    the mean ELBO NLL of all N.
+    """
+    bounds: list[float] = []
+    elbos: list[float] = []
+    mean, log_variance = posterior
+    for done, place in enumerate(places, start=1):
+        noise = sentence_noise(seed, _PURPOSE, sentences[place], (samples, mean.shape[1])).to(mean.device)
+        weights = log_weights(model, sentences[place], mean[place], log_variance[place], noise)
+        bounds.append(math.log(samples) - torch.logsumexp(weights, dim=0).item())
+        elbos.append(-weights.mean().item())
+        if progress is not None:
+            progress("importance", done, len(places))
+    nll, error = _mean(bounds)
+    gap, gap_error = _mean([elbo - bound for elbo, bound in zip(elbos, bounds, strict=True)])
+    set_nll = set_elbo_nll - gap
+    return ImportanceReport(
+        sentences=len(places),
+        samples=samples,
+        nll=nll,
+        ppl=perplexity(sum(bounds), sum(len(sentences[place]) - 1 for place in places)),
+        standard_error=error,
+        elbo_nll=_mean(elbos)[0],
+        gap=gap,
+        gap_standard_error=gap_error,
+        set_nll=set_nll,
+        set_ppl=perplexity(set_nll * len(sentences), sum(len(sentence) - 1 for sentence in sentences)),
+    )
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error (0 for a single value)."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    error = tensor.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return tensor.mean().item(), error
