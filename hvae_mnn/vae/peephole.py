@@ -17,6 +17,9 @@ class PeepholeLSTM(nn.Module):
     peephole; with those at zero it is that LSTM. Input is batch first: (B, T, input_size).
     """
 
+    mode = "LSTM"
+    """The cell's kind, where `nn.LSTM` keeps it."""
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size = input_size

@@ -1,0 +1,113 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from hvae_mnn.errors import TextError
+from hvae_mnn.text.corpus import find_split, load_corpus, read_corpus, read_lines
+
+
+def fill(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return fill(tmp_path / "news", train="a b .\n\n c d\n", valid=" e\n", test="f\ng")
+
+
+def test_splits_tokens_and_blank_lines(folder: Path) -> None:
+    corpus = read_corpus(folder, "plain")
+    assert corpus.name == "news"
+    assert corpus.tokenizer == "plain"
+    assert (corpus.train, corpus.valid, corpus.test) == ([["a", "b", "."], ["c", "d"]], [["e"]], [["f"], ["g"]])
+
+
+def test_gzip_is_recognised_by_content_not_by_name(folder: Path) -> None:
+    data = (folder / "train.txt").read_bytes()
+    (folder / "train.txt").unlink()
+    (folder / "train.txt.gz").write_bytes(gzip.compress(data))
+    (folder / "valid.txt").write_bytes(gzip.compress(b"e\n"))
+    assert read_corpus(folder).train == [["a", "b", "."], ["c", "d"]]
+    assert read_corpus(folder).valid == [["e"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["ptb.valid.txt", "ptb_val.txt.gz", "dev", "news-validation.txt", "VALID.TXT", "val.gz"]
+)
+def test_file_names_found_in_the_wild(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "vocab.txt").touch()
+    (tmp_path / "train.txt").touch()
+    assert find_split(tmp_path, "valid") == tmp_path / name
+
+
+def test_a_plain_name_goes_before_a_prefixed_one_and_two_alike_are_refused(tmp_path: Path) -> None:
+    for name in ("old.train.txt", "train.txt"):
+        (tmp_path / name).touch()
+    assert find_split(tmp_path, "train") == tmp_path / "train.txt"
+    (tmp_path / "train.txt.gz").touch()
+    with pytest.raises(TextError, match=r"2 files for the split 'train': train\.txt, train\.txt\.gz"):
+        find_split(tmp_path, "train")
+
+
+def test_a_folder_without_train_serves_evaluation_only_when_asked_so(folder: Path) -> None:
+    (folder / "train.txt").unlink()
+    corpus = read_corpus(folder, splits=("valid", "test"))
+    assert corpus.train == []
+    assert corpus.test == [["f"], ["g"]]
+    with pytest.raises(TextError, match=r"no train file in .*news \(found: test\.txt, valid\.txt\)"):
+        read_corpus(folder)
+
+
+def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes("one\r\ntwo\u2028still two\x0cand on\n\nfour".encode())
+    assert read_lines(path) == ["one", "two\u2028still two\x0cand on", "", "four"]
+
+
+def test_not_utf8_names_file_and_line(folder: Path) -> None:
+    (folder / "train.txt").write_bytes(b"fine\ncaf\xe9\n")
+    with pytest.raises(TextError, match=r"train\.txt, line 2: byte 0xe9 at position 4 is not UTF-8"):
+        read_corpus(folder)
+
+
+@pytest.mark.parametrize("cut", [5, 15, -4])
+def test_truncated_gzip(folder: Path, cut: int) -> None:
+    packed = gzip.compress(b"some words here\n" * 50)
+    (folder / "train.txt").write_bytes(packed[:cut])
+    with pytest.raises(TextError, match="damaged or truncated gzip"):
+        read_corpus(folder)
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_empty_corpus(folder: Path, text: str) -> None:
+    (folder / "valid.txt").write_text(text)
+    with pytest.raises(TextError, match=r"empty corpus: .*valid\.txt"):
+        read_corpus(folder)
+
+
+def test_missing_things_are_one_line(tmp_path: Path, folder: Path) -> None:
+    for call, message in (
+        (lambda: read_corpus(tmp_path / "nowhere"), "does not exist"),
+        (lambda: read_corpus(folder / "train.txt"), "is not a folder"),
+        (lambda: read_corpus(folder, "bpe"), "unknown tokenizer 'bpe'"),
+        (lambda: read_corpus(folder, splits=("dev",)), "unknown split 'dev'"),
+        (lambda: read_corpus(folder).split("dev"), "unknown split 'dev'"),
+        (lambda: read_lines(tmp_path / "nothing.txt"), "no such text file"),
+        (lambda: read_lines(tmp_path), "cannot read"),
+    ):
+        with pytest.raises(TextError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_without_a_folder_the_built_in_grammar_is_the_corpus(folder: Path) -> None:
+    assert load_corpus(folder).name == "news"
+    built_in = load_corpus(None, seed=3)
+    assert len(built_in.train) == 8000
+    assert built_in.train[:5] == load_corpus(None, seed=3).train[:5]
+    assert built_in.train[:5] != load_corpus(None, seed=4).train[:5]
