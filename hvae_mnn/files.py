@@ -26,14 +26,18 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise HvaeMnnError(f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder") from error
+        raise HvaeMnnError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
+        ) from error
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise HvaeMnnError(f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder") from error
+        raise HvaeMnnError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

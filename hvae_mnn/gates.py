@@ -90,7 +90,9 @@ def cell_of(module: nn.Module) -> Cell:
     for cell in CELLS:
         if mode.startswith(cell):
             return cell
-    raise MappingError(f"cannot map a {type(module).__name__}: found mode {mode!r}, allowed are nn.RNN, nn.LSTM and nn.GRU")
+    raise MappingError(
+        f"cannot map a {type(module).__name__}: found mode {mode!r}, allowed are nn.RNN, nn.LSTM and nn.GRU"
+    )
 
 
 def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
@@ -101,12 +103,16 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
     """
     cell = cell_of(module)
     if getattr(module, "proj_size", 0):
-        raise MappingError(f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed is proj_size=0")
+        raise MappingError(
+            f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed is proj_size=0"
+        )
     parameters = {key: value.detach().cpu().double().numpy() for key, value in module.named_parameters()}
     for key, value in parameters.items():
         if not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())
-            raise MappingError(f"{name}.{key}: {bad} of {value.size} weights are NaN or infinite; train again or mend the model")
+            raise MappingError(
+                f"{name}.{key}: {bad} of {value.size} weights are NaN or infinite; train again or mend the model"
+            )
     suffixes = [key.removeprefix("weight_ih") for key in parameters if key.startswith("weight_ih")]
     layers = []
     for suffix in suffixes:

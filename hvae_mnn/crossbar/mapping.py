@@ -66,7 +66,9 @@ def to_conductance(weights: Array, device: MemristorSpec) -> tuple[Array, float]
     Raises `MappingError` for NaN or infinite weights.
     """
     if not np.isfinite(weights).all():
-        raise MappingError(f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; mend the model")
+        raise MappingError(
+            f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; mend the model"
+        )
     largest = float(np.abs(weights).max(initial=0.0)) or 1.0
     scale = largest / ((device.g_max - device.g_min) / 2)
     # Rounding may step an ulp over the end of the range. Row-major, whatever the weights' order in memory: safetensors

@@ -32,7 +32,9 @@ class MemristorSpec:
         """Refuse what physics does not allow."""
         where = f"memristor {self.name!r}"
         if not 0 < self.r_on_ohm < self.r_off_ohm:
-            raise MappingError(f"{where}: R_on {self.r_on_ohm} ohm and R_off {self.r_off_ohm} ohm; needed is 0 < R_on < R_off")
+            raise MappingError(
+                f"{where}: R_on {self.r_on_ohm} ohm and R_off {self.r_off_ohm} ohm; needed is 0 < R_on < R_off"
+            )
         if not self.v_reset < 0 < self.v_set:
             raise MappingError(f"{where}: thresholds {self.v_reset} V and {self.v_set} V; needed is V_th- < 0 < V_th+")
         if not 1 / self.r_off_ohm <= self.g_min < self.g_max <= 1 / self.r_on_ohm:

@@ -119,7 +119,11 @@ class _Process:
 
     def _why(self) -> str:
         code = self._process.wait()
-        return f"the ngspice process was ended by signal {-code}" if code < 0 else f"the ngspice process ended with exit code {code}"
+        return (
+            f"the ngspice process was ended by signal {-code}"
+            if code < 0
+            else f"the ngspice process ended with exit code {code}"
+        )
 
 
 class NgspiceEngine:
@@ -199,7 +203,9 @@ class NgspiceEngine:
         """The error that lets a person see for themselves: deck, log and command."""
         path = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-")) / f"{deck.name}.cir"
         include = str(deck.include.resolve())
-        path.write_text(unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts), encoding="ascii")
+        path.write_text(
+            unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts), encoding="ascii"
+        )
         log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
         return SimulatorError(

@@ -53,7 +53,9 @@ def library_name() -> str:
         return given
     found = ctypes.util.find_library("ngspice")
     if found is None:
-        raise EnvironmentProblem("libngspice was not found; install it: make system, or Debian's libngspice0 (42 or later)")
+        raise EnvironmentProblem(
+            "libngspice was not found; install it: make system, or Debian's libngspice0 (42 or later)"
+        )
     return found
 
 

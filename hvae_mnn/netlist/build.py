@@ -176,9 +176,9 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise HvaeMnnError(f"cannot write {folder}: {error.strerror or error}; free the disk or choose another folder") from error
+        raise HvaeMnnError(
+            f"cannot write {folder}: {error.strerror or error}; free the disk or choose another folder"
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-
-

@@ -69,7 +69,10 @@ def layer_deck(
     by c_t inside the same operating point (eq. 11).
     """
     hidden = arrays[0].conductance.shape[1]
-    lines = [f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)", KLU]
+    lines = [
+        f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
+        KLU,
+    ]
     lines += [f".include {include}" for include in includes]
     lines += driver_lines(list(volts), [f"DC {v!r}" for v in volts.values()])
     for array in arrays:

@@ -101,7 +101,9 @@ class Manifest:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ManifestError(f"{self.folder / MANIFEST}: no layer {name!r}; found {', '.join(layer.name for layer in self.layers)}")
+        raise ManifestError(
+            f"{self.folder / MANIFEST}: no layer {name!r}; found {', '.join(layer.name for layer in self.layers)}"
+        )
 
     def units(self) -> list[tuple[LayerEntry, UnitEntry]]:
         """Every gate unit of every layer."""
@@ -132,7 +134,9 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ManifestError(f"{folder} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist") from None
+        raise ManifestError(
+            f"{folder} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ManifestError(f"{path} cannot be read: {error}; build the netlists again") from None
     manifest = _parse(folder, path, stored)
@@ -160,7 +164,9 @@ def _parse(folder: Path, path: Path, stored: Any) -> Manifest:
     named = {CONDUCTANCES} | {file for _, unit in manifest.units() for file in (unit.include, unit.deck)}
     for file in sorted(named | {layer.deck for layer in manifest.layers} | set(manifest.files)):
         if not _PLAIN_NAME.fullmatch(file):
-            raise ManifestError(f"{path}: file name {file!r}; allowed are plain names inside the folder; build the netlists again")
+            raise ManifestError(
+                f"{path}: file name {file!r}; allowed are plain names inside the folder; build the netlists again"
+            )
         if file not in manifest.files:
             raise ManifestError(f"{path}: no hash for {file}; build the netlists again")
     return manifest
@@ -188,7 +194,9 @@ def _verify(manifest: Manifest) -> None:
         try:
             found = sha256(path)
         except OSError as error:
-            raise ManifestError(f"{path}: {error.strerror}, but the manifest lists it; build the netlists again") from None
+            raise ManifestError(
+                f"{path}: {error.strerror}, but the manifest lists it; build the netlists again"
+            ) from None
         if found != expected:
             raise ManifestError(
                 f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut short:"
@@ -198,4 +206,6 @@ def _verify(manifest: Manifest) -> None:
         # A hash proves only that file and manifest belong together; a control line in a foreign folder could run anything.
         found_line = _NOT_AN_ELEMENT.search((manifest.folder / unit.include).read_bytes())
         if found_line:
-            raise ManifestError(f"{manifest.folder / unit.include}: a line at byte {found_line.start()} is no resistor; not run")
+            raise ManifestError(
+                f"{manifest.folder / unit.include}: a line at byte {found_line.start()} is no resistor; not run"
+            )

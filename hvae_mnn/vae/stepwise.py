@@ -192,7 +192,9 @@ def activation_ranges(
     return ranges
 
 
-def run_batch(stepper: Stepper, sentences: Sequence[Sequence[int]], generator: torch.Generator | None = None) -> list[Tensor]:
+def run_batch(
+    stepper: Stepper, sentences: Sequence[Sequence[int]], generator: torch.Generator | None = None
+) -> list[Tensor]:
     """Teacher-forced run of `sentences`, longest first; z sampled with `generator`, or its mean.
 
     Returns per decoder step the logits (B_t, V) of the B_t sentences that have such a step.

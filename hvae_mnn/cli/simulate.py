@@ -1,0 +1,172 @@
+"""`hvae-mnn simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click.core import ParameterSource
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.errors import InputError
+
+if TYPE_CHECKING:
+    from hvae_mnn.cosim.simulation import SimulationResult
+
+EPILOG = """
+Examples:
+
+    hvae-mnn simulate --steps 40
+
+    hvae-mnn simulate netlists/ptb --data-dir ptb --sentences 5 --dac-bits 6 --adc-bits 8
+
+    hvae-mnn simulate --text "the old sailor sings" --decoding free-running
+
+    hvae-mnn simulate --engine ideal --dac-bits 0 --adc-bits 0 --steps 1000
+
+    hvae-mnn simulate --resume
+"""
+_SHOWN_SENTENCES = 4
+
+
+@click.command(epilog=EPILOG)
+@click.option_panel(
+    "Text", options=["--steps", "--sentences", "--text", "--data-dir", "--split", "--decoding", "--latent", "--seed"]
+)
+@click.option_panel("Hardware", options=["--engine", "--dac-bits", "--adc-bits"])
+@click.option_panel("Run", options=["--out", "--resume"])
+@click.argument("netlist", required=False, type=click.Path(path_type=Path))
+@click.option("--steps", type=int, help="Time steps in all; the last sentence is cut to fit.  [default: 40]")
+@click.option("--sentences", type=int, help="Sentences at most, taken in order.")
+@click.option("--text", help="One sentence, instead of a corpus.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True)
+@click.option(
+    "--decoding",
+    type=click.Choice(["teacher-forced", "free-running"]),
+    default="teacher-forced",
+    show_default=True,
+    help="What the decoder reads: the text's tokens, or its own last one.",
+)
+@click.option(
+    "--latent",
+    type=click.Choice(["mean", "sampled"]),
+    default="mean",
+    show_default=True,
+    help="z is the posterior's mean, or drawn from it with --seed.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampled latent.")
+@click.option(
+    "--engine",
+    type=click.Choice(["ngspice", "ideal"]),
+    default="ngspice",
+    show_default=True,
+    help="ngspice solves the circuit; ideal is eq. 12 as a matrix product.",
+)
+@click.option("--dac-bits", type=int, default=8, show_default=True, help="2 to 24; 0 switches the DACs off.")
+@click.option("--adc-bits", type=int, default=10, show_default=True, help="2 to 24; 0 switches the ADCs off.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest unfinished one.")
+@click.pass_context
+def command(ctx: click.Context, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
+    """Run text through the netlists in NETLIST (default: the newest build), step by step, beside the digital model."""
+    from hvae_mnn import api
+
+    console = Console()
+    with progress_bar(Console(stderr=True)) as bar:
+        tasks = {what: bar.add_task(what, total=None, visible=False) for what in ("loading arrays", "time steps")}
+
+        def progress(what: str, done: int, total: int) -> None:
+            task = tasks["loading arrays" if what == "loading" else "time steps"]
+            bar.update(task, completed=done, total=total, visible=True)
+
+        if resume:
+            _refuse_other_options(ctx)
+            folder = out or api.newest_run()
+            console.print(f"resuming {folder}", highlight=False)
+            result = _interruptible(lambda: api.resume(folder, progress), console)
+        else:
+            options = api.Options(
+                **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
+            )
+            result = _interruptible(
+                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), console
+            )
+    _show(console, result)
+
+
+def _refuse_other_options(ctx: click.Context) -> None:
+    """A resumed run keeps its own options; one that says otherwise would be silently ignored."""
+    said = [
+        f"--{name.replace('_', '-')}"
+        for name in ctx.params
+        if name not in ("out", "resume") and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if said:
+        raise InputError(
+            f"--resume goes on with the run's own options; leave out {', '.join(said)}, or start a new run"
+        )
+
+
+def _interruptible(run: Any, console: Console) -> SimulationResult:
+    try:
+        result: SimulationResult = run()
+    except KeyboardInterrupt:
+        console.print("interrupted; go on with: hvae-mnn simulate --resume", highlight=False)
+        raise click.Abort from None
+    return result
+
+
+def _show(console: Console, result: SimulationResult) -> None:
+    summary = result.summary
+    for index in range(min(_SHOWN_SENTENCES, len(result.tokens))):
+        words = result.words(index)
+        table = Table(title=f"sentence {index + 1} of {len(result.tokens)}", title_justify="left", show_header=False)
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        table.add_row("text", " ".join(words["text"]))
+        table.add_row("digital", " ".join(words["digital"]))
+        table.add_row("hardware", _marked(words["digital"], words["hardware"]))
+        console.print(table)
+    table = Table(title="pre-activation error, hardware against digital", title_justify="left")
+    for heading in ("layer", "gate unit", "max", "rms", "full scale", "max / full scale", "array alone / full scale"):
+        table.add_column(heading, justify="left" if heading in ("layer", "gate unit") else "right")
+    for layer, units in summary["preactivation_error"].items():
+        for unit, error in units.items():
+            figures = (
+                error[key] for key in ("max", "rms", "full_scale", "max_of_full_scale", "array_max_of_full_scale")
+            )
+            table.add_row(layer, unit, *(f"{figure:.3g}" for figure in figures))
+    console.print(table)
+    clipped = {
+        kind: sum(entry["clipped"] for entry in entries.values()) for kind, entries in summary["clipping"].items()
+    }
+    samples = {
+        kind: sum(entry["samples"] for entry in entries.values()) for kind, entries in summary["clipping"].items()
+    }
+    console.print(
+        f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, engine {summary['engine']}"
+        f" ({summary['engine_facts']['solver']}): {summary['seconds_total']:.1f} s, {summary['seconds_in_engine']:.1f} s of it"
+        f" in the engine\ntokens equal to the digital model's: {summary['token_agreement']:.1%}; beyond full scale: DAC"
+        f" {clipped['dac']} of {samples['dac']}, ADC {clipped['adc']} of {samples['adc']}",
+        highlight=False,
+    )
+    console.print(
+        f"wrote {result.folder}/: summary.json, steps.parquet, tokens.parquet, preactivations.parquet/.png/.svg, error_over_steps.png/.svg",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _marked(digital: list[str], hardware: list[str]) -> Text:
+    """The hardware's tokens, those that differ from the digital ones in red."""
+    text = Text()
+    for position, word in enumerate(hardware):
+        same = position < len(digital) and word == digital[position]
+        text.append(word, style="" if same else "bold red")
+        text.append(" ")
+    return text

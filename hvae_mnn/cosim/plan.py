@@ -1,0 +1,153 @@
+"""What a run is to do: its options and its sentences, kept in `run.json` so that it can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hvae_mnn.errors import InputError, RunError, TextError
+from hvae_mnn.files import write_json
+from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.text.tokenizers import tokenize
+from hvae_mnn.text.vocabulary import EOS, UNK
+from hvae_mnn.vae.checkpoint import Checkpoint
+
+PLAN = "run.json"
+FORMAT = "hvae-mnn-run/1"
+DEFAULT_STEPS = 40
+_MOST_UNKNOWN = 0.2
+"""A text of which more words than this are unknown does not belong to the model."""
+
+EngineName = Literal["ngspice", "ideal"]
+Decoding = Literal["teacher-forced", "free-running"]
+Latent = Literal["mean", "sampled"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; see `hvae-mnn simulate --help`."""
+
+    engine: EngineName = "ngspice"
+    decoding: Decoding = "teacher-forced"
+    """`free-running`: the decoder's input is its own last token."""
+    latent: Latent = "mean"
+    """z = mean, or drawn from the posterior with `seed`."""
+    dac_bits: int = 8
+    """0: no DAC."""
+    adc_bits: int = 10
+    """0: no ADC."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not offered."""
+        for name, allowed in (
+            ("engine", ("ngspice", "ideal")),
+            ("decoding", ("teacher-forced", "free-running")),
+            ("latent", ("mean", "sampled")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, complete: what is in it does not depend on anything outside but the netlist folder."""
+
+    netlist: str
+    """Path of the netlist folder."""
+    checkpoint_sha256: str
+    options: Options
+    origin: str
+    """Where the sentences came from."""
+    sentences: tuple[tuple[int, ...], ...]
+    """Encoded, with sos and eos."""
+
+    @property
+    def steps(self) -> int:
+        """Time steps in all: decoder positions of all sentences."""
+        return sum(len(sentence) - 1 for sentence in self.sentences)
+
+    def save(self, folder: Path) -> None:
+        """Write `run.json`."""
+        write_json(folder / PLAN, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Plan:
+        """Read `run.json`; raises `RunError` when the folder holds no run that can be read."""
+        path = folder / PLAN
+        try:
+            stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if stored.pop("format") != FORMAT:
+                raise ValueError(f"format is not {FORMAT}")
+            options = Options(**stored.pop("options"))
+            sentences = tuple(tuple(int(token) for token in sentence) for sentence in stored.pop("sentences"))
+            return cls(options=options, sentences=sentences, **stored)
+        except FileNotFoundError:
+            raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path} cannot be read: {error}; start the run again") from None
+
+
+def choose_sentences(
+    checkpoint: Checkpoint,
+    *,
+    text: str | None,
+    data_dir: Path | None,
+    split: str,
+    sentences: int | None,
+    steps: int | None,
+) -> tuple[str, list[list[int]]]:
+    """The sentences of a run, encoded, and where they came from.
+
+    They are taken in order until `sentences` are there or `steps` time steps are used up (with neither: 40 steps); the last one
+    is cut to fit. A time step is one position: one pass through each of the three layers.
+
+    Raises `InputError` for limits below 1, `TextError` for text that does not belong to the checkpoint.
+    """
+    for name, value in (("steps", steps), ("sentences", sentences)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name} is {value}; it must be 1 or more")
+    if steps is None and sentences is None and text is None:
+        steps = DEFAULT_STEPS
+    if text is not None:
+        origin, lines = "text", [line for line in (tokenize(checkpoint.tokenizer, text.strip()),) if line]
+        if not lines:
+            raise TextError("the text has no words; give a sentence of at least one word")
+    else:
+        if split not in ("train", "valid", "test"):
+            raise InputError(f"split is {split!r}; allowed are train, valid and test")
+        corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=(split,))
+        origin, lines = f"{corpus.name}/{split}", getattr(corpus, split)
+    encoded = _within(checkpoint, lines, sentences, steps)
+    _check_vocabulary(encoded, origin)
+    return origin, encoded
+
+
+def _within(
+    checkpoint: Checkpoint, lines: Sequence[Sequence[str]], sentences: int | None, steps: int | None
+) -> list[list[int]]:
+    found: list[list[int]] = []
+    left = steps
+    for line in lines[:sentences]:
+        encoded = checkpoint.vocabulary.encode_sentence(line)
+        if left is not None:
+            if left <= 0:
+                break
+            if len(encoded) - 1 > left:
+                encoded = [*encoded[:left], EOS]
+            left -= len(encoded) - 1
+        found.append(encoded)
+    return found
+
+
+def _check_vocabulary(encoded: Sequence[Sequence[int]], origin: str) -> None:
+    words = [token for sentence in encoded for token in sentence[1:-1]]
+    unknown = sum(token == UNK for token in words)
+    if words and unknown > _MOST_UNKNOWN * len(words):
+        raise TextError(
+            f"{unknown} of {len(words)} words of {origin} are not in the checkpoint's vocabulary (allowed:"
+            f" {_MOST_UNKNOWN:.0%}); give text of the corpus it was trained on: --data-dir or --text"
+        )

@@ -1,0 +1,171 @@
+"""What a run keeps: Parquet tables written sentence by sentence, and running totals for the summary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
+SAMPLED_UNITS = 16
+"""Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long run."""
+
+SCHEMAS = {
+    # One row per time step and gate unit.
+    STEPS: pa.schema(
+        [
+            ("sentence", pa.int32()),
+            ("phase", pa.string()),  # encoder | decoder
+            ("position", pa.int32()),
+            ("layer", pa.string()),
+            ("unit", pa.string()),
+            ("max_error", pa.float64()),  # hardware - digital, each on its own states, model's units
+            ("rms_error", pa.float64()),
+            ("max_array_error", pa.float64()),  # hardware - digital from the hardware's own inputs
+            ("full_scale", pa.float64()),  # largest digital magnitude in this step
+        ]
+    ),
+    # One row per decoder step.
+    TOKENS: pa.schema(
+        [
+            ("sentence", pa.int32()),
+            ("position", pa.int32()),
+            ("target", pa.string()),  # the text's own token
+            ("digital", pa.string()),
+            ("hardware", pa.string()),
+            ("agree", pa.bool_()),
+            ("digital_nll", pa.float64()),  # -ln p(target), nats
+            ("hardware_nll", pa.float64()),
+            ("max_logit_error", pa.float64()),
+        ]
+    ),
+    # One row per time step, gate unit and sampled hidden unit.
+    PREACTIVATIONS: pa.schema(
+        [
+            ("sentence", pa.int32()),
+            ("phase", pa.string()),
+            ("position", pa.int32()),
+            ("layer", pa.string()),
+            ("unit", pa.string()),
+            ("hidden", pa.int32()),
+            ("digital", pa.float64()),
+            ("hardware", pa.float64()),
+        ]
+    ),
+}
+
+
+@dataclass
+class ErrorTotal:
+    """Errors of one gate unit over a run."""
+
+    max: float = 0.0
+    array_max: float = 0.0
+    full_scale: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+
+    def add(self, error: Tensor, array_error: Tensor, digital: Tensor) -> None:
+        """Take one step's values in, each (B, H)."""
+        self.max = max(self.max, float(error.abs().max()))
+        self.array_max = max(self.array_max, float(array_error.abs().max()))
+        self.full_scale = max(self.full_scale, float(digital.abs().max()))
+        self.squares += float((error**2).sum())
+        self.count += error.numel()
+
+    def to_dict(self) -> dict[str, float]:
+        """For the summary; `*_of_full_scale` are relative to the largest digital pre-activation of the run."""
+        scale = self.full_scale or 1.0
+        return {
+            "max": self.max,
+            "rms": float(np.sqrt(self.squares / self.count)) if self.count else 0.0,
+            "full_scale": self.full_scale,
+            "max_of_full_scale": self.max / scale,
+            "array_max": self.array_max,
+            "array_max_of_full_scale": self.array_max / scale,
+        }
+
+
+@dataclass
+class Records:
+    """Writes a run's tables under temporary names; `finish` gives them their own."""
+
+    folder: Path
+    errors: dict[str, dict[str, ErrorTotal]] = field(default_factory=dict)
+    """By layer and gate unit."""
+    agreed: int = 0
+    tokens: int = 0
+    _rows: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    _writers: dict[str, pq.ParquetWriter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Open the tables."""
+        for name, schema in SCHEMAS.items():
+            self._writers[name] = pq.ParquetWriter(self.folder / f".{name}.part", schema)
+            self._rows[name] = defaultdict(list)
+
+    def layer_step(
+        self,
+        sentence: int,
+        phase: str,
+        position: int,
+        layer: str,
+        digital: Mapping[str, Tensor],
+        hardware: Mapping[str, Tensor],
+        array_errors: Mapping[str, Tensor],
+    ) -> None:
+        """Take in one time step of one layer: pre-activations by gate unit, each (1, H)."""
+        for unit, expected in digital.items():
+            error = hardware[unit] - expected
+            total = self.errors.setdefault(layer, {}).setdefault(unit, ErrorTotal())
+            total.add(error, array_errors[unit], expected)
+            where = {"sentence": sentence, "phase": phase, "position": position, "layer": layer, "unit": unit}
+            self._add(
+                STEPS,
+                **where,
+                max_error=float(error.abs().max()),
+                rms_error=float((error**2).mean().sqrt()),
+                max_array_error=float(array_errors[unit].abs().max()),
+                full_scale=float(expected.abs().max()),
+            )
+            size = expected.shape[1]
+            for hidden in range(0, size, max(1, size // SAMPLED_UNITS)):
+                values = {"digital": float(expected[0, hidden]), "hardware": float(hardware[unit][0, hidden])}
+                self._add(PREACTIVATIONS, **where, hidden=hidden, **values)
+
+    def token(self, **row: Any) -> None:
+        """Take in one decoder step: the columns of the token table."""
+        self.tokens += 1
+        self.agreed += bool(row["agree"])
+        self._add(TOKENS, **row)
+
+    def _add(self, table: str, **row: Any) -> None:
+        for column, value in row.items():
+            self._rows[table][column].append(value)
+
+    def flush(self) -> None:
+        """Write what has gathered, so that memory does not grow with the run."""
+        for name, rows in self._rows.items():
+            if rows:
+                self._writers[name].write_table(pa.table(dict(rows), schema=SCHEMAS[name]))
+                rows.clear()
+
+    def finish(self) -> None:
+        """Write the rest and give the tables their names."""
+        self.flush()
+        for name, writer in self._writers.items():
+            writer.close()
+            (self.folder / f".{name}.part").replace(self.folder / name)
+
+    def abandon(self) -> None:
+        """Remove half-written tables."""
+        for name, writer in self._writers.items():
+            writer.close()
+            (self.folder / f".{name}.part").unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""What the ngspice on this machine can do, found out by running it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_DECK = """hvae-mnn probe: a divider
+.options klu
+V1 a 0 DC 3
+R1 a b 1k
+R2 b 0 2k
+"""
+
+_OSDI_SOURCE = """
+#include <stdint.h>
+uint32_t OSDI_VERSION_MAJOR = 0, OSDI_VERSION_MINOR = %d, OSDI_NUM_DESCRIPTORS = 0;
+%s
+char OSDI_DESCRIPTORS[1];
+"""
+_OSDI_VERSIONS = {"0.3": (3, ""), "0.4": (4, "uint32_t OSDI_DESCRIPTOR_SIZE = 512;")}
+
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class NgspiceFacts:
+    """What a probe found; None or empty where it could not be found out."""
+
+    version: str | None
+    """Of libngspice, as it says itself."""
+    library: str | None
+    """Name or path that the dynamic loader was given."""
+    solver: str | None
+    """Direct solver that a deck with `.options klu` really ran on: `KLU` or `SPARSE 1.3`."""
+    divider_volts: float | None
+    """What the probe's divider gave; 2 V is right."""
+    osdi: bool
+    """Whether the command that loads compiled Verilog-A exists."""
+    osdi_versions: tuple[str, ...]
+    """OSDI versions of which a compiled library was really loaded; empty without a C compiler."""
+    problem: str | None
+    """Why the probe stopped."""
+
+
+def probe() -> NgspiceFacts:
+    """Run libngspice in a process of its own, in an empty folder, and see what it does."""
+    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
+        libraries = _compile_osdi(Path(folder))
+        command = [sys.executable, "-m", "hvae_mnn.engines.probe", json.dumps(libraries)]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            stored = json.loads(line)
+            return NgspiceFacts(**{**stored, "osdi_versions": tuple(stored["osdi_versions"])})
+    tail = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    return NgspiceFacts(None, None, None, None, False, (), f"libngspice ended with code {done.returncode}: {tail}")
+
+
+def command_line_version() -> str | None:
+    """Version of the `ngspice` command, None if it is not installed."""
+    if shutil.which("ngspice") is None:
+        return None
+    done = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    return _version_in(done.stdout.splitlines())
+
+
+def _version_in(lines: list[str]) -> str | None:
+    for line in lines:
+        for word in line.split():
+            if word.startswith("ngspice-"):
+                return word.removeprefix("ngspice-")
+    return None
+
+
+def _compile_osdi(folder: Path) -> dict[str, str]:
+    """Libraries without devices, one per OSDI version: enough to see whether ngspice takes the version."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return {}
+    found = {}
+    for name, (minor, extra) in _OSDI_VERSIONS.items():
+        # In a folder of its own: a file called `osdi` in the working folder would be taken for a script.
+        source, library = folder / f"v{minor}.c", folder / f"v{minor}.osdi"
+        source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
+        built = subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], capture_output=True, check=False)
+        if built.returncode == 0:
+            found[name] = str(library)
+    return found
+
+
+def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
+    """The probe itself; runs in the child process."""
+    from hvae_mnn.engines.shared_library import SharedLibrary, library_name
+
+    library = SharedLibrary()
+    version = _version_in(library.command("version -f"))
+    library.log.clear()
+    library.load([*_DECK.splitlines(), ".end"])
+    library.command("op")
+    solver = None
+    for line in library.log:
+        if line.startswith("Using ") and "Direct Linear Solver" in line:
+            solver = line.removeprefix("Using ").split(" as ")[0]
+    printed = " ".join(library.command("print v(b)"))
+    volts = float(printed.rpartition("=")[2]) if "=" in printed else None
+    osdi_versions = []
+    library.log.clear()
+    library.command("osdi /nonexistent.osdi")
+    osdi = not any("no such command" in line for line in library.log)
+    for name, path in libraries.items() if osdi else ():
+        library.log.clear()
+        library.command(f"osdi {path}")
+        if not any("only supports" in line or "couldn't be loaded" in line or "Error" in line for line in library.log):
+            osdi_versions.append(name)
+    return NgspiceFacts(version, library_name(), solver, volts, osdi, tuple(osdi_versions), None)
+
+
+if __name__ == "__main__":
+    from hvae_mnn.errors import HvaeMnnError
+
+    try:
+        facts = _probe_here(json.loads(sys.argv[1]))
+    except (HvaeMnnError, OSError) as error:
+        facts = NgspiceFacts(None, None, None, None, False, (), str(error))
+    print(json.dumps(asdict(facts)))  # noqa: T201
