@@ -151,7 +151,7 @@ def pick_precision(config: TrainingConfig, model_config: ModelConfig, device: to
 
 def spawn_seed(seed: int, *place: int) -> int:
     """A 63-bit seed for one place in a run, independent of the seeds of all other places."""
-    return int(np.random.SeedSequence((seed, *place)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def learning_rate(config: TrainingConfig, epochs_done: float) -> float:

@@ -1,0 +1,275 @@
+"""Training: the same weights with and without a kill, and what it refuses."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hvae_mnn.errors import CheckpointError, InputError, TrainingError
+from hvae_mnn.text.corpus import Corpus
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.vae.config import ModelConfig, TrainingConfig, configure
+from hvae_mnn.vae.training import (
+    TrainingEvent,
+    learning_rate,
+    pick_device,
+    pick_precision,
+    read_history,
+    spawn_seed,
+    train,
+)
+from hvae_mnn.vae.validation import valid_figures
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Such small tensors only lose by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return grammar_corpus(seed=1, train=60, valid=20, test=1)
+
+
+def specs(corpus: Corpus, objective: str = "sound", **values: Any) -> tuple[ModelConfig, TrainingConfig]:
+    sizes = {"embedding_size": 8, "hidden_size": 10, "latent_size": 4, "epochs": 3, "batch_size": 16}
+    vocabulary = Vocabulary.build(corpus.train)
+    return configure("tiny", objective, len(vocabulary), **{**sizes, **values})
+
+
+class Stop(Exception):
+    """Stands for a kill: the loop is left wherever it is."""
+
+
+def stop_after(batches: int):
+    seen = []
+
+    def callback(event: TrainingEvent) -> None:
+        seen.append(event)
+        if len(seen) == batches:
+            raise Stop
+
+    return callback
+
+
+def content(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(found: Any, expected: Any, where: str = "") -> None:
+    """Equal to the bit, through dicts and lists; wall-clock seconds aside."""
+    assert type(found) is type(expected), where
+    if isinstance(found, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(found, dict):
+        assert found.keys() == expected.keys(), where
+        for key in found:
+            if key != "seconds":
+                assert_same(found[key], expected[key], f"{where}/{key}")
+    elif isinstance(found, list):
+        assert len(found) == len(expected), where
+        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_same(one, other, f"{where}/{place}")
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"objective": "paper"},
+        {"encoder_cells": ("gru", "rnn"), "decoder_cell": "gru", "annealing": "cyclical", "precision": "bf16"},
+        {"peepholes": True, "shuffle": False, "kl_target": "sum"},
+    ],
+    ids=["sound", "paper", "gru-rnn-bf16", "peepholes"],
+)
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpus, values: dict[str, Any]) -> None:
+    model_config, config = specs(corpus, epochs=2, **values)
+    whole = tmp_path / "whole"
+    train(corpus, model_config, config, whole)
+    # One run saves after every batch and is stopped in the second epoch and twice more; the other saves
+    # after epochs only, so that its resume repeats batches.
+    for out, save_every_s, stops in ((tmp_path / "often", 0.0, (6, 1, 1)), (tmp_path / "seldom", 1e9, (7,))):
+        for stop in stops:
+            with pytest.raises(Stop):
+                train(
+                    corpus, model_config, config, out, resume=True, progress=stop_after(stop), save_every_s=save_every_s
+                )
+        train(corpus, model_config, config, out, resume=True)
+        for name in ("best.pt", "last.pt"):
+            assert_same(content(out / name), content(whole / name), name)
+        assert [entry.name for entry in sorted(out.iterdir())] == ["best.pt", "last.pt", "metrics.json"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.vae.config import ModelConfig, TrainingConfig
+from hvae_mnn.vae.training import train
+import json
+model, training = json.loads(sys.argv[2])
+seen = []
+def callback(event):
+    seen.append(event)
+    if len(seen) == 6:
+        os.kill(os.getpid(), 9)
+corpus = grammar_corpus(seed=1, train=60, valid=20, test=1)
+train(corpus, ModelConfig.from_dict(model), TrainingConfig.from_dict(training), Path(sys.argv[1]), progress=callback,
+      save_every_s=0.0)
+"""
+
+
+def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    arguments = json.dumps([model_config.to_dict(), config.to_dict()])
+    done = subprocess.run([sys.executable, "-c", KILLED, str(killed), arguments], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()
+    assert content(killed / "last.pt")["state"]["batch"] == 1
+    train(corpus, model_config, config, killed, resume=True)
+    train(corpus, model_config, config, whole)
+    for name in ("best.pt", "last.pt"):
+        assert_same(content(killed / name), content(whole / name), name)
+
+
+def test_files_events_and_the_callers_random_state(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus)
+    events: list[TrainingEvent] = []
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    best = train(corpus, model_config, config, tmp_path, progress=events.append)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert best == tmp_path / "best.pt"
+    assert [(event.kind, event.epoch, event.batch) for event in events] == [
+        (kind, epoch, batch)
+        for epoch in (1, 2, 3)
+        for kind, batch in [("batch", 1), ("batch", 2), ("batch", 3), ("batch", 4), ("epoch", 4)]
+    ]
+    history, best_epoch = read_history(tmp_path)
+    losses = [record["valid"]["elbo_nll"] for record in history]
+    assert best_epoch == 1 + losses.index(min(losses))
+    assert losses[-1] < losses[0]
+    assert [event.is_best for event in events if event.kind == "epoch"] == [
+        loss < min([math.inf, *losses[:place]]) for place, loss in enumerate(losses)
+    ]
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    assert stored["complete"] is True
+    assert stored["history"] == history
+
+
+def test_the_best_checkpoint_is_the_epochs_model_with_calibration(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus, epochs=1)
+    found = load_checkpoint(train(corpus, model_config, config, tmp_path))
+    assert found.vocabulary == Vocabulary.build(corpus.train)
+    assert found.tokenizer == corpus.tokenizer
+    assert found.metrics["corpus"] == corpus.name
+    assert found.activation_ranges is not None
+    assert set(found.activation_ranges) == {"encoder1", "encoder2", "decoder"}
+    valid = [found.vocabulary.encode_sentence(sentence) for sentence in corpus.valid]
+    figures = valid_figures(found.model, valid, config.batch_size, spawn_seed(config.seed, 3)).to_dict()
+    assert found.metrics["valid"] == pytest.approx(figures)
+
+
+def test_the_seed_decides(tmp_path: Path, corpus: Corpus) -> None:
+    weights = []
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        model_config, config = specs(corpus, epochs=1, seed=seed)
+        weights.append(content(train(corpus, model_config, config, tmp_path / out))["state_dict"])
+    assert_same(weights[0], weights[1])
+    assert not torch.equal(weights[0]["to_logits.weight"], weights[2]["to_logits.weight"])
+
+
+def test_a_complete_run_returns_at_once_and_can_be_made_longer(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus, epochs=1, schedule="constant")
+    best = train(corpus, model_config, config, tmp_path / "a")
+    before = best.stat().st_mtime_ns
+    assert train(corpus, model_config, config, tmp_path / "a", resume=True, progress=stop_after(1)) == best
+    assert best.stat().st_mtime_ns == before
+    longer = replace(config, epochs=2)
+    train(corpus, model_config, longer, tmp_path / "a", resume=True)
+    train(corpus, model_config, longer, tmp_path / "b")
+    assert_same(content(tmp_path / "a" / "last.pt"), content(tmp_path / "b" / "last.pt"))
+
+
+def test_runs_that_do_not_fit_are_refused(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus, epochs=1)
+    train(corpus, model_config, config, tmp_path)
+    for change, message in (
+        ({"resume": False}, "already holds a training run; go on with --resume"),
+        ({"config": replace(config, learning_rate=0.5)}, r"has learning_rate 0\.\d+, asked for is 0\.5"),
+        ({"config": replace(config, epochs=2)}, "has epochs 1, asked for is 2"),  # the cosine depends on it
+        ({"model": replace(model_config, latent_size=5)}, "has latent_size 4, asked for is 5"),
+        ({"corpus": replace(corpus, valid=corpus.train)}, "was on other text"),
+        ({"config": replace(config, precision="bf16")}, "has precision 'auto', asked for is 'bf16'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(
+                change.get("corpus", corpus),
+                change.get("model", model_config),
+                change.get("config", config),
+                tmp_path,
+                resume=change.get("resume", True),
+            )
+    (tmp_path / "best.pt").unlink()
+    with pytest.raises(InputError, match=r"has lost its best\.pt"):
+        train(corpus, model_config, config, tmp_path, resume=True)
+    (tmp_path / "last.pt").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"last\.pt is truncated"):
+        train(corpus, model_config, config, tmp_path, resume=True)
+
+
+def test_bad_corpora_and_devices(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus)
+    with pytest.raises(InputError, match=r"vocabulary_size is 7, the corpus \S+ has \d+ ids"):
+        train(corpus, replace(model_config, vocabulary_size=7), config, tmp_path)
+    with pytest.raises(InputError, match="no valid sentences"):
+        train(replace(corpus, valid=[]), model_config, config, tmp_path)
+    for name, message in (("tpu", "unknown device 'tpu'"), ("meta", "not supported"), ("cuda:99", "is not there")):
+        with pytest.raises(InputError, match=message):
+            pick_device(name)
+    assert pick_device("cpu") == torch.device("cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clip", [5.0, None])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, corpus: Corpus, clip: float | None) -> None:
+    model_config, config = specs(corpus)
+    with pytest.raises(TrainingError, match=r"in epoch \d, batch \d of 4; try a smaller --learning-rate"):
+        train(corpus, model_config, replace(config, learning_rate=1e30, clip=clip), tmp_path)
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_learning_rate_schedules() -> None:
+    cosine = TrainingConfig(learning_rate=1.0, epochs=10)
+    assert [learning_rate(cosine, t) for t in (0, 5, 10, 11)] == pytest.approx([1.0, 0.525, 0.05, 0.05])
+    assert learning_rate(replace(cosine, schedule="constant"), 7) == 1.0
+
+
+def test_precision_is_what_was_asked_for() -> None:
+    cpu = torch.device("cpu")
+    small, large = ModelConfig(50, hidden_size=8), ModelConfig(9947)
+    assert pick_precision(TrainingConfig(precision="bf16"), small, cpu) == "bf16"
+    assert pick_precision(TrainingConfig(), small, cpu) == "fp32"
+    native = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    assert pick_precision(TrainingConfig(), large, cpu) == ("bf16" if native else "fp32")
+
+
+def test_seeds_are_spawned_apart() -> None:
+    seeds = {spawn_seed(*place) for place in [(0,), (0, 0), (0, 1), (1, 0), (0, 2, 0), (0, 2, 1), (0, 2, 0, 1)]}
+    assert len(seeds) == 7
+    assert all(0 <= seed < 2**63 for seed in seeds)
