@@ -42,7 +42,8 @@ def simulate(
 
 
 def resume(folder: str | Path | None = None, progress: Progress | None = None) -> SimulationResult:
-    """Go on with the interrupted run in `folder` (default: the newest unfinished one in `runs/`), and draw its figures."""
+    """Go on with the interrupted run in `folder` (default: the newest unfinished one in `runs/`), and draw its
+    figures."""
     result = simulation.resume(folder if folder is not None else newest_run(), progress)
     save_simulation_figures(result.folder)
     return result

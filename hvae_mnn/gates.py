@@ -98,8 +98,8 @@ def cell_of(module: nn.Module) -> Cell:
 def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
     """Every layer and direction of a torch `nn.RNN`, `nn.LSTM` or `nn.GRU` (or a module with their parameter layout).
 
-    A single layer is called `name`; several are called `name_l0`, `name_l1`, ..., a reverse direction `name_l0_reverse`.
-    Raises `MappingError` for projections, NaN or infinite weights, and modules of another kind.
+    A single layer is called `name`; several are called `name_l0`, `name_l1`, ..., a reverse direction
+    `name_l0_reverse`. Raises `MappingError` for projections, NaN or infinite weights, and modules of another kind.
     """
     cell = cell_of(module)
     if getattr(module, "proj_size", 0):

@@ -35,7 +35,8 @@ Every deck runs alone:
     help="Which part of the values met in validation the converters' full scale covers.",
 )
 def command(checkpoint: Path, name: str | None, out: Path | None, calibration: str) -> None:
-    """Export CHECKPOINT as ngspice netlists: a crossbar array and a deck per gate unit, a deck per layer, and a manifest."""
+    """Export CHECKPOINT as ngspice netlists: a crossbar array and a deck per gate unit, a deck per layer, and a
+    manifest."""
     from hvae_mnn.api import build_netlist
     from hvae_mnn.cosim.export import NETLISTS, default_name
     from hvae_mnn.errors import InputError

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import rich_click as click
+from click import exceptions as click_exceptions
 from rich.console import Console
 
 from hvae_mnn import __version__
@@ -46,7 +47,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
     try:
         cli.main(args=args, standalone_mode=False)
-    except click.exceptions.Exit as done:
+    except click_exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
         Console(stderr=True).print("interrupted")

@@ -72,7 +72,7 @@ _SHOWN_SENTENCES = 4
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest unfinished one.")
 @click.pass_context
-def command(ctx: click.Context, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
+def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Run text through the netlists in NETLIST (default: the newest build), step by step, beside the digital model."""
     from hvae_mnn import api
 
@@ -142,21 +142,21 @@ def _show(console: Console, result: SimulationResult) -> None:
             )
             table.add_row(layer, unit, *(f"{figure:.3g}" for figure in figures))
     console.print(table)
-    clipped = {
-        kind: sum(entry["clipped"] for entry in entries.values()) for kind, entries in summary["clipping"].items()
-    }
-    samples = {
-        kind: sum(entry["samples"] for entry in entries.values()) for kind, entries in summary["clipping"].items()
-    }
+    facts = summary["engine_facts"]
+    clipping = "; ".join(
+        f"{kind.upper()} {sum(entry['clipped'] for entry in entries.values())}"
+        f" of {sum(entry['samples'] for entry in entries.values())}"
+        for kind, entries in summary["clipping"].items()
+    )
     console.print(
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, engine {summary['engine']}"
-        f" ({summary['engine_facts']['solver']}): {summary['seconds_total']:.1f} s, {summary['seconds_in_engine']:.1f} s of it"
-        f" in the engine\ntokens equal to the digital model's: {summary['token_agreement']:.1%}; beyond full scale: DAC"
-        f" {clipped['dac']} of {samples['dac']}, ADC {clipped['adc']} of {samples['adc']}",
+        f" ({facts['solver']}): {summary['seconds_total']:.1f} s, {summary['seconds_in_engine']:.1f} s of it in the engine\n"
+        f"tokens equal to the digital model's: {summary['token_agreement']:.1%}; values beyond full scale: {clipping}",
         highlight=False,
     )
     console.print(
-        f"wrote {result.folder}/: summary.json, steps.parquet, tokens.parquet, preactivations.parquet/.png/.svg, error_over_steps.png/.svg",
+        f"wrote {result.folder}/: summary.json; steps, tokens, preactivations (.parquet);"
+        " preactivations, error_over_steps (.png, .svg)",
         soft_wrap=True,
         highlight=False,
     )

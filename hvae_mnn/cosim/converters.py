@@ -16,7 +16,8 @@ MIN_BITS, MAX_BITS = 2, 24
 
 @dataclass
 class Converter:
-    """A converter with `bits` bits: codes -L ... L with L = 2^(bits-1) - 1, rounding to nearest; 0 bits: passes values through.
+    """A converter with `bits` bits: codes -L ... L with L = 2^(bits-1) - 1, rounding to nearest; 0 bits: passes
+    values through.
 
     Full scale is in the model's units; volts and amperes differ from them by the fixed factors of the manifest only.
     """

@@ -35,9 +35,10 @@ def build_netlist(
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
 
-    `source` is a checkpoint's path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`. A checkpoint brings its calibrated ranges, of
-    which `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a bare module
-    `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)` follows each array.
+    `source` is a checkpoint's path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`. A checkpoint brings its calibrated
+    ranges, of which `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a
+    bare module `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)`
+    follows each array.
 
     Raises `CheckpointError`, `MappingError`, `ManifestError`; `HvaeMnnError` when the folder cannot be written.
     """
@@ -87,8 +88,8 @@ def _exports(checkpoint: Checkpoint, calibration: str) -> list[LayerExport]:
     ranges = checkpoint.activation_ranges
     if not ranges:
         raise CheckpointError(
-            f"{checkpoint.path}: no activation ranges inside, so converters cannot be calibrated; finish the training with"
-            " hvae-mnn train --resume"
+            f"{checkpoint.path}: no activation ranges inside, so converters cannot be calibrated; finish the training"
+            " with hvae-mnn train --resume"
         )
     exports = []
     for name, layer in model_layers(checkpoint.model).items():

@@ -1,7 +1,7 @@
 """A journal of an engine's answers, so that an interrupted run goes on where it stopped, bit for bit.
 
-Everything but the engine is a function of the run's options: with the answers at hand, a resumed run repeats the software
-side and asks the engine only for what is not written yet.
+Everything but the engine is a function of the run's options: with the answers at hand, a resumed run repeats the
+software side and asks the engine only for what is not written yet.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def choose_sentences(
 ) -> tuple[str, list[list[int]]]:
     """The sentences of a run, encoded, and where they came from.
 
-    They are taken in order until `sentences` are there or `steps` time steps are used up (with neither: 40 steps); the last one
-    is cut to fit. A time step is one position: one pass through each of the three layers.
+    They are taken in order until `sentences` are there or `steps` time steps are used up (with neither: 40 steps);
+    the last one is cut to fit. A time step is one position: one pass through each of the three layers.
 
     Raises `InputError` for limits below 1, `TextError` for text that does not belong to the checkpoint.
     """

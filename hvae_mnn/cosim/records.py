@@ -15,7 +15,8 @@ from torch import Tensor
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
 SAMPLED_UNITS = 16
-"""Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long run."""
+"""Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long
+run."""
 
 SCHEMAS = {
     # One row per time step and gate unit.

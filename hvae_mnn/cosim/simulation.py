@@ -78,12 +78,13 @@ def simulate(
 ) -> SimulationResult:
     """Run sentences through a netlist folder (default: the newest in `netlists/`) beside the digital model.
 
-    The sentences are `text`, or come from a split of the corpus in `data_dir` (default: the built-in one), in order, until
-    `sentences` are there or `steps` time steps are used up (with neither: 40 steps). A time step is one pass through each of
-    the three layers. Results go to `out` (default: a new folder in `runs/`).
+    The sentences are `text`, or come from a split of the corpus in `data_dir` (default: the built-in one), in order,
+    until `sentences` are there or `steps` time steps are used up (with neither: 40 steps). A time step is one pass
+    through each of the three layers. Results go to `out` (default: a new folder in `runs/`).
 
-    Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input, `EnvironmentProblem` without
-    ngspice, and `SimulatorError` when ngspice fails twice; what was done until then can be resumed with `resume`.
+    Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input,
+    `EnvironmentProblem` without ngspice, and `SimulatorError` when ngspice fails twice; what was done until then can
+    be resumed with `resume`.
     """
     manifest = read_manifest(Path(netlist) if netlist is not None else newest_netlist())
     checkpoint = checkpoint_of(manifest)
@@ -144,7 +145,7 @@ def checkpoint_of(manifest: Manifest) -> Checkpoint:
     """The checkpoint inside a netlist folder; raises `ManifestError` for a folder built from a bare module."""
     if CHECKPOINT not in manifest.files:
         raise ManifestError(
-            f"{manifest.folder} was built from a bare module and has no text model; simulate needs a build of a checkpoint"
+            f"{manifest.folder} was built from a bare module and has no text model; simulate needs a checkpoint's build"
         )
     return load_checkpoint(manifest.folder / CHECKPOINT)
 

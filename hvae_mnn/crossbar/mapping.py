@@ -1,8 +1,9 @@
 """Weights to conductances and back: paper eq. 12 (page 693), with the scale that the paper leaves out.
 
-Every weight is a memristor and a fixed resistor on one bit line. The memristor's word line carries -V_j, the resistor's +V_j,
-so the column current is I_k = sum_j (1/R_s - G_jk) V_j, and a weight is w_jk = s (1/R_s - G_jk) with one scale s per array.
-Array rows are inputs in the order x (, z), h, b (, memory): word lines. Array columns are hidden units: bit lines.
+Every weight is a memristor and a fixed resistor on one bit line. The memristor's word line carries -V_j, the
+resistor's +V_j, so the column current is I_k = sum_j (1/R_s - G_jk) V_j, and a weight is w_jk = s (1/R_s - G_jk) with
+one scale s per array. Array rows are inputs in the order x (, z), h, b (, memory): word lines. Array columns are
+hidden units: bit lines.
 """
 
 from __future__ import annotations

@@ -17,11 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines import frames
+from hvae_mnn.engines.probe import probe
 from hvae_mnn.engines.shared_library import library_name
-from hvae_mnn.errors import SimulatorError
+from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.decks import unit_deck
 
 Array = NDArray[np.float64]
+
+
+OLDEST_NGSPICE = 42
+"""The first with KLU. Version 39 dies in its first transient with external sources."""
+
+SPARSE_CELLS = 65_536
+"""Largest array for Sparse 1.3: 257 x 128 takes it 0.2 s to factor, 769 x 256 takes 24 s (KLU: 0.7 s), measured."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,10 @@ class _Process:
         self.deck = deck
         self.log = folder / f"{deck.name}.log"
         self.seconds = 0.0
+        self.version = "unknown"
         with self.log.open("ab") as log:
-            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit is run.
+            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit
+            # is run.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hvae_mnn.engines.worker"],
                 stdin=subprocess.PIPE,
@@ -79,7 +89,7 @@ class _Process:
 
     def wait_ready(self) -> None:
         """Block until the deck is loaded."""
-        self._receive(frames.READY)
+        self.version = str(json.loads(self._receive(frames.READY))["ngspice"])
 
     def send(self, volts: Array) -> None:
         """Hand over B reads, (B, R)."""
@@ -126,12 +136,26 @@ class _Process:
         )
 
 
+def _require_klu(decks: Sequence[ArrayDeck]) -> None:
+    """Refuse arrays on which Sparse 1.3 would take minutes for its first factorisation."""
+    largest = max(decks, key=lambda deck: len(deck.word_lines) * deck.columns)
+    cells = len(largest.word_lines) * largest.columns
+    if cells <= SPARSE_CELLS:
+        return
+    solver = probe().solver
+    if solver != "KLU":
+        raise EnvironmentProblem(
+            f"array {largest.name} has {cells} cells and this ngspice solves with {solver or 'Sparse 1.3'}; allowed"
+            f" without KLU are {SPARSE_CELLS} cells: install ngspice 42 or later (make system; see hvae-mnn doctor)"
+        )
+
+
 class NgspiceEngine:
     """Reads arrays in ngspice.
 
     A process per array keeps every array's result independent of how many run at once. A process that dies is started
-    again once and the reads repeated; the second time in a row a `SimulatorError` carries the deck, the log's last lines
-    and the command to run it again.
+    again once and the reads repeated; the second time in a row a `SimulatorError` carries the deck, the log's last
+    lines and the command to run it again.
     """
 
     name = "ngspice"
@@ -139,6 +163,7 @@ class NgspiceEngine:
     def __init__(self, decks: Sequence[ArrayDeck], progress: Callable[[str], None] | None = None) -> None:
         """Start a worker per deck and wait until all are loaded; `progress(array)` is called as each one is."""
         library_name()  # a missing library is told here, in one line, and not by every worker
+        _require_klu(decks)
         self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
         self._decks = {deck.name: deck for deck in decks}
         self._processes: dict[str, _Process] = {}
@@ -162,6 +187,11 @@ class NgspiceEngine:
             self._processes[deck.name].wait_ready()
         except WorkerDied as died:
             raise self._failure(deck, np.zeros(len(deck.word_lines)), died) from None
+        version = self._processes[deck.name].version
+        if version.isdecimal() and int(version) < OLDEST_NGSPICE:
+            raise EnvironmentProblem(
+                f"libngspice is version {version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
+            )
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; the named arrays are solved at the same time."""
@@ -228,6 +258,7 @@ class NgspiceEngine:
         """See `Engine.facts`: `seconds_solving` is the time ngspice itself worked, summed over processes."""
         return {
             "solver": self._solver(),
+            "ngspice": " and ".join(sorted({process.version for process in self._processes.values()})),
             "processes": len(self._processes),
             "seconds_loading": round(self.seconds_loading, 3),
             "seconds_solving": round(sum(process.seconds for process in self._processes.values()), 3),

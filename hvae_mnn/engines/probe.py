@@ -68,9 +68,10 @@ def probe() -> NgspiceFacts:
 
 def command_line_version() -> str | None:
     """Version of the `ngspice` command, None if it is not installed."""
-    if shutil.which("ngspice") is None:
+    path = shutil.which("ngspice")
+    if path is None:
         return None
-    done = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     return _version_in(done.stdout.splitlines())
 
 

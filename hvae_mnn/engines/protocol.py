@@ -1,4 +1,5 @@
-"""What every engine is: arrays' word-line voltages in, column currents out. Engines know arrays, not recurrent cells."""
+"""What every engine is: arrays' word-line voltages in, column currents out. Engines know arrays, not recurrent
+cells."""
 
 from __future__ import annotations
 

@@ -2,9 +2,11 @@
 
 PySpice 1.5 knows ngspice up to 34. Overridden here, each with the symptom it cures:
 
-- the library's name: Debian installs `libngspice.so.0`, PySpice looks for `libngspice.so`, which is in the -dev package;
+- the library's name: Debian installs `libngspice.so.0`, PySpice looks for `libngspice.so`, which is in the -dev
+package;
 - `Unsupported Ngspice version 46`: one log line, filtered;
-- every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from errors;
+- every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from
+errors;
 - the output callback builds a dict of complex numbers for every time point: the column currents are read out directly.
 
 libngspice keeps global state: one instance per process.

@@ -1,9 +1,9 @@
 """A worker process: one libngspice, one deck, one transient that lives over all steps.
 
-`python -m hvae_mnn.engines.worker` speaks `frames` on its standard streams. The word-line sources are `external`: ngspice
-asks for their voltages at every Newton iteration. Time is cut in windows, one read each. The first request in a new window
-hands the finished window's column currents over and blocks until the next voltages arrive, so the deck is loaded once, the
-devices keep their state, and a step costs its solves and nothing else.
+`python -m hvae_mnn.engines.worker` speaks `frames` on its standard streams. The word-line sources are `external`:
+ngspice asks for their voltages at every Newton iteration. Time is cut in windows, one read each. The first request in
+a new window hands the finished window's column currents over and blocks until the next voltages arrive, so the deck
+is loaded once, the devices keep their state, and a step costs its solves and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.shared_library import SharedLibrary
-from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines, sense_source
+from hvae_mnn.netlist.arrays import sense_source
+from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines
 
 WINDOW_S = 1e-3
 """Length of one read in seconds; without reactive elements it only spaces the time points."""
@@ -46,6 +47,11 @@ def running_deck(unit: str, word_lines: Sequence[str], columns: int, include: st
     ]
 
 
+def _to_log(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
 class Worker:
     """Answers reads of one array until its input closes."""
 
@@ -65,7 +71,7 @@ class Worker:
         self._pending = False
         self._started = time.perf_counter()
         self._library = SharedLibrary()
-        self._library.echo = lambda line: print(line, file=sys.stderr, flush=True)
+        self._library.echo = _to_log
         self._library.on_request, self._library.on_point = self._request, self._point
         self._library.command("set num_threads=1")
         lines = running_deck(self._unit, setup["word_lines"], self._columns, setup["include"], WINDOWS_PER_RUN)
@@ -80,7 +86,9 @@ class Worker:
             self._window_start, self._window_end = -1.0, WINDOW_S * (1 + _SLACK)
             if not announced:
                 announced = True
-                frames.send(self._outbox, frames.READY, b"{}")
+                frames.send(
+                    self._outbox, frames.READY, json.dumps({"ngspice": str(self._library.ngspice_version)}).encode()
+                )
             self._library.command("run")
             self._check("running")
             self._deliver()

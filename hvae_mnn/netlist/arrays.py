@@ -49,6 +49,6 @@ def header(array: GateArray) -> str:
     groups = ", ".join(f"{group.role} {group.size}" for group in array.rows)
     return (
         f"* hvae-mnn crossbar array {array.name}: {rows} word-line pairs ({groups}) x {columns} bit lines\n"
-        f"* I_k = sum_j (1/R_s - G_jk) V_j (paper eq. 12); weight w = s (1/R_s - G), s = {array.weight_scale!r} per siemens,"
+        f"* I_k = sum_j (1/R_s - G_jk) V_j (paper eq. 12); w = s (1/R_s - G), s = {array.weight_scale!r} per siemens,"
         f" 1/R_s = {array.fixed_siemens!r} S\n"
     )

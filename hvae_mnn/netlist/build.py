@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from hvae_mnn.crossbar.mapping import GateArray, map_layer
+from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.errors import HvaeMnnError, ManifestError, MappingError
 from hvae_mnn.files import sha256, write_json

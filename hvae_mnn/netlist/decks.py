@@ -42,7 +42,8 @@ def _control(printed: Sequence[str]) -> Iterator[str]:
 
 
 def unit_deck(array: str, unit: str, word_lines: Sequence[str], columns: int, include: str, volts: Array) -> str:
-    """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in amperes."""
+    """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in
+    amperes."""
     lines = [
         f"hvae-mnn gate unit {array}: column currents of one read (paper Fig. 2b)",
         KLU,
@@ -62,11 +63,12 @@ def layer_deck(
     volts_per_unit: float,
     memory: Array | None,
 ) -> str:
-    """A deck of a whole layer: its arrays on shared word lines, and its gates, memory and hidden state as behavioural sources.
+    """A deck of a whole layer: its arrays on shared word lines, and its gates, memory and hidden state as behavioural
+    sources.
 
     `volts` holds the voltage of every driven word line; `memory` (H,) is c_{t-1} of an LSTM. The deck prints the column
-    currents, then the new state: V(memory*) and V(hidden*), in the model's units. The peephole lines of the output gate are driven
-    by c_t inside the same operating point (eq. 11).
+    currents, then the new state: V(memory*) and V(hidden*), in the model's units. The peephole lines of the output
+    gate are driven by c_t inside the same operating point (eq. 11).
     """
     hidden = arrays[0].conductance.shape[1]
     lines = [
@@ -105,8 +107,9 @@ def _lstm_lines(hidden: int, volts: Mapping[str, float], volts_per_unit: float, 
 
 def _gru_lines(hidden: int, volts: Mapping[str, float], volts_per_unit: float, memory: Array | None) -> Iterator[str]:
     for k in range(hidden):
-        yield f"Bcandidate{k} candidate{k} 0 V=tanh(V(pnx{k})+{_sigmoid(f'pr{k}')}*V(pnh{k}))"
-        yield f"Bhidden{k} hidden{k} 0 V=(1-{_sigmoid(f'pz{k}')})*V(candidate{k})+{_sigmoid(f'pz{k}')}*V(h{k})*{1 / volts_per_unit!r}"
+        update, reset = _sigmoid(f"pz{k}"), _sigmoid(f"pr{k}")
+        yield f"Bcandidate{k} candidate{k} 0 V=tanh(V(pnx{k})+{reset}*V(pnh{k}))"
+        yield f"Bhidden{k} hidden{k} 0 V=(1-{update})*V(candidate{k})+{update}*V(h{k})*{1 / volts_per_unit!r}"
 
 
 def _rnn_lines(hidden: int, volts: Mapping[str, float], volts_per_unit: float, memory: Array | None) -> Iterator[str]:

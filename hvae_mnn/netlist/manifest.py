@@ -66,7 +66,8 @@ class LayerEntry:
     volts_per_unit: float
     """Word-line voltage that stands for the number 1."""
     input_range: dict[str, float]
-    """By role (`x`, `z`, `h`, `cp`, `ct`): the largest magnitude met in calibration, in the model's units: full scale of the DAC."""
+    """By role (`x`, `z`, `h`, `cp`, `ct`): the largest magnitude met in calibration, in the model's units: full scale
+    of the DAC."""
     weights: int
     """Number of weights, sum of rows times columns."""
     paper_weights: int
@@ -115,7 +116,7 @@ class Manifest:
             "format": FORMAT,
             "name": self.name,
             "source": self.source,
-            "mapping": "I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit * input (paper eq. 12)",
+            "mapping": "eq. 12: I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit u",
             "device": self.device,
             "fixed_siemens": self.fixed_siemens,
             "conductances": CONDUCTANCES,
@@ -199,11 +200,12 @@ def _verify(manifest: Manifest) -> None:
             ) from None
         if found != expected:
             raise ManifestError(
-                f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut short:"
-                " build the netlists again"
+                f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
+                " short: build the netlists again"
             )
     for _, unit in manifest.units():
-        # A hash proves only that file and manifest belong together; a control line in a foreign folder could run anything.
+        # A hash proves only that file and manifest belong together; a control line in a foreign folder could run
+        # anything.
         found_line = _NOT_AN_ELEMENT.search((manifest.folder / unit.include).read_bytes())
         if found_line:
             raise ManifestError(

@@ -24,22 +24,30 @@ def _columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def preactivation_figure(folder: Path) -> Figure:
-    """Digital against hardware pre-activations, one panel per layer, a colour per gate unit (a sample of the hidden units)."""
+    """Hardware against digital pre-activations, and their difference below: a panel per layer, a colour per gate unit.
+
+    Shown is the sample of hidden units that the run kept.
+    """
     table = _columns(folder / PREACTIVATIONS)
-    figure = new_figure(11.5, 4.2)
-    for axes, layer in zip(figure.subplots(1, 3), LAYERS, strict=True):
+    figure = new_figure(11.5, 6.8)
+    panels = figure.subplots(2, 3, height_ratios=[3, 2], sharex="col")
+    for column, layer in enumerate(LAYERS):
+        both, difference = panels[0][column], panels[1][column]
         rows = table["layer"] == layer
         span = np.abs(table["digital"][rows]).max(initial=1e-12) * 1.05
-        axes.plot([-span, span], [-span, span], color="0.75", lw=1, zorder=0)
+        both.plot([-span, span], [-span, span], color="0.75", lw=1, zorder=0)
+        difference.axhline(0, color="0.75", lw=1, zorder=0)
         for number, unit in enumerate(dict.fromkeys(table["unit"][rows])):
             own = rows & (table["unit"] == unit)
-            points = table["digital"][own], table["hardware"][own]
-            axes.scatter(*points, s=5, alpha=0.5, lw=0, color=f"C{number}", label=unit, rasterized=True)
-        axes.set_title(layer)
-        axes.set_xlabel("digital pre-activation")
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.legend(title="gate unit", markerscale=2.5, frameon=False, fontsize="small")
-    figure.axes[0].set_ylabel("hardware pre-activation")
+            digital, hardware = table["digital"][own], table["hardware"][own]
+            style = {"s": 5, "alpha": 0.5, "lw": 0, "color": f"C{number}", "label": unit, "rasterized": True}
+            both.scatter(digital, hardware, **style)
+            difference.scatter(digital, hardware - digital, **style)
+        both.set_title(layer)
+        difference.set_xlabel("digital pre-activation")
+        both.legend(title="gate unit", markerscale=2.5, frameon=False, fontsize="small")
+    panels[0][0].set_ylabel("hardware pre-activation")
+    panels[1][0].set_ylabel("hardware - digital")
     return figure
 
 
@@ -57,7 +65,7 @@ def error_figure(folder: Path) -> Figure:
         count = len(first)
         for column, label, style in (
             ("max_error", "hardware against digital, each on its own states", "-"),
-            ("max_array_error", "array against matrix product, same inputs", "--"),
+            ("max_array_error", "one read (DAC, array, ADC) against a product of the same inputs", "--"),
         ):
             worst = np.zeros(count)
             np.maximum.at(worst, step, table[column][rows])

@@ -1,4 +1,5 @@
-"""The cell equations of recurrent layers, from pre-activations: paper eqs. 10 and 11 (page 692), and PyTorch's GRU and RNN.
+"""The cell equations of recurrent layers, from pre-activations: paper eqs. 10 and 11 (page 692), and PyTorch's GRU
+and RNN.
 
 Nothing here knows where pre-activations come from: a matrix product, or a crossbar. Their names are those of
 `hvae_mnn.gates`.
@@ -13,7 +14,8 @@ from torch import Tensor
 
 
 def lstm_memory(preactivations: Mapping[str, Tensor], memory: Tensor) -> Tensor:
-    """Memory c_t = f * c_{t-1} + i * g from the pre-activations `i`, `f`, `g` and c_{t-1}, each of shape (B, H) (eq. 10)."""
+    """Memory c_t = f * c_{t-1} + i * g from the pre-activations `i`, `f`, `g` and c_{t-1}, each of shape (B, H) (eq.
+    10)."""
     i, f, g = (preactivations[name] for name in "ifg")
     return torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
 
@@ -24,7 +26,8 @@ def lstm_hidden(output_gate: Tensor, memory: Tensor) -> Tensor:
 
 
 def gru_hidden(preactivations: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
-    """Hidden state of a GRU from the pre-activations `r`, `z`, `nx`, `nh` and h_{t-1}, each of shape (B, H); PyTorch's form."""
+    """Hidden state of a GRU from the pre-activations `r`, `z`, `nx`, `nh` and h_{t-1}, each of shape (B, H);
+    PyTorch's form."""
     r, z = torch.sigmoid(preactivations["r"]), torch.sigmoid(preactivations["z"])
     candidate = torch.tanh(preactivations["nx"] + r * preactivations["nh"])
     return (1 - z) * candidate + z * hidden

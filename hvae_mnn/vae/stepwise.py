@@ -1,7 +1,8 @@
 """An HSR-VAE taken step by step in float64, with pre-activations from anywhere.
 
-The text model and the hardware share every equation but one: where a gate unit's pre-activations come from. Here that one
-is an argument (`PreactivationSource`). `WeightsSource` is the digital answer, a matrix product; a crossbar is another.
+The text model and the hardware share every equation but one: where a gate unit's pre-activations come from. Here that
+one is an argument (`PreactivationSource`). `WeightsSource` is the digital answer, a matrix product; a crossbar is
+another.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def layer_step(
 
 
 class Stepper:
-    """An HSR-VAE in float64 whose recurrent layers run on `source`; everything else is software (paper 3.2, page 693)."""
+    """An HSR-VAE in float64 whose recurrent layers run on `source`; everything else is software (paper 3.2, page
+    693)."""
 
     def __init__(self, model: HSRVAE, source: PreactivationSource | None = None) -> None:
         """`source` None: the digital answer from the model's own weights."""
@@ -175,10 +177,11 @@ class _Recorder:
 def activation_ranges(
     model: HSRVAE, sentences: Sequence[Sequence[int]], seed: int = 0
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """How large every layer's inputs and pre-activations get over `sentences` (encoded, with sos and eos), z sampled from `seed`.
+    """How large every layer's inputs and pre-activations get over `sentences` (encoded, with sos and eos), z sampled
+    from `seed`.
 
-    Returns layer -> `inputs` | `preactivations` -> role | gate unit -> `max`, `p99.99`, `p99.9`, `p99` of the magnitude.
-    Converters are calibrated with it.
+    Returns layer -> `inputs` | `preactivations` -> role | gate unit -> `max`, `p99.99`, `p99.9`, `p99` of the
+    magnitude. Converters are calibrated with it.
     """
     stepper = Stepper(model)
     stepper.source = recorder = _Recorder(stepper.source)
