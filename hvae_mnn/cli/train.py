@@ -74,7 +74,7 @@ Examples:
 @click.option("--seed", type=int, help="Where all random numbers come from.  [default: 0]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Of matrix products.  [default: auto]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; needed alike for equal bits on resume.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all; 1 for tiny]")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -136,6 +136,8 @@ def command(
     from hvae_mnn.vae.training import METRICS, read_history, train
 
     console = Console()
+    if threads is None and preset == "tiny":
+        threads = 1  # measured: on such small matrices a second thread only waits, and on a busy machine costs 5 times
     if threads is not None:
         import torch
 
@@ -161,13 +163,14 @@ def command(
         )
     history, best_epoch = read_history(out)
     if len(history) == len(before):
-        console.print(f"{out} is complete: {len(history)} epochs, best {best_epoch}; nothing to do")
+        console.print(f"{out} is complete: {len(history)} epochs, best {best_epoch}; nothing to do", soft_wrap=True)
     save_training_figure(history, out, best_epoch)
     figures = history[best_epoch - 1]["valid"]
     console.print(
         f"best epoch {best_epoch} of {len(history)}: ELBO NLL {figures['elbo_nll']:.2f} "
         f"(PPL {figures['elbo_ppl']:.2f}, KL {figures['elbo_kl']:.2f}); paper PPL {figures['paper_ppl']:.2f}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"wrote {best}, {out / METRICS}, {out / 'training.png'}", soft_wrap=True)
 
@@ -215,4 +218,5 @@ class _Display:
             f"valid ELBO {valid['elbo_nll']:.2f} (PPL {valid['elbo_ppl']:.2f}, KL {valid['elbo_kl']:.2f})  "
             f"paper PPL {valid['paper_ppl']:.2f}  {event.record['seconds']:.0f} s{'  best' if event.is_best else ''}",
             highlight=False,
+            soft_wrap=True,
         )
