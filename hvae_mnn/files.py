@@ -15,29 +15,33 @@ from hvae_mnn.errors import HvaeMnnError
 
 
 @contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while writing `path` into an `HvaeMnnError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise HvaeMnnError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success rename it to `path`, on failure remove it.
 
     Errors: `HvaeMnnError` when the disk is full or the folder is not writable.
     """
     path = Path(path)
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
-    except OSError as error:
-        raise HvaeMnnError(
-            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
-        ) from error
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise HvaeMnnError(
-            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
-        ) from error
+        with disk_errors(path):
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -150,7 +150,8 @@ def _show(console: Console, result: SimulationResult) -> None:
     )
     console.print(
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, engine {summary['engine']}"
-        f" ({facts['solver']}): {summary['seconds_total']:.1f} s, {summary['seconds_in_engine']:.1f} s of it in the engine\n"
+        f" ({facts['solver']}): {summary['seconds_total']:.1f} s,"
+        f" {summary['seconds_in_engine']:.1f} s of it in the engine\n"
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}; values beyond full scale: {clipping}",
         highlight=False,
     )

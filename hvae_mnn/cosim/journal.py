@@ -6,7 +6,6 @@ software side and asks the engine only for what is not written yet.
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 import zlib
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.errors import HvaeMnnError
+from hvae_mnn.files import disk_errors
 
 Array = NDArray[np.float64]
 _HEAD = struct.Struct("<QId")  # bytes of currents, their CRC-32, seconds that the engine took
@@ -35,6 +34,7 @@ class JournalEngine:
         self.seconds = 0.0
         self.replayed = 0
         """Answers taken from the journal so far."""
+        self._path = path
         self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
@@ -48,13 +48,9 @@ class JournalEngine:
         seconds = time.perf_counter() - start
         self.seconds += seconds
         payload = b"".join(np.ascontiguousarray(found[name]).tobytes() for name in volts)
-        try:
+        with disk_errors(self._path):
             self._file.write(_HEAD.pack(len(payload), zlib.crc32(payload), seconds) + payload)
             self._file.flush()
-        except OSError as error:
-            raise HvaeMnnError(
-                f"cannot write {self._file.name}: {error.strerror}; free the disk, then resume the run"
-            ) from None
         return found
 
     def _stored(self) -> bytes | None:
@@ -82,10 +78,11 @@ class JournalEngine:
 
     def close(self) -> None:
         """Close the journal and the engine; the journal stays on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self.engine.close()
+        try:
+            with disk_errors(self._path):
+                self._file.close()
+        finally:
+            self.engine.close()
 
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`."""

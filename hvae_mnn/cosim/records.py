@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
+
+from hvae_mnn.files import disk_errors
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
 SAMPLED_UNITS = 16
@@ -96,7 +99,7 @@ class ErrorTotal:
 
 @dataclass
 class Records:
-    """Writes a run's tables under temporary names; `finish` gives them their own."""
+    """Writes a run's tables; a context that gives them their names only when all went well."""
 
     folder: Path
     errors: dict[str, dict[str, ErrorTotal]] = field(default_factory=dict)
@@ -109,7 +112,8 @@ class Records:
     def __post_init__(self) -> None:
         """Open the tables."""
         for name, schema in SCHEMAS.items():
-            self._writers[name] = pq.ParquetWriter(self.folder / f".{name}.part", schema)
+            with disk_errors(self.folder / name):
+                self._writers[name] = pq.ParquetWriter(self._temporary(name), schema)
             self._rows[name] = defaultdict(list)
 
     def layer_step(
@@ -155,18 +159,27 @@ class Records:
         """Write what has gathered, so that memory does not grow with the run."""
         for name, rows in self._rows.items():
             if rows:
-                self._writers[name].write_table(pa.table(dict(rows), schema=SCHEMAS[name]))
+                with disk_errors(self.folder / name):
+                    self._writers[name].write_table(pa.table(dict(rows), schema=SCHEMAS[name]))
                 rows.clear()
 
-    def finish(self) -> None:
-        """Write the rest and give the tables their names."""
+    def __enter__(self) -> Records:
+        """The tables are written under temporary names until the end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the finished tables their names; after an error remove them."""
+        if kind is not None:
+            for name, writer in self._writers.items():
+                with contextlib.suppress(OSError):  # on a full disk not even the end of a table can be written
+                    writer.close()
+                self._temporary(name).unlink(missing_ok=True)
+            return
         self.flush()
         for name, writer in self._writers.items():
-            writer.close()
-            (self.folder / f".{name}.part").replace(self.folder / name)
+            with disk_errors(self.folder / name):
+                writer.close()
+                self._temporary(name).replace(self.folder / name)
 
-    def abandon(self) -> None:
-        """Remove half-written tables."""
-        for name, writer in self._writers.items():
-            writer.close()
-            (self.folder / f".{name}.part").unlink(missing_ok=True)
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f".{name}.part"

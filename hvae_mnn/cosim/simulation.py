@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -190,18 +191,10 @@ def _execute(
     start = time.perf_counter()
     columns = {unit.array: unit.columns for _, unit in manifest.units()}
     inner = start_engine(plan.options.engine, manifest, progress)
-    engine = JournalEngine(inner, folder / JOURNAL, columns)
-    records = Records(folder)
-    try:
+    with closing(JournalEngine(inner, folder / JOURNAL, columns)) as engine, Records(folder) as records:
         source = CrossbarSource(manifest, engine, plan.options.dac_bits, plan.options.adc_bits)
         tokens = _run_sentences(plan, checkpoint, source, records, progress)
-        records.finish()
-    except BaseException:
-        records.abandon()
-        raise
-    finally:
         facts = engine.facts()
-        engine.close()
     summary = _summary(plan, manifest, checkpoint, engine, facts, source, records, tokens)
     summary["seconds_total"] = round(time.perf_counter() - start, 3)
     write_json(folder / SUMMARY, summary)

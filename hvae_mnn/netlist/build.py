@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.errors import HvaeMnnError, ManifestError, MappingError
-from hvae_mnn.files import sha256, write_json
+from hvae_mnn.errors import ManifestError, MappingError
+from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import GATE_UNITS, RecurrentLayer
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import layer_deck, unit_deck
@@ -64,7 +64,7 @@ def write_netlists(
         tensors: dict[str, Array] = {}
         for export in exports:
             layers.append(_write_layer(temporary, export, device, tensors, progress))
-        save_file(tensors, temporary / CONDUCTANCES)
+        (temporary / CONDUCTANCES).write_bytes(save(tensors))
         for name, path in (attached or {}).items():
             shutil.copyfile(path, temporary / name)
         for path in temporary.iterdir():
@@ -164,21 +164,17 @@ def _test_vector(
 @contextlib.contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place on success and vanishes on failure."""
-    temporary: Path | None = None
-    try:
+    with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        yield temporary
-        temporary.chmod(0o755)
-        old = temporary.with_suffix(".old")
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise HvaeMnnError(
-            f"cannot write {folder}: {error.strerror or error}; free the disk or choose another folder"
-        ) from error
+    try:
+        with disk_errors(folder):
+            yield temporary
+            temporary.chmod(0o755)
+            old = temporary.with_suffix(".old")
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,69 @@
+"""What several tests share: small networks that are symmetric in nothing, and the real corpora where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.checkpoint import save_checkpoint
+from hvae_mnn.vae.config import ModelConfig, TrainingConfig
+from hvae_mnn.vae.model import HSRVAE
+from hvae_mnn.vae.stepwise import activation_ranges
+
+CELL_SETS = {
+    "lstm": ("lstm", "lstm", "lstm", False),
+    "gru": ("gru", "gru", "gru", False),
+    "rnn": ("rnn", "rnn", "rnn", False),
+    "mixed": ("gru", "rnn", "lstm", False),
+    "peephole": ("lstm", "lstm", "lstm", True),
+}
+"""Cells of encoder layer 1, layer 2 and decoder, and whether LSTMs have peepholes."""
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real corpora; tests without it are skipped with the reason."""
+    named = os.environ.get("HVAE_MNN_DATA")
+    if not named:
+        pytest.skip("real corpora: set HVAE_MNN_DATA to their folder")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A checkpoint of random weights on the built-in corpus, by name of its cells; made once per session and name."""
+    made: dict[str, Path] = {}
+    corpus = grammar_corpus(train=400, valid=60, test=20)
+    vocabulary = Vocabulary.build(corpus.train)
+
+    def make(name: str = "lstm") -> Path:
+        if name not in made:
+            first, second, decoder, peepholes = CELL_SETS[name]
+            config = ModelConfig(
+                vocabulary_size=len(vocabulary),
+                embedding_size=7,
+                hidden_size=5,
+                latent_size=3,
+                encoder_cells=(first, second),
+                decoder_cell=decoder,
+                peepholes=peepholes,
+                encoder_sees_eos=False,
+            )
+            with torch.random.fork_rng():
+                torch.manual_seed(4)
+                model = HSRVAE(config).eval()
+                with torch.no_grad():
+                    for parameter in model.parameters():  # larger than at the start of training, and off centre
+                        parameter.mul_(2).add_(0.3 * torch.randn_like(parameter))
+            ranges = activation_ranges(model, [vocabulary.encode_sentence(words) for words in corpus.valid])
+            path = tmp_path_factory.mktemp(name) / f"{name}.pt"
+            made[name] = save_checkpoint(path, model, TrainingConfig(), vocabulary, "plain", {}, ranges)
+        return made[name]
+
+    return make

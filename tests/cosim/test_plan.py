@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from hvae_mnn.cosim.plan import Options, Plan, choose_sentences
+from hvae_mnn.errors import InputError, RunError, TextError
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.vocabulary import EOS, SOS
+from hvae_mnn.vae.checkpoint import load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint):
+    return load_checkpoint(make_checkpoint("lstm"))
+
+
+def choose(checkpoint, **changes):
+    options = {"text": None, "data_dir": None, "split": "test", "sentences": None, "steps": None, **changes}
+    return choose_sentences(checkpoint, **options)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40, 123])
+def test_steps_are_used_up_exactly(checkpoint, steps):
+    origin, found = choose(checkpoint, steps=steps)
+    assert origin.endswith("/test")
+    assert sum(len(sentence) - 1 for sentence in found) == steps
+    assert all(sentence[0] == SOS and sentence[-1] == EOS for sentence in found)
+
+
+def test_forty_steps_when_nothing_is_said(checkpoint):
+    assert sum(len(sentence) - 1 for sentence in choose(checkpoint)[1]) == 40
+
+
+def test_sentences_come_in_order_and_whole(checkpoint):
+    _, found = choose(checkpoint, sentences=3)
+    expected = [checkpoint.vocabulary.encode_sentence(words) for words in grammar_corpus().test[:3]]
+    assert found == expected
+
+
+def test_the_tighter_limit_holds(checkpoint):
+    _, found = choose(checkpoint, sentences=1, steps=400)
+    assert len(found) == 1
+    _, found = choose(checkpoint, sentences=5, steps=3)
+    assert [len(sentence) for sentence in found] == [4]
+
+
+def test_text_is_one_sentence_whole(checkpoint):
+    words = " ".join(grammar_corpus().test[0])
+    origin, found = choose(checkpoint, text=f"  {words} ")
+    assert origin == "text"
+    assert checkpoint.vocabulary.decode(found[0][1:-1]) == words.split()
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("steps", -4), ("sentences", 0)])
+def test_limits_below_one_are_refused(checkpoint, name, value):
+    with pytest.raises(InputError, match=f"--{name} is {value}; it must be 1 or more"):
+        choose(checkpoint, **{name: value})
+
+
+def test_text_without_words_and_text_of_another_language_are_refused(checkpoint):
+    with pytest.raises(TextError, match="no words"):
+        choose(checkpoint, text="  ")
+    with pytest.raises(TextError, match="2 of 3 words of text are not in the checkpoint's vocabulary"):
+        choose(checkpoint, text="the Zwiebelfisch schwimmt")
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path):
+    plan = Plan("netlists/x", "ab" * 32, Options(dac_bits=5, seed=9), "text", ((2, 7, 3), (2, 3)))
+    plan.save(tmp_path)
+    assert Plan.load(tmp_path) == plan
+    assert plan.steps == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "other"}', '{"format": "hvae-mnn-run/1"}'])
+def test_a_damaged_plan_is_one_line(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match="cannot be read"):
+        Plan.load(tmp_path)
+
+
+def test_unknown_choices_are_refused():
+    with pytest.raises(InputError, match="engine is 'hspice'; allowed are ngspice, ideal"):
+        Options(engine="hspice")  # type: ignore[arg-type]
