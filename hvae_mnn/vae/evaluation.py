@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hvae_mnn.errors import TextError
 from hvae_mnn.text.batches import EncodedSentence
+from hvae_mnn.text.corpus import Corpus
+from hvae_mnn.vae.checkpoint import Checkpoint
 from hvae_mnn.vae.evaluation_paper import PaperReport, paper_report
 from hvae_mnn.vae.evaluation_proper import (
     IMPORTANCE_SAMPLES,
@@ -16,6 +19,21 @@ from hvae_mnn.vae.evaluation_proper import (
 )
 from hvae_mnn.vae.model import HSRVAE
 from hvae_mnn.vae.scoring import Progress
+
+MOST_UNKNOWN = 0.5
+"""Share of unknown words above which a vocabulary does not belong to a text."""
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Sentences of a split as a model reads them."""
+
+    sentences: list[EncodedSentence]
+    """Ids with start and end symbols."""
+    unknown: int
+    """Words that are not in the vocabulary."""
+    words: int
+    """Words in all."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +74,22 @@ def evaluate(
             progress=progress,
         ),
     )
+
+
+def encode_split(checkpoint: Checkpoint, corpus: Corpus, split: str, count: int | None = None) -> EncodedSplit:
+    """The first `count` sentences of a split (all by default) as ids of the checkpoint's vocabulary.
+
+    Errors: `TextError` if the split is unknown or empty, or if more than half of its words are unknown to the model.
+    """
+    sentences = corpus.split(split)[:count]
+    if not sentences:
+        raise TextError(f"corpus {corpus.name} has no {split} sentences; choose another split")
+    encoded: list[EncodedSentence] = [checkpoint.vocabulary.encode_sentence(sentence) for sentence in sentences]
+    words = sum(len(sentence) for sentence in sentences)
+    unknown = sum(word not in checkpoint.vocabulary for sentence in sentences for word in sentence)
+    if unknown > MOST_UNKNOWN * words:
+        raise TextError(
+            f"the vocabulary of {checkpoint.path} does not fit: {unknown:,} of {words:,} words of {corpus.name} "
+            f"{split} are unknown to it; it was trained on {checkpoint.metrics.get('corpus', 'other text')!r}, give that text"
+        )
+    return EncodedSplit(encoded, unknown, words)

@@ -1,0 +1,59 @@
+"""Where along a sentence the latent's KL arises, and what the decoder loses without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hvae_mnn.files import replacing
+
+
+def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
+    """Three panels: KL over the relative position, KL by steps from the end, and -ln p(x | z) with other latents.
+
+    `proper` is the report of that name in an `evaluation.json`.
+    """
+    profile, ablation = proper["profile"], proper["ablation"]
+    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    position, end, latent = figure.subplots(1, 3)
+
+    bins = len(profile["by_position"])
+    filled = [(place, value) for place, value in enumerate(profile["by_position"]) if value is not None]
+    position.bar([(place + 0.5) / bins for place, _ in filled], [value for _, value in filled], width=0.9 / bins)
+    position.set_xlim(0, 1)
+    position.set_xlabel("position in the sentence, t / T")
+    position.set_title("KL per encoder step")
+
+    end.bar(range(len(profile["from_end"])), profile["from_end"])
+    end.xaxis.set_major_locator(MaxNLocator(integer=True))
+    end.set_xlabel("steps before the latent's own")
+    end.set_title("KL towards the end")
+    for axes in (position, end):
+        axes.axhline(proper["kl"], color="C1", lw=1, ls="--", label="of the latent (charged)")
+        axes.set_ylabel("nats, mean over sentences")
+        axes.legend(frameon=False, fontsize="small", loc="lower left")
+
+    names = {"own": "its own", "shuffled": "another sentence's", "prior": "drawn from N(0, I)"}
+    bars = latent.barh(list(names.values()), [ablation[name] for name in names], color=["C0", "C3", "C3"])
+    latent.bar_label(bars, fmt="%.1f", padding=3)
+    latent.invert_yaxis()
+    latent.margins(x=0.15)
+    latent.set_xlabel("-ln p(x | z), nats per sentence")
+    latent.set_title("reconstruction by latent")
+    return figure
+
+
+def save_evaluation_figure(proper: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write the figure as `out/evaluation.png` and `out/evaluation.svg`; returns both paths."""
+    figure = evaluation_figure(proper)
+    paths = [Path(out) / f"evaluation.{ending}" for ending in ("png", "svg")]
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    return paths
