@@ -20,14 +20,19 @@ from hvae_mnn.gates import GateMatrix, RecurrentLayer
 Array = NDArray[np.float64]
 
 
+ROLES = ("x", "z", "h", "b", "cp", "ct")
+"""What a word line may carry: the layer's input x, a latent z, the previous hidden state h, the bias b (a fixed 1); for
+peepholes the previous memory c_{t-1} (`cp`), or the new one c_t (`ct`, output gate)."""
+
+
 @dataclass(frozen=True)
 class RowGroup:
     """Neighbouring word lines that carry one kind of input."""
 
     role: str
-    """`x` layer input, `z` latent, `h` previous hidden state, `b` bias (a fixed 1);
-    peepholes: `cp` previous memory c_{t-1}, `ct` new memory c_t (output gate)."""
+    """One of `ROLES`."""
     size: int
+    """How many word lines."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.crossbar.mapping import RowGroup
+from hvae_mnn.crossbar.mapping import ROLES, RowGroup
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import CELLS, GATE_UNITS
@@ -184,8 +184,16 @@ def _layer(stored: Mapping[str, Any]) -> LayerEntry:
     expected = [unit.name for unit in GATE_UNITS[layer.cell]]
     if [unit.name for unit in layer.units] != expected:
         raise ValueError(f"layer {layer.name}: gate units {[unit.name for unit in layer.units]}, expected {expected}")
-    if not all(_PLAIN_NAME.fullmatch(unit.array) for unit in layer.units):
-        raise ValueError(f"layer {layer.name}: an array's name is not a plain name")
+    for unit in layer.units:
+        if not _PLAIN_NAME.fullmatch(unit.array):
+            raise ValueError(f"layer {layer.name}: array name {unit.array!r}, allowed are plain names")
+        for group in unit.rows:
+            if group.role not in ROLES or group.size < 1:
+                raise ValueError(
+                    f"{unit.array}: {group.size} rows of role {group.role!r}, allowed are {', '.join(ROLES)}"
+                )
+        if not isinstance(unit.columns, int) or unit.columns < 1:
+            raise ValueError(f"{unit.array}: {unit.columns!r} columns")
     return layer
 
 
