@@ -12,13 +12,8 @@ from rich.console import Console
 from hvae_mnn import __version__
 from hvae_mnn.errors import HvaeMnnError
 
-COMMANDS = {
-    "doctor": "Check this machine: Python, torch, PySpice, ngspice and its solver.",
-    "train": "Train an HSR-VAE on a text corpus.",
-    "evaluate": "Report what a checkpoint is worth, by the paper's formulas and by proper ones.",
-    "build-netlist": "Export a checkpoint as ngspice netlists of memristor crossbars.",
-    "simulate": "Run text through the netlists in ngspice, step by step.",
-}
+COMMANDS = ("doctor", "train", "evaluate", "build-netlist", "simulate")
+"""In the order of the work."""
 
 
 class LazyGroup(click.RichGroup):
@@ -34,6 +29,7 @@ class LazyGroup(click.RichGroup):
             return None
         module = importlib.import_module(f"hvae_mnn.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        command.name = cmd_name
         return command
 
 
@@ -46,7 +42,7 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
     try:
-        cli.main(args=args, standalone_mode=False)
+        cli.main(args=args, prog_name="hvae-mnn", standalone_mode=False)
     except click_exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:

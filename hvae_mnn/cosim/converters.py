@@ -14,6 +14,12 @@ Array = NDArray[np.float64]
 MIN_BITS, MAX_BITS = 2, 24
 
 
+def check_bits(bits: int) -> None:
+    """Raise `InputError` for a width that no converter here has."""
+    if bits != 0 and not MIN_BITS <= bits <= MAX_BITS:
+        raise InputError(f"a converter of {bits} bits; allowed are {MIN_BITS} to {MAX_BITS}, or 0 for none")
+
+
 @dataclass
 class Converter:
     """A converter with `bits` bits: codes -L ... L with L = 2^(bits-1) - 1, rounding to nearest; 0 bits: passes
@@ -31,8 +37,7 @@ class Converter:
 
     def __post_init__(self) -> None:
         """Refuse impossible converters."""
-        if self.bits != 0 and not MIN_BITS <= self.bits <= MAX_BITS:
-            raise InputError(f"a converter of {self.bits} bits; allowed are {MIN_BITS} to {MAX_BITS}, or 0 for none")
+        check_bits(self.bits)
         if not self.full_scale > 0:
             raise InputError(
                 f"a converter's full scale is {self.full_scale}; it must be above 0: build the netlists again"

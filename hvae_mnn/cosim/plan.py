@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.files import write_json
 from hvae_mnn.text.corpus import load_corpus
@@ -50,6 +51,8 @@ class Options:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        check_bits(self.dac_bits)
+        check_bits(self.adc_bits)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""A user's mistakes: one line that says what, where, found, allowed; the right exit code; nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from hvae_mnn.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def fails(capsys, tmp_path):
+    """Run a command that must fail; returns its message. What lies in the folder must be the same afterwards."""
+
+    def run(*arguments, code=2):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert caught.value.code == code, printed.err
+        assert "Traceback" not in printed.err
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        message = printed.err.strip()
+        assert message.startswith("error: ")
+        assert len(message.splitlines()) == 1, message
+        return message
+
+    return run
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.system, ("touch pwned",))
+
+
+def test_checkpoints_that_are_none(fails, tmp_path):
+    assert "no checkpoint at nowhere.pt" in fails("build-netlist", "nowhere.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    assert "truncated or no PyTorch file" in fails("build-netlist", "text.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    assert "holds a list, not a checkpoint" in fails("build-netlist", "list.pt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
+    assert "is not a checkpoint of hvae-mnn" in fails("build-netlist", "foreign.pt")
+    assert "is a folder" in fails("build-netlist", tmp_path)
+
+
+def test_code_in_a_checkpoint_does_not_run(fails, tmp_path):
+    torch.save({"format": Code()}, tmp_path / "evil.pt")
+    assert "nothing was run" in fails("build-netlist", "evil.pt")
+    (tmp_path / "old.pt").write_bytes(pickle.dumps(Code()))
+    assert "no PyTorch file" in fails("build-netlist", "old.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_truncated_checkpoint(fails, make_checkpoint, tmp_path):
+    content = make_checkpoint("lstm").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    assert "cut.pt is truncated" in fails("build-netlist", "cut.pt")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers(fails, make_checkpoint, tmp_path, bad):
+    content = torch.load(make_checkpoint("lstm"), weights_only=True)
+    content["state_dict"]["encoder2.weight_hh_l0"][3, 1] = bad
+    torch.save(content, tmp_path / "bad.pt")
+    assert "'encoder2.weight_hh_l0' hold 1 values that are NaN or infinite" in fails("build-netlist", "bad.pt")
+
+
+def test_an_unknown_cell(fails, make_checkpoint, tmp_path):
+    content = torch.load(make_checkpoint("lstm"), weights_only=True)
+    content["model_config"]["decoder_cell"] = "transformer"
+    torch.save(content, tmp_path / "bad.pt")
+    message = fails("build-netlist", "bad.pt")
+    assert "transformer" in message
+    assert "lstm" in message
+
+
+def test_a_vocabulary_that_does_not_fit_the_embedding(fails, make_checkpoint, tmp_path):
+    content = torch.load(make_checkpoint("lstm"), weights_only=True)
+    content["vocabulary"].pop()
+    torch.save(content, tmp_path / "bad.pt")
+    assert "the vocabulary has" in fails("build-netlist", "bad.pt")
+
+
+def test_a_checkpoint_without_ranges_cannot_be_built(fails, make_checkpoint, tmp_path):
+    content = torch.load(make_checkpoint("lstm"), weights_only=True)
+    content["activation_ranges"] = None
+    torch.save(content, tmp_path / "bad.pt")
+    assert "no activation ranges inside" in fails("build-netlist", "bad.pt")
+
+
+def test_names_of_builds(fails, make_checkpoint):
+    assert "allowed is one folder name" in fails("build-netlist", make_checkpoint("lstm"), "--name", "../x")
+
+
+@pytest.fixture
+def netlist(make_checkpoint, tmp_path, capsys):
+    main_quietly(capsys, "build-netlist", make_checkpoint("rnn"), "--name", "net")
+    return tmp_path / "netlists" / "net"
+
+
+def main_quietly(capsys, *arguments):
+    main([str(argument) for argument in arguments])
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("value", ["0", "-7"])
+def test_limits_below_one(fails, netlist, value):
+    assert f"--steps is {value}; it must be 1 or more" in fails("simulate", "--steps", value)
+    assert f"--sentences is {value}" in fails("simulate", "--sentences", value)
+
+
+def test_no_netlists_at_all(fails):
+    assert "build some: hvae-mnn build-netlist" in fails("simulate")
+    assert "is no netlist folder" in fails("simulate", "elsewhere")
+
+
+def test_a_changed_netlist(fails, netlist):
+    with (netlist / "decoder_h.inc").open("a") as file:
+        file.write("R1 x0 blh0 1\n")
+    assert "SHA-256" in fails("simulate", "--steps", "3")
+
+
+@pytest.mark.parametrize("option", ["--dac-bits", "--adc-bits"])
+def test_impossible_converters(fails, netlist, option):
+    assert "converter of 40 bits; allowed are 2 to 24" in fails("simulate", option, "40", "--engine", "ideal")
+
+
+def test_text_that_does_not_fit(fails, netlist, tmp_path):
+    assert "no words" in fails("simulate", "--text", " ")
+    assert "not in the checkpoint's vocabulary" in fails("simulate", "--text", "Fischers Fritz fischt")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    assert "no test file" in fails("simulate", "--data-dir", corpus)
+    (corpus / "test.txt").write_text("\n \n")
+    assert "empty corpus" in fails("simulate", "--data-dir", corpus)
+    (corpus / "test.txt").write_bytes(b"the old\n\xff\xfe sailor\n")
+    message = fails("simulate", "--data-dir", corpus)
+    assert "test.txt" in message
+    assert "UTF-8" in message
+    (corpus / "test.txt").unlink()
+    (corpus / "test.txt.gz").write_bytes(gzip.compress(b"the old sailor\n" * 50)[:-20])
+    assert "test.txt.gz" in fails("simulate", "--data-dir", corpus)
+    assert "does not exist" in fails("simulate", "--data-dir", "nowhere")
+
+
+def test_runs_that_cannot_be_resumed(fails, netlist, tmp_path):
+    assert "no unfinished run" in fails("simulate", "--resume")
+    assert "holds no run to resume" in fails("simulate", "--resume", "--out", "nowhere")
+    assert "leave out --steps" in fails("simulate", "--resume", "--steps", "9")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    assert "exists and is not empty" in fails("simulate", "--out", "taken")
+
+
+def test_an_absent_ngspice_is_a_failed_run(netlist, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("NGSPICE_LIBRARY_PATH", "/nowhere/libngspice.so")
+    with pytest.raises(SystemExit) as caught:
+        main(["simulate", "--steps", "3", "--out", "run"])
+    assert caught.value.code == 1
+    assert "NGSPICE_LIBRARY_PATH names /nowhere/libngspice.so" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]  # it can be resumed
+
+
+@pytest.mark.parametrize("limit_kib", [1, 8])
+def test_a_full_disk(make_checkpoint, tmp_path, limit_kib):
+    # A limit on the size of files is the full disk that a test can have anywhere.
+    script = (
+        f"ulimit -f {limit_kib}; exec {sys.executable} -m hvae_mnn build-netlist {make_checkpoint('lstm')} --name net"
+    )
+    shell = shutil.which("bash")
+    assert shell
+    done = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "error: cannot write netlists/net" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "netlists").iterdir()) == []
+
+
+def test_an_unknown_command_and_option(capsys):
+    for arguments in (["simulat"], ["simulate", "--stepps", "3"], ["simulate", "--steps", "many"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert "Traceback" not in capsys.readouterr().err
