@@ -17,6 +17,12 @@ KLU = ".options klu"
 """ngspice 42 and later solve with KLU when asked; older ones fall back to Sparse 1.3."""
 
 
+_LEGEND = (
+    "* V<line> drives a word line with +V, E<line> its partner <line>n with -V; Vs<unit><k> holds bit line k at virtual",
+    "* ground, and the current through it is the column current I_k in amperes.",
+)
+
+
 def driver_lines(word_lines: Sequence[str], value: Sequence[str]) -> Iterator[str]:
     """A source and an inverting driver per word line; `value` is what stands behind the source's nodes."""
     for line, what in zip(word_lines, value, strict=True):
@@ -46,6 +52,7 @@ def unit_deck(array: str, unit: str, word_lines: Sequence[str], columns: int, in
     amperes."""
     lines = [
         f"hvae-mnn gate unit {array}: column currents of one read (paper Fig. 2b)",
+        *_LEGEND,
         KLU,
         f".include {include}",
         *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()]),
@@ -73,6 +80,8 @@ def layer_deck(
     hidden = arrays[0].conductance.shape[1]
     lines = [
         f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
+        *_LEGEND,
+        "* Hp<unit><k> turns it into the pre-activation in the model's units; B sources make memory and hidden state of it.",
         KLU,
     ]
     lines += [f".include {include}" for include in includes]
