@@ -18,8 +18,8 @@ KLU = ".options klu"
 
 
 _LEGEND = (
-    "* V<line> drives a word line with +V, E<line> its partner <line>n with -V; Vs<unit><k> holds bit line k at virtual",
-    "* ground, and the current through it is the column current I_k in amperes.",
+    "* V<line> drives a word line with +V, E<line> its partner <line>n with -V; Vs<unit><k> holds bit line k",
+    "* at virtual ground; the current through it is the column current I_k in amperes.",
 )
 
 
@@ -81,7 +81,7 @@ def layer_deck(
     lines = [
         f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
         *_LEGEND,
-        "* Hp<unit><k> turns it into the pre-activation in the model's units; B sources make memory and hidden state of it.",
+        "* Hp<unit><k> makes it the pre-activation in the model's units; B sources make memory and hidden state of those.",
         KLU,
     ]
     lines += [f".include {include}" for include in includes]
