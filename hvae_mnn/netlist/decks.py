@@ -81,7 +81,7 @@ def layer_deck(
     lines = [
         f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
         *_LEGEND,
-        "* Hp<unit><k> makes it the pre-activation in the model's units; B sources make memory and hidden state of those.",
+        "* Hp<unit><k> makes it the pre-activation in the model's units; B sources make the new state of those.",
         KLU,
     ]
     lines += [f".include {include}" for include in includes]
