@@ -1,0 +1,68 @@
+"""Netlists to measure on: HSR-VAEs with random weights, built when first asked for, in one temporary folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hvae_mnn import build_netlist
+from hvae_mnn.engines.ngspice import ArrayDeck
+from hvae_mnn.netlist.manifest import LayerEntry, Manifest
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.checkpoint import save_checkpoint
+from hvae_mnn.vae.config import configure
+from hvae_mnn.vae.model import HSRVAE
+from hvae_mnn.vae.stepwise import activation_ranges
+
+Array = NDArray[np.float64]
+Reads = dict[str, Array]
+"""Word-line voltages, array name -> (1, R): one step of one layer."""
+
+PAPER_VOCABULARY = 10_000
+"""Ids of Penn Treebank, which the logits of a paper-size model have to be computed for."""
+
+
+class Workspace:
+    """What the benchmarks of one run share."""
+
+    def __init__(self, folder: Path, size: str, status: Callable[[str], None]) -> None:
+        """`size`: `small` or `paper`; `status` is told what is going on."""
+        self.folder, self.size, self.status = folder, size, status
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def netlist(self, preset: str) -> Manifest:
+        """Netlists of an HSR-VAE of that preset's size, with random weights and calibrated converters."""
+        self.status(f"building a model of size {preset}")
+        corpus = grammar_corpus(train=400, valid=4, test=60)
+        words = Vocabulary.build(corpus.train).words
+        if preset == "paper":
+            words += tuple(f"word{number}" for number in range(PAPER_VOCABULARY - len(words)))
+        vocabulary = Vocabulary(words)
+        config, training = configure(preset, "sound", len(vocabulary))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = HSRVAE(config).eval()
+        ranges = activation_ranges(model, [vocabulary.encode_sentence(sentence) for sentence in corpus.valid])
+        path = save_checkpoint(self.folder / f"{preset}.pt", model, training, vocabulary, "plain", {}, ranges)
+        return build_netlist(path, self.folder / preset)
+
+
+def decks(manifest: Manifest, layer: LayerEntry) -> list[ArrayDeck]:
+    """The layer's arrays as the engine takes them."""
+    return [
+        ArrayDeck(unit.array, unit.name, tuple(unit.word_lines), unit.columns, manifest.folder / unit.include)
+        for unit in layer.units
+    ]
+
+
+def random_reads(manifest: Manifest, layer: LayerEntry, generator: np.random.Generator) -> Reads:
+    """One step's word-line voltages within the read voltage; the layer's arrays share their word lines."""
+    read_v = float(manifest.device["read_v"])
+    shared = generator.uniform(-read_v, read_v, (1, layer.units[0].row_count))
+    return {unit.array: shared for unit in layer.units}
