@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.plan import Options
-from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_run
+from hvae_mnn.cosim.plan import Options, choose_sentences
+from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
@@ -25,26 +25,42 @@ def simulate(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> SimulationResult:
-    """`hvae_mnn.cosim.simulation.simulate`, and the run's figures; a manifest stands for its folder."""
-    result = simulation.simulate(
-        netlist.folder if isinstance(netlist, Manifest) else netlist,
+    """Run sentences through a netlist folder (default: the newest in `netlists/`) beside the digital model.
+
+    The sentences are `text`, or come from a split of the corpus in `data_dir` (default: the built-in one), in order,
+    until `sentences` are there or `steps` time steps are used up (with neither: 40 steps). A time step is one pass
+    through each of the three layers. Tables, summary and figures go to `out` (default: a new folder in `runs/`).
+
+    Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input, `EnvironmentProblem`
+    without ngspice, and `SimulatorError` when ngspice fails twice; what was done until then `resume` goes on with.
+    """
+    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
+    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    checkpoint = simulation.checkpoint_of(manifest)
+    origin, chosen = choose_sentences(
+        checkpoint,
         text=text,
-        data_dir=data_dir,
+        data_dir=None if data_dir is None else Path(data_dir),
         split=split,
         sentences=sentences,
         steps=steps,
-        options=options,
-        out=out,
-        progress=progress,
     )
-    save_simulation_figures(result.folder)
-    return result
+    run, plan = simulation.start(manifest, origin, chosen, options or Options(), None if out is None else Path(out))
+    return _finish(simulation.execute(run, plan, manifest, checkpoint, progress))
 
 
 def resume(folder: str | Path | None = None, progress: Progress | None = None) -> SimulationResult:
-    """Go on with the interrupted run in `folder` (default: the newest unfinished one in `runs/`), and draw its
-    figures."""
-    result = simulation.resume(folder if folder is not None else newest_run(), progress)
+    """Go on with the interrupted run in `folder` (default: the newest unfinished one in `runs/`).
+
+    The result is the one of an uninterrupted run, bit for bit on one machine. Raises what `simulate` raises, and
+    `RunError` when the run is finished or its netlists were built anew meanwhile.
+    """
+    run = Path(folder) if folder is not None else newest_run()
+    plan, manifest = simulation.reopen(run)
+    return _finish(simulation.execute(run, plan, manifest, simulation.checkpoint_of(manifest), progress))
+
+
+def _finish(result: SimulationResult) -> SimulationResult:
     save_simulation_figures(result.folder)
     return result
 

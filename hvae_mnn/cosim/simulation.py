@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT, NETLISTS
 from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
-from hvae_mnn.cosim.plan import PLAN, Options, Plan, choose_sentences
+from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
@@ -65,56 +65,26 @@ class SimulationResult:
         }
 
 
-def simulate(
-    netlist: str | Path | None = None,
-    *,
-    text: str | None = None,
-    data_dir: str | Path | None = None,
-    split: str = "test",
-    sentences: int | None = None,
-    steps: int | None = None,
-    options: Options | None = None,
-    out: str | Path | None = None,
-    progress: Progress | None = None,
-) -> SimulationResult:
-    """Run sentences through a netlist folder (default: the newest in `netlists/`) beside the digital model.
-
-    The sentences are `text`, or come from a split of the corpus in `data_dir` (default: the built-in one), in order,
-    until `sentences` are there or `steps` time steps are used up (with neither: 40 steps). A time step is one pass
-    through each of the three layers. Results go to `out` (default: a new folder in `runs/`).
-
-    Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input,
-    `EnvironmentProblem` without ngspice, and `SimulatorError` when ngspice fails twice; what was done until then can
-    be resumed with `resume`.
-    """
-    manifest = read_manifest(Path(netlist) if netlist is not None else newest_netlist())
-    checkpoint = checkpoint_of(manifest)
-    origin, chosen = choose_sentences(
-        checkpoint,
-        text=text,
-        data_dir=None if data_dir is None else Path(data_dir),
-        split=split,
-        sentences=sentences,
-        steps=steps,
-    )
+def start(
+    manifest: Manifest, origin: str, sentences: Sequence[Sequence[int]], options: Options, out: Path | None
+) -> tuple[Path, Plan]:
+    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written; raises `RunError` if `out` is
+    taken."""
     plan = Plan(
         netlist=str(manifest.folder),
         checkpoint_sha256=manifest.files[CHECKPOINT],
-        options=options or Options(),
+        options=options,
         origin=origin,
-        sentences=tuple(map(tuple, chosen)),
+        sentences=tuple(map(tuple, sentences)),
     )
-    folder = _new_folder(Path(out) if out is not None else None, manifest.name)
+    folder = _new_folder(out, manifest.name)
     plan.save(folder)
-    return _execute(folder, plan, manifest, checkpoint, progress)
+    return folder, plan
 
 
-def resume(folder: str | Path, progress: Progress | None = None) -> SimulationResult:
-    """Go on with an interrupted run; the result is the one of an uninterrupted run, bit for bit on one machine.
-
-    Raises what `simulate` raises, and `RunError` when the run is finished or its netlists were built anew meanwhile.
-    """
-    folder = Path(folder)
+def reopen(folder: Path) -> tuple[Plan, Manifest]:
+    """Plan and netlists of an unfinished run; raises `RunError` when it is finished, or its netlists were built
+    anew."""
     plan = Plan.load(folder)
     if (folder / SUMMARY).exists():
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
@@ -123,7 +93,7 @@ def resume(folder: str | Path, progress: Progress | None = None) -> SimulationRe
         raise RunError(
             f"{plan.netlist} was built from another checkpoint since {folder} was started; start the run again"
         )
-    return _execute(folder, plan, manifest, checkpoint_of(manifest), progress)
+    return plan, manifest
 
 
 def newest_netlist(root: Path = NETLISTS) -> Path:
@@ -185,10 +155,15 @@ def _new_folder(out: Path | None, name: str) -> Path:
     return out
 
 
-def _execute(
-    folder: Path, plan: Plan, manifest: Manifest, checkpoint: Checkpoint, progress: Progress | None
+def execute(
+    folder: Path, plan: Plan, manifest: Manifest, checkpoint: Checkpoint, progress: Progress | None = None
 ) -> SimulationResult:
-    start = time.perf_counter()
+    """Run `plan`, beginning with what the journal in `folder` already holds; writes tables and summary there.
+
+    Raises `EnvironmentProblem` without a usable ngspice, `SimulatorError` when ngspice fails twice; `HvaeMnnError`
+    when the disk is full. After any of them the run can be resumed.
+    """
+    began = time.perf_counter()
     columns = {unit.array: unit.columns for _, unit in manifest.units()}
     inner = start_engine(plan.options.engine, manifest, progress)
     with closing(JournalEngine(inner, folder / JOURNAL, columns)) as engine, Records(folder) as records:
@@ -196,7 +171,7 @@ def _execute(
         tokens = _run_sentences(plan, checkpoint, source, records, progress)
         facts = engine.facts()
     summary = _summary(plan, manifest, checkpoint, engine, facts, source, records, tokens)
-    summary["seconds_total"] = round(time.perf_counter() - start, 3)
+    summary["seconds_total"] = round(time.perf_counter() - began, 3)
     write_json(folder / SUMMARY, summary)
     (folder / JOURNAL).unlink()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
