@@ -7,7 +7,9 @@ from typing import BinaryIO
 
 _HEAD = struct.Struct("<cQ")
 
-SETUP, VOLTS, READY, CURRENTS, FAILED = b"S", b"V", b"R", b"C", b"F"
+SETUP, VOLTS, LOADED, READY, CURRENTS, FAILED = b"S", b"V", b"L", b"R", b"C", b"F"
+"""In: the deck, then reads. Out: the deck is loaded (with ngspice's version), its first operating point is found; then
+a read's currents, or why there will be no more."""
 
 
 def send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:

@@ -88,8 +88,13 @@ class _Process:
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Block until the deck is loaded."""
-        self.version = str(json.loads(self._receive(frames.READY))["ngspice"])
+        """Block until the deck is loaded and its first operating point is found, so that no read pays for it."""
+        self.version = str(json.loads(self._receive(frames.LOADED))["ngspice"])
+        if self.version.isdecimal() and int(self.version) < OLDEST_NGSPICE:  # it would die in what comes next
+            raise EnvironmentProblem(
+                f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
+            )
+        self._receive(frames.READY)
 
     def send(self, volts: Array) -> None:
         """Hand over B reads, (B, R)."""
@@ -187,11 +192,6 @@ class NgspiceEngine:
             self._processes[deck.name].wait_ready()
         except WorkerDied as died:
             raise self._failure(deck, np.zeros(len(deck.word_lines)), died) from None
-        version = self._processes[deck.name].version
-        if version.isdecimal() and int(version) < OLDEST_NGSPICE:
-            raise EnvironmentProblem(
-                f"libngspice is version {version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
-            )
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; the named arrays are solved at the same time."""

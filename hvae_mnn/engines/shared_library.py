@@ -7,7 +7,8 @@ package;
 - `Unsupported Ngspice version 46`: one log line, filtered;
 - every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from
 errors;
-- the output callback builds a dict of complex numbers for every time point: the column currents are read out directly.
+- the output callback builds a dict of complex numbers for every time point: the column currents are read out directly;
+- the source callback passes through three functions for every source at every Newton iteration: here it is one.
 
 libngspice keeps global state: one instance per process.
 """
@@ -20,7 +21,7 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ _NOTES = (
     "reducing trtol",
     "starting ",
 )
+
+_string = ffi.string
 
 
 def library_name() -> str:
@@ -73,7 +76,7 @@ def _die() -> None:
 
 
 class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
-    """One libngspice. Set `on_request` and `on_point` before a run with external sources."""
+    """One libngspice. Set `on_other_time` and `on_point` before a run with external sources."""
 
     def __init__(self) -> None:
         """Load and initialise the library."""
@@ -84,8 +87,12 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
         """Lines that report an error since the last `load`."""
         self.echo: Callable[[str], None] | None = None
         """Called with every line that ngspice prints."""
-        self.on_request: Callable[[float, bytes], float] | None = None
-        """(time in s, source's name in lower case) -> voltage in V of an external source."""
+        self.voltages: Mapping[bytes, float] = {}
+        """Volts of the external sources, by name in lower case, within (`voltages_from`, `voltages_until`]."""
+        self.voltages_from, self.voltages_until = 0.0, -1.0
+        """Times in s."""
+        self.on_other_time: Callable[[float], Mapping[bytes, float]] | None = None
+        """Time in s -> volts at that time, asked for when `voltages` are not those; may set them anew."""
         self.on_point: Callable[[Any, int], None] | None = None
         """(vectors, their number) after every accepted point."""
         logging.getLogger("PySpice.Spice.NgSpice.Shared.NgSpiceShared").addFilter(_not_about_versions)
@@ -116,12 +123,15 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
                 _die()
         return 0
 
-    @staticmethod
-    def _get_vsrc_data(voltage: Any, time: float, node: Any, ngspice_id: int, user_data: Any) -> int:
-        self: SharedLibrary = ffi.from_handle(user_data)
-        assert self.on_request is not None, "a circuit with external sources runs only with on_request set"
+    def _get_vsrc_data(self, voltage: Any, time: float, node: Any, ngspice_id: int, user_data: Any) -> int:
+        # Called for every source at every Newton iteration, so it is one flat function, and bound to its object
+        # instead of looking it up by its handle.
         try:
-            voltage[0] = self.on_request(time, ffi.string(node))
+            if self.voltages_from < time <= self.voltages_until:
+                voltage[0] = self.voltages[_string(node)]
+            else:
+                assert self.on_other_time is not None, "external sources need on_other_time"
+                voltage[0] = self.on_other_time(time)[_string(node)]
         except Exception:
             _die()
         return 0

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,34 +61,28 @@ class Worker:
         self._columns: int = setup["columns"]
         self._unit: str = setup["unit"]
         # ngspice passes the source's name in lower case.
-        self._index = {f"v{line}".lower().encode(): row for row, line in enumerate(setup["word_lines"])}
-        idle = [0.0] * len(self._index)
+        self._sources = [f"v{line}".lower().encode() for line in setup["word_lines"]]
+        self._idle = dict.fromkeys(self._sources, 0.0)
         self._queue: deque[list[float]] = deque()
-        self._before, self._now = idle, idle
-        self._window_start, self._window_end = -1.0, WINDOW_S * (1 + _SLACK)
+        self._before: Mapping[bytes, float] = self._idle
         self._places: list[int] = []
         self._answer: np.ndarray[Any, np.dtype[np.float64]] | None = None
-        self._pending = False
+        self._pending = self._announced = False
         self._started = time.perf_counter()
         self._library = SharedLibrary()
         self._library.echo = _to_log
-        self._library.on_request, self._library.on_point = self._request, self._point
+        self._library.on_other_time, self._library.on_point = self._other_time, self._point
         self._library.command("set num_threads=1")
         lines = running_deck(self._unit, setup["word_lines"], self._columns, setup["include"], WINDOWS_PER_RUN)
         self._library.load(lines)
         self._check("loading")
+        self._say(frames.LOADED, json.dumps({"ngspice": str(self._library.ngspice_version)}).encode())
 
     def run(self) -> None:
         """Run transient after transient; returns never (the input's end ends the process)."""
-        announced = False
         while True:
-            self._before = self._now = [0.0] * len(self._index)
-            self._window_start, self._window_end = -1.0, WINDOW_S * (1 + _SLACK)
-            if not announced:
-                announced = True
-                frames.send(
-                    self._outbox, frames.READY, json.dumps({"ngspice": str(self._library.ngspice_version)}).encode()
-                )
+            self._before = self._library.voltages = self._idle
+            self._library.voltages_from, self._library.voltages_until = -1.0, WINDOW_S * (1 + _SLACK)
             self._library.command("run")
             self._check("running")
             self._deliver()
@@ -98,19 +92,22 @@ class Worker:
         if self._library.errors:
             raise RuntimeError(f"{doing}: {self._library.errors[0].strip()}")
 
-    def _request(self, now: float, source: bytes) -> float:
-        if now > self._window_end:
-            self._next_window(now)
-        # A rejected time point steps back into the window before.
-        return (self._now if now > self._window_start else self._before)[self._index[source]]
-
-    def _next_window(self, now: float) -> None:
+    def _other_time(self, now: float) -> Mapping[bytes, float]:
+        if now <= self._library.voltages_from:
+            return self._before  # a rejected time point steps back into the window before
         self._deliver()
-        self._before, self._now = self._now, self._read()
+        if not self._announced:
+            self._announced = True
+            self._say(frames.READY, b"")
+        self._before = self._library.voltages
+        self._library.voltages = dict(zip(self._sources, self._read(), strict=True))
         self._pending = True
         whole = np.floor(now / WINDOW_S - _SLACK)
-        self._window_start, self._window_end = (whole + _SLACK) * WINDOW_S, (whole + 1 + _SLACK) * WINDOW_S
+        # Plain floats, which the library compares faster than numpy's, at every request.
+        self._library.voltages_from = float((whole + _SLACK) * WINDOW_S)
+        self._library.voltages_until = float((whole + 1 + _SLACK) * WINDOW_S)
         self._started = time.perf_counter()
+        return self._library.voltages
 
     def _read(self) -> list[float]:
         if not self._queue:
@@ -118,7 +115,7 @@ class Worker:
                 _, payload = frames.receive(self._inbox)
             except EOFError:
                 os._exit(0)  # inside a callback of the library: there is no other way out
-            self._queue.extend(np.frombuffer(payload).reshape(-1, len(self._index)).tolist())
+            self._queue.extend(np.frombuffer(payload).reshape(-1, len(self._sources)).tolist())
         return self._queue.popleft()
 
     def _point(self, vectors: Any, count: int) -> None:
@@ -132,8 +129,11 @@ class Worker:
         if self._pending:
             assert self._answer is not None
             busy = np.array([time.perf_counter() - self._started])
-            frames.send(self._outbox, frames.CURRENTS, busy.tobytes() + self._answer.tobytes())
+            self._say(frames.CURRENTS, busy.tobytes() + self._answer.tobytes())
             self._pending = False
+
+    def _say(self, kind: bytes, payload: bytes) -> None:
+        frames.send(self._outbox, kind, payload)
 
 
 def main() -> None:
