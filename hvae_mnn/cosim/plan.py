@@ -13,15 +13,11 @@ from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.files import write_json
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.text.tokenizers import tokenize
-from hvae_mnn.text.vocabulary import EOS, UNK
 from hvae_mnn.vae.checkpoint import Checkpoint
 
 PLAN = "run.json"
 FORMAT = "hvae-mnn-run/1"
 DEFAULT_STEPS = 40
-_MOST_UNKNOWN = 0.2
-"""A text of which more words than this are unknown does not belong to the model."""
-
 EngineName = Literal["ngspice", "ideal"]
 Decoding = Literal["teacher-forced", "free-running"]
 Latent = Literal["mean", "sampled"]
@@ -124,33 +120,20 @@ def choose_sentences(
             raise InputError(f"split is {split!r}; allowed are train, valid and test")
         corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=(split,))
         origin, lines = f"{corpus.name}/{split}", getattr(corpus, split)
-    encoded = _within(checkpoint, lines, sentences, steps)
-    _check_vocabulary(encoded, origin)
-    return origin, encoded
+    chosen = _within(lines, sentences, steps)
+    checkpoint.vocabulary.count_unknown(chosen, origin)
+    return origin, [checkpoint.vocabulary.encode_sentence(line) for line in chosen]
 
 
-def _within(
-    checkpoint: Checkpoint, lines: Sequence[Sequence[str]], sentences: int | None, steps: int | None
-) -> list[list[int]]:
-    found: list[list[int]] = []
+def _within(lines: Sequence[Sequence[str]], sentences: int | None, steps: int | None) -> list[Sequence[str]]:
+    """The lines that fit the limits. A line of n words takes n + 1 steps, the last one for the end symbol."""
+    found: list[Sequence[str]] = []
     left = steps
     for line in lines[:sentences]:
-        encoded = checkpoint.vocabulary.encode_sentence(line)
         if left is not None:
             if left <= 0:
                 break
-            if len(encoded) - 1 > left:
-                encoded = [*encoded[:left], EOS]
-            left -= len(encoded) - 1
-        found.append(encoded)
+            line = line[: left - 1]
+            left -= len(line) + 1
+        found.append(line)
     return found
-
-
-def _check_vocabulary(encoded: Sequence[Sequence[int]], origin: str) -> None:
-    words = [token for sentence in encoded for token in sentence[1:-1]]
-    unknown = sum(token == UNK for token in words)
-    if words and unknown > _MOST_UNKNOWN * len(words):
-        raise TextError(
-            f"{unknown} of {len(words)} words of {origin} are not in the checkpoint's vocabulary (allowed:"
-            f" {_MOST_UNKNOWN:.0%}); give text of the corpus it was trained on: --data-dir or --text"
-        )

@@ -14,6 +14,9 @@ PAD, UNK, SOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk0>", "<sos>", "<eos>")
 """Their names. A literal `<unk>` in a corpus (Penn Treebank) is an ordinary word and not `<unk0>`."""
 
+MOST_UNKNOWN = 0.2
+"""Share of unknown words above which a text does not belong to a vocabulary."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -65,6 +68,20 @@ class Vocabulary:
     def encode(self, tokens: Sequence[str]) -> list[int]:
         """Ids of the words, without start and end symbols; unknown words become `UNK`."""
         return [self._ids.get(token, UNK) for token in tokens]
+
+    def count_unknown(self, sentences: Iterable[Sequence[str]], origin: str) -> int:
+        """How many words of `sentences` are unknown; `origin` says in an error where they come from.
+
+        Errors: `TextError` if they are more than `MOST_UNKNOWN` of the words: the text belongs to another model.
+        """
+        words = [word for sentence in sentences for word in sentence]
+        unknown = sum(word not in self for word in words)
+        if unknown > MOST_UNKNOWN * len(words):
+            raise TextError(
+                f"{unknown:,} of {len(words):,} words of {origin} are not in the model's vocabulary (allowed:"
+                f" {MOST_UNKNOWN:.0%}); give text of the corpus that it was trained on, e.g. with --data-dir"
+            )
+        return unknown
 
     def encode_sentence(self, tokens: Sequence[str]) -> list[int]:
         """Ids of `SOS`, the words and `EOS`: what the model reads and predicts."""

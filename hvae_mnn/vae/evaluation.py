@@ -20,9 +20,6 @@ from hvae_mnn.vae.evaluation_proper import (
 from hvae_mnn.vae.model import HSRVAE
 from hvae_mnn.vae.scoring import Progress
 
-MOST_UNKNOWN = 0.5
-"""Share of unknown words above which a vocabulary does not belong to a text."""
-
 
 @dataclass(frozen=True)
 class EncodedSplit:
@@ -79,17 +76,12 @@ def evaluate(
 def encode_split(checkpoint: Checkpoint, corpus: Corpus, split: str, count: int | None = None) -> EncodedSplit:
     """The first `count` sentences of a split (all by default) as ids of the checkpoint's vocabulary.
 
-    Errors: `TextError` if the split is unknown or empty, or if more than half of its words are unknown to the model.
+    Errors: `TextError` if the split is unknown or empty, or if too many of its words are unknown to the model.
     """
     sentences = corpus.split(split)[:count]
     if not sentences:
         raise TextError(f"corpus {corpus.name} has no {split} sentences; choose another split")
     encoded: list[EncodedSentence] = [checkpoint.vocabulary.encode_sentence(sentence) for sentence in sentences]
     words = sum(len(sentence) for sentence in sentences)
-    unknown = sum(word not in checkpoint.vocabulary for sentence in sentences for word in sentence)
-    if unknown > MOST_UNKNOWN * words:
-        raise TextError(
-            f"the vocabulary of {checkpoint.path} does not fit: {unknown:,} of {words:,} words of {corpus.name} "
-            f"{split} are unknown to it; it was trained on {checkpoint.metrics.get('corpus', 'other text')!r}, give that text"
-        )
+    unknown = checkpoint.vocabulary.count_unknown(sentences, f"{corpus.name}/{split}")
     return EncodedSplit(encoded, unknown, words)

@@ -143,7 +143,7 @@ def test_impossible_converters(fails, netlist, option):
 
 def test_text_that_does_not_fit(fails, netlist, tmp_path):
     assert "no words" in fails("simulate", "--text", " ")
-    assert "not in the checkpoint's vocabulary" in fails("simulate", "--text", "Fischers Fritz fischt")
+    assert "not in the model's vocabulary" in fails("simulate", "--text", "Fischers Fritz fischt")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     assert "no test file" in fails("simulate", "--data-dir", corpus)

@@ -60,7 +60,7 @@ def test_limits_below_one_are_refused(checkpoint, name, value):
 def test_text_without_words_and_text_of_another_language_are_refused(checkpoint):
     with pytest.raises(TextError, match="no words"):
         choose(checkpoint, text="  ")
-    with pytest.raises(TextError, match="2 of 3 words of text are not in the checkpoint's vocabulary"):
+    with pytest.raises(TextError, match="2 of 3 words of text are not in the model's vocabulary"):
         choose(checkpoint, text="the Zwiebelfisch schwimmt")
 
 
