@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hvae_mnn.files import replacing
+from hvae_mnn.plots.files import new_figure, save_figure
 
 
 def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
@@ -19,8 +18,7 @@ def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
     `proper` is the report of that name in an `evaluation.json`.
     """
     profile, ablation = proper["profile"], proper["ablation"]
-    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11.0, 3.4)
     position, end, latent = figure.subplots(1, 3)
 
     bins = len(profile["by_position"])
@@ -37,7 +35,8 @@ def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
     for axes in (position, end):
         axes.axhline(proper["kl"], color="C1", lw=1, ls="--", label="of the latent (charged)")
         axes.set_ylabel("nats, mean over sentences")
-        axes.legend(frameon=False, fontsize="small", loc="lower left")
+        axes.set_ylim(0, 1.25 * max(1e-9, proper["kl"], *profile["from_end"], *(value for _, value in filled)))
+        axes.legend(frameon=False, fontsize="small", loc="upper center")
 
     names = {"own": "its own", "shuffled": "another sentence's", "prior": "drawn from N(0, I)"}
     bars = latent.barh(list(names.values()), [ablation[name] for name in names], color=["C0", "C3", "C3"])
@@ -51,9 +50,4 @@ def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
 
 def save_evaluation_figure(proper: Mapping[str, Any], out: Path) -> list[Path]:
     """Write the figure as `out/evaluation.png` and `out/evaluation.svg`; returns both paths."""
-    figure = evaluation_figure(proper)
-    paths = [Path(out) / f"evaluation.{ending}" for ending in ("png", "svg")]
-    for path in paths:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
-    return paths
+    return save_figure(evaluation_figure(proper), out, "evaluation")

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hvae_mnn.files import replacing
+from hvae_mnn.plots.files import new_figure, save_figure
 
 
 def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Figure:
@@ -20,8 +19,7 @@ def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None
     only one of them is a bound.
     """
     epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11.0, 3.4)
     nll, kl, ppl = figure.subplots(1, 3)
     charged = [record["train_rec"] + record["train_kl"] for record in history]
     nll.plot(epochs, charged, color="0.6", label="train (with dropout)")
@@ -49,9 +47,4 @@ def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None
 
 def save_training_figure(history: Sequence[Mapping[str, Any]], out: Path, best_epoch: int | None = None) -> list[Path]:
     """Write the curve as `out/training.png` and `out/training.svg`; returns both paths."""
-    figure = training_figure(history, best_epoch)
-    paths = [Path(out) / f"training.{ending}" for ending in ("png", "svg")]
-    for path in paths:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
-    return paths
+    return save_figure(training_figure(history, best_epoch), out, "training")
