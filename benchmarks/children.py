@@ -236,6 +236,8 @@ def _worker_without_callbacks(spec: dict[str, Any]) -> None:
 
     def on_point(vectors: Any, count: int) -> None:
         nonlocal points, start
+        if points == 0:
+            _check(_currents(spec, library, vectors, count), spec["expected"])
         if points % READS_PER_GO == 0:
             _say((time.process_time() - start) / READS_PER_GO if points else "ready")
             _wait_for_go()

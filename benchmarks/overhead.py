@@ -36,13 +36,15 @@ def run(workspace: Workspace) -> Answer:
     workspace.status("the callbacks of one worker")
     callbacks = _callbacks(manifest)
     forty = loop * 40 / steps
+    # The aim is for the paper's size; the smaller the arrays, the larger the part of everything else.
+    aim = 1.15 if workspace.size == "paper" else None
     return Answer(
         [
             Figure("loop_seconds_40_steps", "40 time steps of three layers, loop", forty, "s", at_most=60),
-            Figure("loop_over_engine", "loop against its engine calls", loop / engine, "x", at_most=1.15),
+            Figure("loop_over_engine", "loop against its engine calls", loop / engine, "x", aim),
             Figure("engine_over_worker", "engine call against its worker (pipe)", pipe, "x"),
             Figure("worker_over_ngspice", "worker against ngspice with fixed sources (callbacks)", callbacks, "x"),
-            Figure("loop_over_ngspice", "loop against ngspice itself", loop / engine * pipe * callbacks, "x"),
+            Figure("loop_over_ngspice", "loop against ngspice itself", loop / engine * pipe * callbacks, "x", aim),
         ]
     )
 

@@ -1,0 +1,75 @@
+"""Every numbered example runs, as it is told to in its first lines, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+pytestmark = [pytest.mark.spice, pytest.mark.slow]
+
+
+def run(folder, example, *arguments):
+    """What the example prints; every warning is an error in it, too."""
+    interpreter = ["sh"] if example.endswith(".sh") else [sys.executable, "-W", "error", *IGNORED]
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    done = subprocess.run(
+        [*interpreter, EXAMPLES / example, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# PySpice 1.5's own; see pyproject.toml.
+IGNORED = ["-W", "ignore:invalid escape sequence", "-W", "ignore:pkg_resources is deprecated"]
+
+
+def test_every_example_is_tested():
+    tested = set(re.findall(r'"(\d\d_\w+\.(?:py|sh))"', Path(__file__).read_text(encoding="utf-8")))
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
+
+
+def test_command_line(tmp_path):
+    printed = run(tmp_path, "01_command_line.sh", tmp_path / "here")
+    assert "the main job runs here" in printed
+    assert len(re.findall(r"^i\(vsf\d+\) = ", printed, re.MULTILINE)) == 4
+    summary = json.loads((tmp_path / "here/runs/first/summary.json").read_text(encoding="utf-8"))
+    assert summary["engine"] == "ngspice"
+    assert summary["steps"] == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_notebook_in_five_lines(tmp_path, make_checkpoint):
+    printed = run(tmp_path, "02_notebook_in_five_lines.py", make_checkpoint("gru"))
+    assert re.search(r"tokens that agree: \d+%", printed)
+    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 1
+
+
+@pytest.mark.parametrize(("kind", "units"), [("LSTM", 4), ("GRU", 4), ("RNN", 1)])
+def test_own_recurrent_network(tmp_path, kind, units):
+    printed = run(tmp_path, "03_own_recurrent_network.py", kind, tmp_path)
+    assert printed.count("ngspice against torch") == units
+    assert (tmp_path / "my_network/manifest.json").is_file()
+
+
+def test_converters(tmp_path, make_checkpoint):
+    checkpoint = make_checkpoint("rnn")
+    printed = run(tmp_path, "04_converters.py", checkpoint, "--steps", 12, "--bits", 4, 10, "--out", tmp_path / "out")
+    rows = re.findall(r"^(ideal|ngspice) +(\d+) bits: .* ([\d.]+)%, rms error (\S+)$", printed, re.MULTILINE)
+    assert [row[:2] for row in rows] == [("ideal", "4"), ("ideal", "10"), ("ngspice", "4"), ("ngspice", "10")]
+    errors = [float(row[3]) for row in rows]
+    assert errors[0] > 10 * errors[1]
+    assert errors[:2] == errors[2:]  # the circuit and eq. 12 give the same codes
+    assert (tmp_path / "out/converters.png").stat().st_size > 10_000
