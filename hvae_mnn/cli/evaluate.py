@@ -90,7 +90,7 @@ def command(
     from hvae_mnn.text.corpus import load_corpus
     from hvae_mnn.vae.checkpoint import load_checkpoint
     from hvae_mnn.vae.evaluation import encode_split, evaluate
-    from hvae_mnn.vae.training import pick_device
+    from hvae_mnn.vae.placement import pick_device
 
     console = Console()
     if threads is not None:

@@ -133,7 +133,8 @@ def command(
     from hvae_mnn.text.corpus import load_corpus
     from hvae_mnn.text.vocabulary import Vocabulary
     from hvae_mnn.vae.config import configure, parse_cells
-    from hvae_mnn.vae.training import METRICS, read_history, train
+    from hvae_mnn.vae.training import train
+    from hvae_mnn.vae.training_state import METRICS, read_history
 
     console = Console()
     if threads is None and preset == "tiny":

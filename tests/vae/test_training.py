@@ -16,17 +16,12 @@ from hvae_mnn.errors import CheckpointError, InputError, TrainingError
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae import training
 from hvae_mnn.vae.checkpoint import load_checkpoint
 from hvae_mnn.vae.config import ModelConfig, TrainingConfig, configure
-from hvae_mnn.vae.training import (
-    TrainingEvent,
-    learning_rate,
-    pick_device,
-    pick_precision,
-    read_history,
-    spawn_seed,
-    train,
-)
+from hvae_mnn.vae.placement import pick_device, pick_precision
+from hvae_mnn.vae.training import TrainingEvent, learning_rate, spawn_seed, train
+from hvae_mnn.vae.training_state import read_history
 from hvae_mnn.vae.validation import valid_figures
 
 
@@ -145,6 +140,30 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpu
     train(corpus, model_config, config, whole)
     for name in ("best.pt", "last.pt"):
         assert_same(content(killed / name), content(whole / name), name)
+
+
+@pytest.mark.parametrize("step", ["activation_ranges", "save_metrics", "save_state"])
+def test_a_kill_between_the_files_of_an_epoch_changes_nothing(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    model_config, config = specs(corpus, epochs=2)
+    real = getattr(training, step)
+    calls = []
+
+    def dies_at_its_second_call(*arguments: Any, **options: Any) -> Any:
+        calls.append(step)
+        if len(calls) == 2:
+            raise Stop
+        return real(*arguments, **options)
+
+    train(corpus, model_config, config, tmp_path / "whole")
+    monkeypatch.setattr(training, step, dies_at_its_second_call)
+    with pytest.raises(Stop):
+        train(corpus, model_config, config, tmp_path / "killed")
+    train(corpus, model_config, config, tmp_path / "killed", resume=True)
+    for name in ("best.pt", "last.pt"):
+        assert_same(content(tmp_path / "killed" / name), content(tmp_path / "whole" / name), name)
+    assert read_history(tmp_path / "killed")[1] == read_history(tmp_path / "whole")[1]
 
 
 def test_files_events_and_the_callers_random_state(tmp_path: Path, corpus: Corpus) -> None:

@@ -1,0 +1,163 @@
+"""What a training run leaves on disk to be resumed from and read: `last.pt` and `metrics.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import replacing, write_json
+from hvae_mnn.text.batches import EncodedSentence
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.checkpoint import check_weights, load_plain
+from hvae_mnn.vae.config import ModelConfig, TrainingConfig
+from hvae_mnn.vae.model import HSRVAE
+
+STATE_FORMAT = "hvae-mnn training state"
+STATE_VERSION = 1
+BEST, LAST, METRICS = "best.pt", "last.pt", "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be the same for a stored state to be this run's."""
+
+    model_config: ModelConfig
+    """Shape of the model."""
+    training_config: TrainingConfig
+    """Objective, optimiser and schedule."""
+    corpus: str
+    """Digest of the text, see `corpus_digest`."""
+    precision: str
+    """`fp32` or `bf16`, as the machine at hand resolved it."""
+
+
+@dataclass
+class Place:
+    """Where a run stands; with model and optimiser it is everything that a resume needs."""
+
+    epoch: int = 0
+    """Epochs done."""
+    batch: int = 0
+    """Batches done in the epoch in work."""
+    sums: dict[str, float] = field(default_factory=lambda: {"sentences": 0.0, "rec": 0.0, "kl": 0.0, "seconds": 0.0})
+    """Sums over those batches: sentences, nats, wall-clock seconds."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One record per finished epoch."""
+
+
+def corpus_digest(vocabulary: Vocabulary, *splits: Sequence[EncodedSentence]) -> str:
+    """SHA-256 of the words and the encoded sentences, so that a resume on another corpus is noticed."""
+    digest = hashlib.sha256("\n".join(vocabulary.words).encode())
+    for sentences in splits:
+        digest.update(b"".join(np.asarray(sentence, dtype="<i4").tobytes() for sentence in sentences))
+    return digest.hexdigest()
+
+
+def save_state(out: Path, identity: RunIdentity, model: HSRVAE, optimizer: torch.optim.Optimizer, place: Place) -> None:
+    """Write `out/last.pt` in one step."""
+    with replacing(out / LAST) as temporary:
+        torch.save(
+            {
+                "format": STATE_FORMAT,
+                "version": STATE_VERSION,
+                "model_config": identity.model_config.to_dict(),
+                "training_config": identity.training_config.to_dict(),
+                "corpus": identity.corpus,
+                "precision": identity.precision,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "state": vars(place),
+            },
+            temporary,
+        )
+
+
+def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any] | None:
+    """The stored state in `out` to go on from, or None to start anew.
+
+    Errors: `InputError` if there is a run but `resume` is not asked for, or the stored run is another one.
+    """
+    if not (out / LAST).exists():
+        if (out / BEST).exists():
+            raise InputError(f"{out} holds a {BEST} but no {LAST} to resume from; choose another --out")
+        return None
+    if not resume:
+        raise InputError(f"{out} already holds a training run; go on with --resume, or choose another --out")
+    stored = load_plain(out / LAST)
+    _check(out, identity, stored)
+    return stored
+
+
+def restore(out: Path, stored: dict[str, Any], model: HSRVAE, optimizer: torch.optim.Optimizer) -> Place:
+    """Put a stored state into model and optimiser; returns the place to go on from."""
+    check_weights(out / LAST, model, stored["model"])
+    model.load_state_dict(stored["model"])
+    optimizer.load_state_dict(stored["optimizer"])
+    return Place(**stored["state"])
+
+
+def save_metrics(
+    out: Path, identity: RunIdentity, history: Sequence[dict[str, Any]], chosen: str, **about: Any
+) -> None:
+    """Write `out/metrics.json`: `about`, specs, one record per epoch, and the best by the valid figure `chosen`."""
+    best = min(history, key=lambda record: float(record["valid"][chosen]))
+    write_json(
+        out / METRICS,
+        {
+            **about,
+            "model": identity.model_config.to_dict(),
+            "training": identity.training_config.to_dict(),
+            "precision": identity.precision,
+            "torch": torch.__version__,
+            "chosen_by": chosen,
+            "best_epoch": best["epoch"],
+            "complete": len(history) >= identity.training_config.epochs,
+            "history": list(history),
+        },
+    )
+
+
+def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
+    """The epochs stored in `out/metrics.json` and the best one's number; an empty list and 0 where there are none."""
+    path = Path(out) / METRICS
+    if not path.exists():
+        return [], 0
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return list(stored["history"]), int(stored["best_epoch"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it, or choose another --out") from error
+
+
+def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
+    """Check that a stored state belongs to the run."""
+    if stored.get("format") != STATE_FORMAT or stored.get("version") != STATE_VERSION:
+        raise InputError(f"{out / LAST} is no training state of this hvae-mnn; choose another --out")
+    schedule = identity.training_config.schedule
+    for name in ("model_config", "training_config"):
+        for key, value in getattr(identity, name).to_dict().items():
+            found = stored[name].get(key)
+            # A cosine knows where it ends; only a constant step size lets a run be made longer.
+            longer = key == "epochs" and schedule == "constant" and value >= found
+            if found != value and not longer:
+                raise InputError(
+                    f"the run in {out} has {key} {found!r}, asked for is {value!r}; "
+                    "resume it with its own settings, or choose another --out"
+                )
+    if stored["corpus"] != identity.corpus:
+        raise InputError(f"the run in {out} was on other text; resume it on its own, or choose another --out")
+    if stored["precision"] != identity.precision:
+        raise InputError(
+            f"the run in {out} computes in {stored['precision']}, this machine would in {identity.precision}; "
+            "resume it where it began, or choose another --out"
+        )
+    if stored["state"]["history"] and not (out / BEST).exists():
+        raise InputError(f"{out} has lost its {BEST}; choose another --out and train again")
