@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +89,13 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
             _refuse_other_options(ctx)
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False)
-            result = _interruptible(lambda: api.resume(folder, progress), console)
+            result = _interruptible(lambda: api.resume(folder, progress), out, console)
         else:
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
             result = _interruptible(
-                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), console
+                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), out, console
             )
     _show(console, result)
 
@@ -112,11 +113,13 @@ def _refuse_other_options(ctx: click.Context) -> None:
         )
 
 
-def _interruptible(run: Any, console: Console) -> SimulationResult:
+def _interruptible(run: Any, out: Path | None, console: Console) -> SimulationResult:
     try:
         result: SimulationResult = run()
     except KeyboardInterrupt:
-        console.print("interrupted; go on with: hvae-mnn simulate --resume", highlight=False)
+        # Without --out, --resume looks in runs/ only.
+        where = "" if out is None else f" --out {shlex.quote(str(out))}"
+        console.print(f"interrupted; go on with: hvae-mnn simulate --resume{where}", highlight=False, soft_wrap=True)
         raise click.Abort from None
     return result
 

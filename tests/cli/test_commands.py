@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -71,7 +73,8 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
 
 
 @pytest.mark.spice
-def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("out", [[], ["--out", "else where"]])
+def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, capsys, monkeypatch, out):
     from hvae_mnn.cosim.lockstep import Lockstep
 
     main(["build-netlist", str(make_checkpoint("rnn")), "--name", "net"])
@@ -84,13 +87,14 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, ca
 
     monkeypatch.setattr(Lockstep, "_decode", interrupted)
     with pytest.raises(SystemExit) as caught:
-        main(["simulate", "--steps", "9"])
+        main(["simulate", "--steps", "9", *out])
     assert caught.value.code == 130
-    assert "go on with: hvae-mnn simulate --resume" in capsys.readouterr().out
+    said = re.search(r"go on with: hvae-mnn (.*)", capsys.readouterr().out)
     assert Lockstep._decode is decode
-    main(["simulate", "--resume"])
-    assert "resuming runs/net" in capsys.readouterr().out
-    assert json.loads((tmp_path / "runs" / "net" / "summary.json").read_text())["steps"] == 9
+    main(shlex.split(said[1]))
+    folder = out[1] if out else "runs/net"
+    assert f"resuming {folder}" in capsys.readouterr().out
+    assert json.loads((tmp_path / folder / "summary.json").read_text())["steps"] == 9
 
 
 @pytest.mark.spice
