@@ -52,7 +52,7 @@ Examples:
     type=click.Choice(["small", "paper"]),
     default="small",
     show_default=True,
-    help="Model with random weights: small = 192/128/32 (2 minutes), paper = 512/256/32 (10 minutes).",
+    help="Model with random weights: small = 192/128/32 (2 minutes), paper = 512/256/32 (5 minutes).",
 )
 @click.option(
     "--json",

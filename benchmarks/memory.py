@@ -45,27 +45,39 @@ def run(workspace: Workspace) -> Answer:
         Figure("late_over_early", f"after {LATE} against after {EARLY} steps", late / early, "x", at_most=1.05),
     ]
     if workspace.size == "paper":
-        figures.append(_paper(workspace))
+        figures += _paper(workspace)
     return Answer(figures)
 
 
-def _paper(workspace: Workspace) -> Figure:
+def _paper(workspace: Workspace) -> list[Figure]:
     manifest = workspace.netlist("paper")
     workspace.status("loading 2.1 M cells")
-    seen = []
+    stepping, peak = 0.0, 0.0
 
     def progress(what: str, done: int, total: int) -> None:
+        nonlocal stepping, peak
         if what == "stepping":
-            seen.append(_resident(os.getpid()) + sum(map(_resident, _children())))
+            processes = [os.getpid(), *_children()]
+            stepping = max(stepping, sum(map(_resident, processes)))
+            peak = max(peak, sum(map(_peak, processes)))
 
     simulate(manifest.folder, steps=2, out=workspace.folder / "memory-paper", progress=progress)
-    return Figure("paper_gb", "paper size, all processes, loaded and stepping", max(seen) / GIB, "GiB", at_most=10)
+    return [
+        Figure("paper_gb", "paper size, all processes, stepping", stepping / GIB, "GiB", at_most=10),
+        Figure("paper_peak_gb", "  sum of their peaks, while loading", peak / GIB, "GiB", at_most=10),
+    ]
 
 
 def _resident(process: int) -> float:
     """Bytes in memory of a process."""
     pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _peak(process: int) -> float:
+    """Most bytes that a process ever had in memory."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def _children() -> list[int]:

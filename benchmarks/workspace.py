@@ -63,6 +63,6 @@ def decks(manifest: Manifest, layer: LayerEntry) -> list[ArrayDeck]:
 
 def random_reads(manifest: Manifest, layer: LayerEntry, generator: np.random.Generator) -> Reads:
     """One step's word-line voltages within the read voltage; the layer's arrays share their word lines."""
-    read_v = float(manifest.device["read_v"])
+    read_v = manifest.device.read_v
     shared = generator.uniform(-read_v, read_v, (1, layer.units[0].row_count))
     return {unit.array: shared for unit in layer.units}
