@@ -97,6 +97,7 @@ def command(
         torch.set_num_threads(threads)
     target = pick_device(device)
     loaded = load_checkpoint(checkpoint)
+    digest = sha256(checkpoint)  # now: a training run may replace the file before the reports are done
     corpus = load_corpus(data_dir, loaded.tokenizer, splits=(split,))
     text = encode_split(loaded, corpus, split, sentences)
     began = time.monotonic()
@@ -124,7 +125,7 @@ def command(
     record: dict[str, Any] = {
         "checkpoint": {
             "file": f"{checkpoint.resolve().parent.name}/{checkpoint.name}",
-            "sha256": sha256(checkpoint),
+            "sha256": digest,
             "epoch": loaded.metrics.get("epoch"),
             "trained_on": loaded.metrics.get("corpus"),
             "objective": loaded.training_config.objective,
