@@ -27,7 +27,7 @@ demo: setup  ## Train a tiny HSR-VAE, export it to netlists, run it through ngsp
 	$(BIN)/hvae-mnn train --preset tiny --out checkpoints/demo --resume
 	$(BIN)/hvae-mnn evaluate checkpoints/demo/best.pt
 	$(BIN)/hvae-mnn build-netlist checkpoints/demo/best.pt --name demo
-	$(BIN)/hvae-mnn simulate netlists/demo --steps 40 --out runs/demo
+	$(BIN)/hvae-mnn simulate netlists/demo --steps 40
 
 test: setup  ## Run the tests, with real ngspice; real corpora are read from $$HVAE_MNN_DATA when set
 	$(BIN)/python -m pytest -n auto

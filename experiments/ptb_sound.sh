@@ -8,4 +8,4 @@ $hvae train --preset paper --objective sound --data-dir "$data" --tokenizer twr 
     --threads 2 --out checkpoints/ptb-sound --resume
 $hvae evaluate checkpoints/ptb-sound/best.pt --data-dir "$data" --split test
 $hvae build-netlist checkpoints/ptb-sound/best.pt
-$hvae simulate netlists/ptb-sound --data-dir "$data" --split test --steps 40 --out runs/ptb-sound
+$hvae simulate netlists/ptb-sound --data-dir "$data" --split test --steps 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from hvae_mnn.cosim import simulation
@@ -45,8 +46,11 @@ def simulate(
         sentences=sentences,
         steps=steps,
     )
-    run, plan = simulation.start(manifest, origin, chosen, options or Options(), None if out is None else Path(out))
-    return _finish(simulation.execute(run, plan, manifest, checkpoint, progress))
+    options = options or Options()
+    # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
+    with closing(simulation.start_engine(options.engine, manifest, progress)) as engine:
+        run, plan = simulation.start(manifest, origin, chosen, options, None if out is None else Path(out))
+        return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
 def resume(folder: str | Path | None = None, progress: Progress | None = None) -> SimulationResult:
@@ -57,12 +61,9 @@ def resume(folder: str | Path | None = None, progress: Progress | None = None) -
     """
     run = Path(folder) if folder is not None else newest_run()
     plan, manifest = simulation.reopen(run)
-    return _finish(simulation.execute(run, plan, manifest, simulation.checkpoint_of(manifest), progress))
-
-
-def _finish(result: SimulationResult) -> SimulationResult:
-    save_simulation_figures(result.folder)
-    return result
+    checkpoint = simulation.checkpoint_of(manifest)
+    with closing(simulation.start_engine(plan.options.engine, manifest, progress)) as engine:
+        return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
 __all__ = [

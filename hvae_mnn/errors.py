@@ -38,6 +38,14 @@ class ManifestError(InputError):
 class EnvironmentProblem(HvaeMnnError):
     """The machine lacks something that the command needs (ngspice, KLU, a library)."""
 
+    exit_code = 2
+
+
+class StorageError(HvaeMnnError):
+    """A file or folder cannot be written: a full disk, missing rights."""
+
+    exit_code = 2
+
 
 class SimulatorError(HvaeMnnError):
     """ngspice failed: the message carries the deck, the last lines of the log and the command to run it again."""

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.errors import HvaeMnnError
+from hvae_mnn.errors import StorageError
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing `path` into an `HvaeMnnError` that says what to do."""
+    """Turn an `OSError` while writing `path` into a `StorageError` that says what to do."""
     try:
         yield
     except OSError as error:
-        raise HvaeMnnError(
+        raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
         ) from error
 
@@ -29,7 +29,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success rename it to `path`, on failure remove it.
 
-    Errors: `HvaeMnnError` when the disk is full or the folder is not writable.
+    Errors: `StorageError` when the disk is full or the folder is not writable.
     """
     path = Path(path)
     with disk_errors(path):

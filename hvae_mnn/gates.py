@@ -84,15 +84,19 @@ class RecurrentLayer:
         return any(gate.peephole is not None for gate in self.gates.values())
 
 
+_MODES: dict[str, Cell] = {"RNN_TANH": "rnn", "LSTM": "lstm", "GRU": "gru"}
+"""By the `mode` of a torch recurrent module."""
+
+
 def cell_of(module: nn.Module) -> Cell:
-    """Which cell a torch recurrent module has; raises `MappingError` for anything but RNN, LSTM and GRU."""
-    mode = str(getattr(module, "mode", type(module).__name__)).lower()
-    for cell in CELLS:
-        if mode.startswith(cell):
-            return cell
-    raise MappingError(
-        f"cannot map a {type(module).__name__}: found mode {mode!r}, allowed are nn.RNN, nn.LSTM and nn.GRU"
-    )
+    """Which cell a torch recurrent module has; raises `MappingError` for anything but tanh RNN, LSTM and GRU."""
+    mode = getattr(module, "mode", None)
+    if not isinstance(mode, str) or mode not in _MODES:
+        raise MappingError(
+            f"cannot map a {type(module).__name__}{f' with mode {mode}' if mode else ''}; allowed are nn.RNN with tanh,"
+            " nn.LSTM and nn.GRU themselves"
+        )
+    return _MODES[mode]
 
 
 def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
@@ -113,6 +117,11 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
             raise MappingError(
                 f"{name}.{key}: {bad} of {value.size} weights are NaN or infinite; train again or mend the model"
             )
+    missing = {name.replace("_ih", "_hh") for name in parameters if name.startswith("weight_ih")} - set(parameters)
+    if missing or not any(key.startswith("weight_ih") for key in parameters):
+        raise MappingError(
+            f"{name}: no parameter {min(missing, default='weight_ih_l0')}; parametrized weights cannot be mapped"
+        )
     suffixes = [key.removeprefix("weight_ih") for key in parameters if key.startswith("weight_ih")]
     layers = []
     for suffix in suffixes:

@@ -32,6 +32,8 @@ def data_dir() -> Path:
     named = os.environ.get("HVAE_MNN_DATA")
     if not named:
         pytest.skip("real corpora: set HVAE_MNN_DATA to their folder")
+    if not Path(named).is_dir():
+        pytest.skip(f"real corpora: HVAE_MNN_DATA names {named}, which is no folder")
     return Path(named)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hvae_mnn.cli.progress import progress_bar
 
@@ -51,7 +52,7 @@ def command(checkpoint: Path, name: str | None, out: Path | None, calibration: s
         manifest = build_netlist(
             checkpoint, folder, calibration=calibration, progress=lambda array, cells: bar.update(task, advance=1)
         )
-    table = Table(title=f"{manifest.folder}", title_justify="left")
+    table = Table(title=Text(str(manifest.folder)), title_justify="left")
     for heading in ("layer", "cell", "arrays", "word x bit lines", "weights", "paper's count", "V per unit"):
         left = heading in ("layer", "cell", "arrays")
         table.add_column(heading, justify="left" if left else "right", no_wrap=left)
@@ -70,4 +71,6 @@ def command(checkpoint: Path, name: str | None, out: Path | None, calibration: s
     console.print(
         f"wrote {len(manifest.files)} files and {manifest.folder / MANIFEST}", soft_wrap=True, highlight=False
     )
-    console.print(f"next: hvae-mnn simulate {manifest.folder} --steps 40", soft_wrap=True, highlight=False)
+    console.print(
+        f"next: hvae-mnn simulate {manifest.folder} --steps 40", soft_wrap=True, highlight=False, markup=False
+    )

@@ -8,6 +8,7 @@ import sys
 import rich_click as click
 from click import exceptions as click_exceptions
 from rich.console import Console
+from rich.text import Text
 
 from hvae_mnn import __version__
 from hvae_mnn.errors import HvaeMnnError
@@ -52,5 +53,6 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except HvaeMnnError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        line = Text.assemble(("error:", "bold red"), f" {error}")
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar on `console` that vanishes when done: what, how much of it, time gone, time left."""
+    """A bar on `console`: what, how much of it, time gone, time left; none without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -16,4 +16,5 @@ def progress_bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvae_mnn.cli.progress import progress_bar
-from hvae_mnn.errors import InputError
+from hvae_mnn.errors import HvaeMnnError, InputError
 
 if TYPE_CHECKING:
     from hvae_mnn.cosim.simulation import SimulationResult
@@ -41,7 +44,11 @@ _SHOWN_SENTENCES = 4
 @click.option_panel("Hardware", options=["--engine", "--dac-bits", "--adc-bits"])
 @click.option_panel("Run", options=["--out", "--resume"])
 @click.argument("netlist", required=False, type=click.Path(path_type=Path))
-@click.option("--steps", type=int, help="Time steps in all; the last sentence is cut to fit.  [default: 40]")
+@click.option(
+    "--steps",
+    type=int,
+    help="Time steps in all, each a pass through the three layers; the last sentence is cut to fit.  [default: 40]",
+)
 @click.option("--sentences", type=int, help="Sentences at most, taken in order.")
 @click.option("--text", help="One sentence, instead of a corpus.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
@@ -51,7 +58,7 @@ _SHOWN_SENTENCES = 4
     type=click.Choice(["teacher-forced", "free-running"]),
     default="teacher-forced",
     show_default=True,
-    help="What the decoder reads: the text's tokens, or its own last one.",
+    help="What the decoder reads: the text's tokens, or its own until it says <eos> (no longer than the text).",
 )
 @click.option(
     "--latent",
@@ -79,23 +86,26 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
 
     console = Console()
     with progress_bar(Console(stderr=True)) as bar:
-        tasks = {what: bar.add_task(what, total=None, visible=False) for what in ("loading arrays", "time steps")}
+        tasks = {
+            what: bar.add_task(what, total=None, visible=False)
+            for what in ("loading arrays", "encoder and decoder steps")
+        }
 
         def progress(what: str, done: int, total: int) -> None:
-            task = tasks["loading arrays" if what == "loading" else "time steps"]
+            task = tasks["loading arrays" if what == "loading" else "encoder and decoder steps"]
             bar.update(task, completed=done, total=total, visible=True)
 
         if resume:
             _refuse_other_options(ctx)
             folder = out or api.newest_run()
-            console.print(f"resuming {folder}", highlight=False)
-            result = _interruptible(lambda: api.resume(folder, progress), out, console)
+            console.print(f"resuming {folder}", highlight=False, markup=False)
+            result = _interruptible(lambda: api.resume(folder, progress), folder)
         else:
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
             result = _interruptible(
-                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), out, console
+                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), out
             )
     _show(console, result)
 
@@ -103,7 +113,7 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
 def _refuse_other_options(ctx: click.Context) -> None:
     """A resumed run keeps its own options; one that says otherwise would be silently ignored."""
     said = [
-        f"--{name.replace('_', '-')}"
+        "NETLIST" if name == "netlist" else f"--{name.replace('_', '-')}"
         for name in ctx.params
         if name not in ("out", "resume") and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
@@ -113,15 +123,22 @@ def _refuse_other_options(ctx: click.Context) -> None:
         )
 
 
-def _interruptible(run: Any, out: Path | None, console: Console) -> SimulationResult:
+def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> SimulationResult:
+    """On Ctrl-C, say how to go on, if there is something to go on with."""
+    began = time.time()
     try:
-        result: SimulationResult = run()
+        return run()
     except KeyboardInterrupt:
-        # Without --out, --resume looks in runs/ only.
-        where = "" if out is None else f" --out {shlex.quote(str(out))}"
-        console.print(f"interrupted; go on with: hvae-mnn simulate --resume{where}", highlight=False, soft_wrap=True)
+        from hvae_mnn.cosim.plan import PLAN
+        from hvae_mnn.cosim.simulation import newest_run
+
+        with suppress(HvaeMnnError):
+            folder = out or newest_run()
+            # A run that was stopped before its plan was written is not the newest one.
+            if (folder / PLAN).exists() and (out is not None or (folder / PLAN).stat().st_mtime > began - 1):
+                line = f"go on with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
+                Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
         raise click.Abort from None
-    return result
 
 
 def _show(console: Console, result: SimulationResult) -> None:
@@ -131,13 +148,16 @@ def _show(console: Console, result: SimulationResult) -> None:
         table = Table(title=f"sentence {index + 1} of {len(result.tokens)}", title_justify="left", show_header=False)
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        table.add_row("text", " ".join(words["text"]))
-        table.add_row("digital", " ".join(words["digital"]))
+        table.add_row("text", Text(" ".join(words["text"])))
+        table.add_row("digital", Text(" ".join(words["digital"])))
         table.add_row("hardware", _marked(words["digital"], words["hardware"]))
         console.print(table)
-    table = Table(title="pre-activation error, hardware against digital", title_justify="left")
-    for heading in ("layer", "gate unit", "max", "rms", "full scale", "max / full scale", "array alone / full scale"):
-        table.add_column(heading, justify="left" if heading in ("layer", "gate unit") else "right")
+    table = Table(
+        title="pre-activation error, hardware against digital (read: of one read alone, same inputs)",
+        title_justify="left",
+    )
+    for heading in ("layer", "gate", "max", "rms", "full scale", "max/scale", "read/scale"):
+        table.add_column(heading, justify="left" if heading in ("layer", "gate") else "right", no_wrap=True)
     for layer, units in summary["preactivation_error"].items():
         for unit, error in units.items():
             figures = (
@@ -145,25 +165,20 @@ def _show(console: Console, result: SimulationResult) -> None:
             )
             table.add_row(layer, unit, *(f"{figure:.3g}" for figure in figures))
     console.print(table)
-    facts = summary["engine_facts"]
-    clipping = "; ".join(
-        f"{kind.upper()} {sum(entry['clipped'] for entry in entries.values())}"
-        f" of {sum(entry['samples'] for entry in entries.values())}"
-        for kind, entries in summary["clipping"].items()
-    )
-    console.print(
+    lines = [
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, engine {summary['engine']}"
-        f" ({facts['solver']}): {summary['seconds_total']:.1f} s,"
-        f" {summary['seconds_in_engine']:.1f} s of it in the engine\n"
-        f"tokens equal to the digital model's: {summary['token_agreement']:.1%}; values beyond full scale: {clipping}",
-        highlight=False,
-    )
-    console.print(
-        f"wrote {result.folder}/: summary.json; steps, tokens, preactivations (.parquet);"
-        " preactivations, error_over_steps (.png, .svg)",
-        soft_wrap=True,
-        highlight=False,
-    )
+        f" ({summary['engine_facts']['solver']})",
+        f"{summary['seconds_total']:.1f} s after loading, {summary['seconds_in_engine']:.1f} s of it in the engine",
+        f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
+        f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
+    ]
+    for kind, entries in summary["clipping"].items():
+        clipped, samples = (sum(entry[key] for entry in entries.values()) for key in ("clipped", "samples"))
+        lines.append(f"{kind.upper()} values beyond full scale: {clipped} of {samples}")
+    lines.append(f"wrote {result.folder}/: summary.json; steps, tokens, preactivations (.parquet);")
+    lines.append("  preactivations, error_over_steps (.png, .svg)")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _marked(digital: list[str], hardware: list[str]) -> Text:

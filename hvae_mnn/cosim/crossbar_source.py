@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvae_mnn.cosim.converters import Converter
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.errors import ManifestError
+from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
@@ -37,10 +37,17 @@ class CrossbarSource:
                         f"{manifest.folder}: array {unit.array} has no calibrated range for an ADC of {adc_bits} bits;"
                         " build with calibration, or switch the ADC off (0 bits)"
                     )
-                self.adcs[layer.name, unit.name] = Converter(adc_bits, unit.preactivation_range or np.inf)
+                full_scale = np.inf if unit.preactivation_range is None else unit.preactivation_range
+                self.adcs[layer.name, unit.name] = Converter(adc_bits, full_scale)
+        self.largest_volts = 0.0
+        """Largest magnitude on any word line so far."""
+        self._threshold = min(manifest.device.v_set, -manifest.device.v_reset)
+        self._converted: dict[tuple[str, str], tuple[Tensor, Array]] = {}
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `PreactivationSource`: role -> (B, n) in, gate unit -> (B, H) out, both in the model's units."""
+        if list(units) != ["o"]:  # an output gate asked for alone belongs to the step before it (peepholes)
+            self._converted.clear()
         entry = self._layers[layer]
         entries = [entry.unit(name) for name in units]
         volts = self._word_lines(entry, entries, inputs)
@@ -54,17 +61,31 @@ class CrossbarSource:
     def _word_lines(
         self, layer: LayerEntry, units: Sequence[UnitEntry], inputs: Mapping[str, Tensor]
     ) -> dict[str, Array]:
-        """Voltages (B, n) by role; every value passes its DAC once, however many arrays share the line."""
+        """Voltages (B, n) by role."""
         roles = {group.role for unit in units for group in unit.rows}
         batch = next(iter(inputs.values())).shape[0]
         volts = {}
-        for role in roles:
+        for role in sorted(roles):
             if role == "b":  # a fixed reference voltage, no DAC
                 volts[role] = np.full((batch, 1), layer.volts_per_unit)
-                continue
-            values = inputs["c" if role in ("cp", "ct") else role].numpy()
-            volts[role] = self.dacs[layer.name, role](values) * layer.volts_per_unit
+            else:
+                volts[role] = self._convert(layer, role, inputs["c" if role in ("cp", "ct") else role])
+            self.largest_volts = max(self.largest_volts, float(np.abs(volts[role]).max()))
+        if self.largest_volts >= self._threshold:
+            raise InputError(
+                f"layer {layer.name}: a word line would carry {self.largest_volts:.4g} V, at or above the device's"
+                f" threshold of {self._threshold:g} V, and reading would move the states; switch the DACs on"
+                " (--dac-bits), or build with --calibration max"
+            )
         return volts
+
+    def _convert(self, layer: LayerEntry, role: str, values: Tensor) -> Array:
+        """A value passes its DAC once, however many arrays and calls of one step it serves."""
+        known = self._converted.get((layer.name, role))
+        if known is None or known[0] is not values:
+            volts = self.dacs[layer.name, role](values.numpy()) * layer.volts_per_unit
+            known = self._converted[layer.name, role] = (values, volts)
+        return known[1]
 
 
 def _rows(unit: UnitEntry, volts: Mapping[str, Array]) -> Array:

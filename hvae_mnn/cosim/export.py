@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ CALIBRATIONS = tuple(PERCENTILES)
 
 
 def build_netlist(
-    source: str | Path | nn.Module,
+    source: str | Path | Checkpoint | nn.Module,
     folder: str | Path | None = None,
     *,
     device: MemristorSpec = AIST,
@@ -35,19 +36,19 @@ def build_netlist(
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
 
-    `source` is a checkpoint's path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`. A checkpoint brings its calibrated
+    `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`. A checkpoint brings its calibrated
     ranges, of which `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a
     bare module `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)`
     follows each array.
 
-    Raises `CheckpointError`, `MappingError`, `ManifestError`; `HvaeMnnError` when the folder cannot be written.
+    Raises `CheckpointError`, `MappingError`, `ManifestError`; `StorageError` when the folder cannot be written.
     """
     if isinstance(source, nn.Module):
         return _build_module(
             source, Path(folder or NETLISTS / type(source).__name__.lower()), device, input_range, progress
         )
-    path = Path(source)
-    checkpoint = load_checkpoint(path)
+    checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
+    path = checkpoint.path
     exports = _exports(checkpoint, calibration)
     target = Path(folder or NETLISTS / default_name(path))
     described = {
@@ -71,14 +72,13 @@ def _build_module(
     input_range: float,
     progress: Callable[[str, int], None] | None,
 ) -> Manifest:
-    if not input_range > 0:
-        raise InputError(f"input_range is {input_range}; it must be above 0")
-    layers = recurrent_layers(module, folder.name)
+    if not 0 < input_range < math.inf:
+        raise InputError(f"input_range is {input_range}; it must be a number above 0")
+    name = type(module).__name__.lower()
+    layers = recurrent_layers(module, name)
     # The input of a layer above the first is the hidden state below it, within (-1, 1).
-    exports = [
-        LayerExport(layer, input_range={"x": input_range if layer.input_size == layers[0].input_size else 1.0})
-        for layer in layers
-    ]
+    first = {name, f"{name}_l0", f"{name}_l0_reverse"}
+    exports = [LayerExport(layer, input_range={"x": input_range if layer.name in first else 1.0}) for layer in layers]
     return write_netlists(folder, exports, device, {"module": type(module).__name__}, progress=progress)
 
 

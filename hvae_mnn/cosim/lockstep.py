@@ -86,28 +86,41 @@ class Lockstep:
     def _decode(self, index: int, sentence: Sequence[int], latents: Sequence[Tensor]) -> SentenceResult:
         models = (self._digital, self._hardware)
         states = [model.decoder_state(z) for model, z in zip(models, latents, strict=True)]
-        previous = [sentence[0]] * 2
+        previous, ended = [sentence[0]] * 2, [False, False]
+        free = self._options.decoding == "free-running"
         tokens: list[list[int]] = [[], []]
         for position, target in enumerate(sentence[1:]):
             inputs = [m.decoder_input(torch.tensor([p]), z) for m, p, z in zip(models, previous, latents, strict=True)]
-            states = self._step((index, "decoder", position), "decoder", inputs, states)
-            logits = [model.logits(state)[0] for model, state in zip(models, states, strict=True)]
-            best = [int(values.argmax()) for values in logits]
+            if any(ended):  # nothing to compare a step of one model with
+                states = [
+                    state if done else model.step("decoder", own, state)[0]
+                    for model, own, state, done in zip(models, inputs, states, ended, strict=True)
+                ]
+            else:
+                states = self._step((index, "decoder", position), "decoder", inputs, states)
+            logits = [
+                None if done else model.logits(state)[0]
+                for model, state, done in zip(models, states, ended, strict=True)
+            ]
+            best = [EOS if values is None else int(values.argmax()) for values in logits]
             for found, token in zip(tokens, best, strict=True):
                 found.append(token)
             self._record_token(index, position, target, best, logits)
             self._tick()
-            free = self._options.decoding == "free-running"
             previous = best if free else [target] * 2
-            if free and best == [EOS, EOS]:
+            ended = [free and token == EOS for token in best]
+            if all(ended):
                 break
         return SentenceResult(tuple(tokens[0]), tuple(tokens[1]))
 
     def _record_token(
-        self, sentence: int, position: int, target: int, best: Sequence[int], logits: Sequence[Tensor]
+        self, sentence: int, position: int, target: int, best: Sequence[int], logits: Sequence[Tensor | None]
     ) -> None:
+        """A model that has ended says eos; it has no logits any more."""
         words = self._vocabulary.decode([target, *best])
-        nll = [-float(torch.log_softmax(values, 0)[target]) for values in logits]
+        digital, hardware = logits
+        nll = [None if values is None else -float(torch.log_softmax(values, 0)[target]) for values in logits]
+        apart = None if digital is None or hardware is None else float((hardware - digital).abs().max())
         self._records.token(
             sentence=sentence,
             position=position,
@@ -117,5 +130,5 @@ class Lockstep:
             agree=best[0] == best[1],
             digital_nll=nll[0],
             hardware_nll=nll[1],
-            max_logit_error=float((logits[1] - logits[0]).abs().max()),
+            max_logit_error=apart,
         )

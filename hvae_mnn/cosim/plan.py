@@ -18,6 +18,8 @@ from hvae_mnn.vae.checkpoint import Checkpoint
 PLAN = "run.json"
 FORMAT = "hvae-mnn-run/1"
 DEFAULT_STEPS = 40
+_SHORTEST = 2
+"""Tokens of an encoded sentence: sos, and one to predict."""
 EngineName = Literal["ngspice", "ideal"]
 Decoding = Literal["teacher-forced", "free-running"]
 Latent = Literal["mean", "sampled"]
@@ -49,6 +51,8 @@ class Options:
                 raise InputError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
         check_bits(self.dac_bits)
         check_bits(self.adc_bits)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}; it must be a whole number, 0 or above")
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,13 @@ class Plan:
 
     netlist: str
     """Path of the netlist folder."""
-    checkpoint_sha256: str
+    manifest_sha256: str
+    """Of its manifest, and with it of everything in it."""
     options: Options
     origin: str
     """Where the sentences came from."""
     sentences: tuple[tuple[int, ...], ...]
     """Encoded, with sos and eos."""
-
-    @property
-    def steps(self) -> int:
-        """Time steps in all: decoder positions of all sentences."""
-        return sum(len(sentence) - 1 for sentence in self.sentences)
 
     def save(self, folder: Path) -> None:
         """Write `run.json`."""
@@ -81,13 +81,27 @@ class Plan:
             stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if stored.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
-            options = Options(**stored.pop("options"))
-            sentences = tuple(tuple(int(token) for token in sentence) for sentence in stored.pop("sentences"))
-            return cls(options=options, sentences=sentences, **stored)
+            texts = {key: _text(stored[key]) for key in ("netlist", "manifest_sha256", "origin")}
+            sentences = tuple(tuple(_token(token) for token in sentence) for sentence in stored["sentences"])
+            if not sentences or min(map(len, sentences)) < _SHORTEST:
+                raise ValueError("a sentence is missing or has no token to predict")
+            return cls(options=Options(**stored["options"]), sentences=sentences, **texts)
         except FileNotFoundError:
             raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise RunError(f"{path} cannot be read: {error}; start the run again") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} should be text")
+    return value
+
+
+def _token(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} should be a token's id")
+    return value
 
 
 def choose_sentences(
@@ -111,6 +125,8 @@ def choose_sentences(
             raise InputError(f"--{name} is {value}; it must be 1 or more")
     if steps is None and sentences is None and text is None:
         steps = DEFAULT_STEPS
+    if text is not None and (data_dir is not None or sentences is not None):
+        raise InputError("--text is the one sentence of its run; leave out --data-dir and --sentences")
     if text is not None:
         origin, lines = "text", [line for line in (tokenize(checkpoint.tokenizer, text.strip()),) if line]
         if not lines:

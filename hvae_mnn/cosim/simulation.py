@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import fcntl
+import itertools
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +30,7 @@ from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import ManifestError, RunError
-from hvae_mnn.files import write_json
+from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
@@ -38,7 +40,7 @@ SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
 
 Progress = Callable[[str, int, int], None]
-"""(`loading` | `stepping`, done, total): arrays loaded, or time steps of encoder and decoder done."""
+"""(`loading` | `stepping`, done, total): arrays loaded, or steps of encoder and decoder done."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,10 @@ class SimulationResult:
 def start(
     manifest: Manifest, origin: str, sentences: Sequence[Sequence[int]], options: Options, out: Path | None
 ) -> tuple[Path, Plan]:
-    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written; raises `RunError` if `out` is
-    taken."""
+    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written; `RunError` if `out` is taken."""
     plan = Plan(
-        netlist=str(manifest.folder),
-        checkpoint_sha256=manifest.files[CHECKPOINT],
+        netlist=str(manifest.folder.resolve()),
+        manifest_sha256=sha256(manifest.path),
         options=options,
         origin=origin,
         sentences=tuple(map(tuple, sentences)),
@@ -88,28 +89,42 @@ def reopen(folder: Path) -> tuple[Plan, Manifest]:
     plan = Plan.load(folder)
     if (folder / SUMMARY).exists():
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
-    manifest = read_manifest(Path(plan.netlist))
-    if manifest.files.get(CHECKPOINT) != plan.checkpoint_sha256:
-        raise RunError(
-            f"{plan.netlist} was built from another checkpoint since {folder} was started; start the run again"
-        )
+    try:
+        manifest = read_manifest(Path(plan.netlist))
+    except ManifestError as error:
+        raise RunError(f"{folder} needs the netlists it was started with: {error}") from None
+    if sha256(manifest.path) != plan.manifest_sha256:
+        raise RunError(f"{plan.netlist} was built anew since {folder} was started; start the run again")
     return plan, manifest
 
 
 def newest_netlist(root: Path = NETLISTS) -> Path:
-    """The folder in `root` whose manifest was written last; raises `ManifestError` when there is none."""
-    found = sorted(root.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+    """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
+    none."""
+    found = [path for path in root.glob(f"*/{MANIFEST}") if (path.parent / CHECKPOINT).exists()]
     if not found:
         raise ManifestError(f"no netlists in {root}/; build some: hvae-mnn build-netlist checkpoint.pt")
-    return found[-1].parent
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def newest_run(root: Path = RUNS) -> Path:
-    """The unfinished run in `root` that was started last; raises `RunError` when there is none."""
+    """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
     found = [path for path in root.glob(f"*/{PLAN}") if not (path.parent / SUMMARY).exists()]
-    if not found:
-        raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        with contextlib.suppress(RunError), _alone(path.parent):
+            return path.parent
+    raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a run for this process alone; raises `RunError` when another one has it. The system lets go at its end."""
+    with (folder / PLAN).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{folder} is being run by another process; wait for it, or choose another --out") from None
+        yield
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
@@ -144,36 +159,48 @@ def start_engine(name: str, manifest: Manifest, progress: Progress | None = None
 def _new_folder(out: Path | None, name: str) -> Path:
     """A folder for a new run; a default name gets a number when it is taken."""
     if out is None:
-        taken = (RUNS / (name if number == 1 else f"{name}-{number}") for number in range(1, 100_000))
-        out = next(path for path in taken if not path.exists())
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        for number in itertools.count(1):
+            folder = RUNS / (name if number == 1 else f"{name}-{number}")
+            with disk_errors(folder), contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+    assert out is not None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not empty; go on with it: --resume, or choose another --out")
-    try:
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {out}: {error.strerror}; choose another --out") from None
     return out
 
 
 def execute(
-    folder: Path, plan: Plan, manifest: Manifest, checkpoint: Checkpoint, progress: Progress | None = None
+    folder: Path,
+    plan: Plan,
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    engine: Engine,
+    progress: Progress | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> SimulationResult:
-    """Run `plan`, beginning with what the journal in `folder` already holds; writes tables and summary there.
+    """Run `plan` on `engine`, beginning with what the journal in `folder` already holds.
 
-    Raises `EnvironmentProblem` without a usable ngspice, `SimulatorError` when ngspice fails twice; `HvaeMnnError`
-    when the disk is full. After any of them the run can be resumed.
+    Tables are written to `folder`, then `finish(folder)` is called, then the summary makes the run complete. Raises
+    `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, `RunError` when another process
+    has the run, or its journal belongs to another; after the first two it can be resumed.
     """
     began = time.perf_counter()
     columns = {unit.array: unit.columns for _, unit in manifest.units()}
-    inner = start_engine(plan.options.engine, manifest, progress)
-    with closing(JournalEngine(inner, folder / JOURNAL, columns)) as engine, Records(folder) as records:
-        source = CrossbarSource(manifest, engine, plan.options.dac_bits, plan.options.adc_bits)
-        tokens = _run_sentences(plan, checkpoint, source, records, progress)
-        facts = engine.facts()
-    summary = _summary(plan, manifest, checkpoint, engine, facts, source, records, tokens)
-    summary["seconds_total"] = round(time.perf_counter() - began, 3)
-    write_json(folder / SUMMARY, summary)
-    (folder / JOURNAL).unlink()
+    if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
+        raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
+    with _alone(folder):
+        with closing(JournalEngine(engine, folder / JOURNAL, columns)) as journal, Records(folder) as records:
+            source = CrossbarSource(manifest, journal, plan.options.dac_bits, plan.options.adc_bits)
+            tokens = _run_sentences(plan, checkpoint, source, records, progress)
+        summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
+        if finish is not None:
+            finish(folder)
+        summary["seconds_total"] = round(time.perf_counter() - began, 3)
+        write_json(folder / SUMMARY, summary)
+        (folder / JOURNAL).unlink()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
 
 
@@ -212,15 +239,15 @@ def _summary(
     plan: Plan,
     manifest: Manifest,
     checkpoint: Checkpoint,
-    engine: JournalEngine,
-    facts: dict[str, object],
+    journal: JournalEngine,
     source: CrossbarSource,
     records: Records,
     tokens: list[SentenceResult],
 ) -> dict[str, Any]:
+    """What `summary.json` holds; its times are those of the session that finished the run, after loading."""
     decode = checkpoint.vocabulary.decode
     return {
-        "engine": engine.name,
+        "engine": journal.name,
         "netlist": manifest.name,
         "origin": plan.origin,
         "sentences": len(plan.sentences),
@@ -235,12 +262,12 @@ def _summary(
             "dac": {f"{layer}.{role}": _clipping(c) for (layer, role), c in source.dacs.items()},
             "adc": {f"{layer}.{unit}": _clipping(c) for (layer, unit), c in source.adcs.items()},
         },
-        "seconds_in_engine": round(engine.seconds, 3),
-        "seconds_per_step": round(engine.seconds / records.tokens, 6),
-        "engine_facts": facts,
+        "max_word_line_volts": source.largest_volts,
+        "seconds_in_engine": round(journal.seconds, 3),
+        "engine_facts": journal.facts(),
         "options": asdict(plan.options),
         "seeds": {"latent": plan.options.seed},
-        "checkpoint_sha256": plan.checkpoint_sha256,
+        "checkpoint_sha256": manifest.files[CHECKPOINT],
         "versions": versions(),
     }
 
@@ -253,14 +280,3 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     found = {"hvae_mnn": hvae_mnn.__version__, "python": platform.python_version()}
     return found | {name: version(name) for name in ("torch", "numpy", "PySpice")}
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a finished run; raises `RunError` if it has none."""
-    try:
-        summary: dict[str, Any] = json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder} has no readable {SUMMARY}: {error}; finish it with hvae-mnn simulate --resume"
-        ) from None
-    return summary

@@ -70,5 +70,3 @@ AIST = MemristorSpec(
 """Ag/AgInSbTe/Ta of the paper's eq. 9. The values are circuit-friendly ones and rest on one secondary source (a
 published SPICE listing of the AIST model of Zhang et al., IEEE TCAS-II 64(7), 2017, doi 10.1109/TCSII.2016.2605069);
 the paper gives none."""
-
-PRESETS = {AIST.name: AIST}

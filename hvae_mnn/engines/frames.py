@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 _HEAD = struct.Struct("<cQ")
 
-SETUP, VOLTS, LOADED, READY, CURRENTS, FAILED = b"S", b"V", b"L", b"R", b"C", b"F"
+SETUP, VOLTS, LOADED, READY, CURRENTS, FAILED, UNUSABLE = b"S", b"V", b"L", b"R", b"C", b"F", b"U"
 """In: the deck, then reads. Out: the deck is loaded (with ngspice's version), its first operating point is found; then
-a read's currents, or why there will be no more."""
+a read's currents, or why there will be no more (`UNUSABLE`: because of this
+machine's ngspice)."""
 
 
 def send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:

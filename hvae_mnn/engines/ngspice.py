@@ -52,6 +52,14 @@ class WorkerDied(Exception):
     """A worker ended or could not go on; the argument says why."""
 
 
+def _link(deck: ArrayDeck, folder: Path) -> str:
+    """Name by which a deck in `folder` includes the array: ngspice takes no spaces and no foreign letters in a path."""
+    link = folder / f"{deck.name}.inc"
+    if not link.is_symlink():
+        link.symlink_to(deck.include.resolve())
+    return link.name
+
+
 class _Process:
     """One worker process and its pipes."""
 
@@ -74,12 +82,8 @@ class _Process:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        setup = {
-            "unit": deck.unit,
-            "word_lines": deck.word_lines,
-            "columns": deck.columns,
-            "include": str(deck.include.resolve()),
-        }
+        include = _link(deck, folder)
+        setup = {"unit": deck.unit, "word_lines": deck.word_lines, "columns": deck.columns, "include": include}
         self._send(frames.SETUP, json.dumps(setup).encode())
 
     @property
@@ -128,6 +132,8 @@ class _Process:
             kind, payload = frames.receive(self._from)
         except EOFError:
             raise WorkerDied(self._why()) from None
+        if kind == frames.UNUSABLE:
+            raise EnvironmentProblem(payload.decode("utf-8", "replace"))
         if kind != expected:
             raise WorkerDied(payload.decode("utf-8", "replace"))
         return payload
@@ -190,52 +196,45 @@ class NgspiceEngine:
     def _ready(self, deck: ArrayDeck) -> None:
         try:
             self._processes[deck.name].wait_ready()
-        except WorkerDied as died:
-            raise self._failure(deck, np.zeros(len(deck.word_lines)), died) from None
+        except WorkerDied:
+            self._again(deck, None)
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; the named arrays are solved at the same time."""
         start = time.perf_counter()
-        sent: dict[str, WorkerDied | None] = {}
         for name, value in volts.items():
-            try:
+            with contextlib.suppress(WorkerDied):  # noticed below, when its answer does not come
                 self._processes[name].send(value)
-                sent[name] = None
-            except WorkerDied as died:
-                sent[name] = died
         found = {}
         for name, value in volts.items():
             try:
-                if sent[name] is not None:
-                    raise WorkerDied(*sent[name].args)  # type: ignore[union-attr]
                 found[name] = self._processes[name].receive(len(value))
             except WorkerDied:
                 found[name] = self._again(self._decks[name], value)
         self.seconds += time.perf_counter() - start
         return found
 
-    def _again(self, deck: ArrayDeck, volts: Array) -> Array:
-        """Start the array's process again and repeat the reads."""
-        seconds = self._processes[deck.name].seconds
-        self._processes[deck.name].close()
+    def _again(self, deck: ArrayDeck, volts: Array | None) -> Array:
+        """Start the array's process again and repeat its reads, if it had any."""
+        died_once = self._processes[deck.name]
+        died_once.close()
+        self.restarts += 1
+        reads = np.empty((0, len(deck.word_lines))) if volts is None else volts
         try:
             process = self._processes[deck.name] = _Process(deck, Path(self._folder.name))
-            process.seconds = seconds
+            process.seconds = died_once.seconds
             process.wait_ready()
-            process.send(volts)
-            found = process.receive(len(volts))
+            process.send(reads)
+            return process.receive(len(reads))
         except WorkerDied as died:
-            raise self._failure(deck, volts[0], died) from None
-        self.restarts += 1
-        return found
+            raise self._failure(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died) from None
 
     def _failure(self, deck: ArrayDeck, volts: Array, died: WorkerDied) -> SimulatorError:
         """The error that lets a person see for themselves: deck, log and command."""
-        path = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-")) / f"{deck.name}.cir"
-        include = str(deck.include.resolve())
-        path.write_text(
-            unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts), encoding="ascii"
-        )
+        folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-"))
+        path = folder / f"{deck.name}.cir"
+        text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, _link(deck, folder), volts)
+        path.write_text(text, encoding="ascii")
         log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
         return SimulatorError(

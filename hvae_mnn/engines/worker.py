@@ -1,9 +1,11 @@
-"""A worker process: one libngspice, one deck, one transient that lives over all steps.
+"""A worker process: one libngspice, one deck, a transient that goes on from step to step.
 
 `python -m hvae_mnn.engines.worker` speaks `frames` on its standard streams. The word-line sources are `external`:
 ngspice asks for their voltages at every Newton iteration. Time is cut in windows, one read each. The first request in
 a new window hands the finished window's column currents over and blocks until the next voltages arrive, so the deck
-is loaded once, the devices keep their state, and a step costs its solves and nothing else.
+is loaded once, the circuit keeps its state, and a step costs its solves and nothing else. After `WINDOWS_PER_RUN`
+reads, and after a restart, a transient begins anew: arrays of resistors have no state to lose; devices that move would
+have to hand theirs over.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hvae_mnn.engines import frames
-from hvae_mnn.engines.shared_library import SharedLibrary
+from hvae_mnn.engines.shared_library import SharedLibrary, library_name
+from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.netlist.arrays import sense_source
 from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines
 
@@ -52,6 +55,17 @@ def _to_log(line: str) -> None:
     sys.stderr.flush()
 
 
+def _load_library() -> SharedLibrary:
+    try:
+        return SharedLibrary()
+    except HvaeMnnError:
+        raise
+    except Exception as error:  # whatever a library that is no libngspice, or half of one, makes of it
+        raise EnvironmentProblem(
+            f"{library_name()} cannot be used as libngspice ({error}); install it: make system"
+        ) from error
+
+
 class Worker:
     """Answers reads of one array until its input closes."""
 
@@ -69,7 +83,7 @@ class Worker:
         self._answer: np.ndarray[Any, np.dtype[np.float64]] | None = None
         self._pending = self._announced = False
         self._started = time.perf_counter()
-        self._library = SharedLibrary()
+        self._library = _load_library()
         self._library.echo = _to_log
         self._library.on_other_time, self._library.on_point = self._other_time, self._point
         self._library.command("set num_threads=1")
@@ -101,7 +115,7 @@ class Worker:
             self._say(frames.READY, b"")
         self._before = self._library.voltages
         self._library.voltages = dict(zip(self._sources, self._read(), strict=True))
-        self._pending = True
+        self._pending, self._answer = True, None
         whole = np.floor(now / WINDOW_S - _SLACK)
         # Plain floats, which the library compares faster than numpy's, at every request.
         self._library.voltages_from = float((whole + _SLACK) * WINDOW_S)
@@ -127,7 +141,8 @@ class Worker:
 
     def _deliver(self) -> None:
         if self._pending:
-            assert self._answer is not None
+            if self._answer is None or not np.isfinite(self._answer).all():
+                raise RuntimeError("running: ngspice gave no currents for a read")
             busy = np.array([time.perf_counter() - self._started])
             self._say(frames.CURRENTS, busy.tobytes() + self._answer.tobytes())
             self._pending = False
@@ -148,6 +163,9 @@ def main() -> None:
         Worker(json.loads(payload), inbox, outbox).run()
     except EOFError:
         return
+    except EnvironmentProblem as error:
+        frames.send(outbox, frames.UNUSABLE, str(error).encode())
+        sys.exit(1)
     except Exception as error:
         frames.send(outbox, frames.FAILED, str(error).encode())
         sys.exit(1)

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,15 @@ from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import GATE_UNITS, RecurrentLayer
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import layer_deck, unit_deck
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry
+from hvae_mnn.netlist.manifest import (
+    CONDUCTANCES,
+    MANIFEST,
+    PLAIN_NAME,
+    LayerEntry,
+    Manifest,
+    UnitEntry,
+    read_manifest,
+)
 
 Array = NDArray[np.float64]
 
@@ -54,9 +62,11 @@ def write_netlists(
     `HvaeMnnError` when the disk is full or not writable.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ManifestError(f"{folder} exists and is no netlist folder; remove it or choose another name")
+    _refuse_foreign(folder)
     names = [export.layer.name for export in exports]
+    for name in names:
+        if not PLAIN_NAME.fullmatch(name):
+            raise MappingError(f"layer name {name!r}; allowed are letters, digits, '.', '_' and '-'")
     if len(set(names)) != len(names):
         raise MappingError(f"two layers have one name: {', '.join(names)}; every layer needs its own")
     with _replacing_folder(folder) as temporary:
@@ -73,13 +83,27 @@ def write_netlists(
             folder=folder,
             name=folder.name,
             source=dict(source),
-            device=asdict(device),
-            fixed_siemens=device.g_mid,
+            device=device,
             layers=tuple(layers),
             files={path.name: sha256(path) for path in sorted(temporary.iterdir())},
         )
         write_json(temporary / MANIFEST, manifest.to_dict())
     return manifest
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder with nothing else in it."""
+    if not folder.exists():
+        return
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    try:
+        own = {MANIFEST, *read_manifest(folder, verify=False).files}
+    except ManifestError:
+        own = set()
+    if found - own:
+        raise ManifestError(
+            f"{folder} exists and holds something else than netlists ({sorted(found - own)[0]}); choose another name"
+        )
 
 
 def _write_layer(
@@ -174,7 +198,12 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
             old = temporary.with_suffix(".old")
             if folder.exists():
                 folder.rename(old)
-            temporary.rename(folder)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if old.exists():
+                    old.rename(folder)
+                raise
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

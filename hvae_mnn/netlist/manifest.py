@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.crossbar.mapping import ROLES, RowGroup
-from hvae_mnn.errors import ManifestError
+from hvae_mnn.crossbar.mapping import RowGroup
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.errors import HvaeMnnError, ManifestError
 from hvae_mnn.files import sha256
-from hvae_mnn.gates import CELLS, GATE_UNITS
+from hvae_mnn.gates import GATE_UNITS, GateUnit
 
 FORMAT = "hvae-mnn-netlist/1"
 MANIFEST = "manifest.json"
 CONDUCTANCES = "conductances.safetensors"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_NOT_AN_ELEMENT = re.compile(rb"^[^*R\n]", re.MULTILINE)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of layers and files: what ngspice, shells and file systems all take as it is."""
+_NOT_AN_ARRAY_LINE = re.compile(
+    rb"^(?!R[ms][a-z]+[0-9]+_[0-9]+ [a-z]+[0-9]+n? bl[a-z]+[0-9]+ [0-9][0-9.e+-]*\n|\* [ -~]*\n|\Z)", re.MULTILINE
+)
+"""Anything but a resistor or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -89,22 +97,28 @@ class Manifest:
     name: str
     source: dict[str, Any]
     """Where the weights came from."""
-    device: dict[str, Any]
-    """Parameters of the memristor, SI units."""
-    fixed_siemens: float
-    """1/R_s of every cell."""
+    device: MemristorSpec
+    """The memristor that the weights are mapped to; its `g_mid` is the fixed resistor's conductance 1/R_s."""
     layers: tuple[LayerEntry, ...]
     files: dict[str, str]
     """SHA-256 of every file but the manifest."""
+
+    @property
+    def fixed_siemens(self) -> float:
+        """1/R_s of every cell."""
+        return self.device.g_mid
+
+    @property
+    def path(self) -> Path:
+        """The manifest's own file."""
+        return self.folder / MANIFEST
 
     def layer(self, name: str) -> LayerEntry:
         """The layer called `name`; raises `ManifestError` if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ManifestError(
-            f"{self.folder / MANIFEST}: no layer {name!r}; found {', '.join(layer.name for layer in self.layers)}"
-        )
+        raise ManifestError(f"{self.path}: no layer {name!r}; found {', '.join(layer.name for layer in self.layers)}")
 
     def units(self) -> list[tuple[LayerEntry, UnitEntry]]:
         """Every gate unit of every layer."""
@@ -112,17 +126,24 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """What `manifest.json` holds."""
-        return {
+        body = {
             "format": FORMAT,
             "name": self.name,
             "source": self.source,
             "mapping": "eq. 12: I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit u",
-            "device": self.device,
-            "fixed_siemens": self.fixed_siemens,
+            "device": asdict(self.device),
+            "fixed_siemens": self.device.g_mid,
             "conductances": CONDUCTANCES,
             "layers": [asdict(layer) for layer in self.layers],
             "files": self.files,
         }
+        return {**body, "sha256": _fingerprint(body)}
+
+
+def _fingerprint(body: Mapping[str, Any]) -> str:
+    """SHA-256 of everything but the fingerprint itself: an edited number must not give another circuit's results."""
+    plain = {key: value for key, value in body.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
@@ -131,70 +152,152 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     Raises `ManifestError`, naming the file, what was found and what to do.
     """
     folder = Path(folder)
+    if folder.name == MANIFEST:
+        folder = folder.parent
     path = folder / MANIFEST
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(
             f"{folder} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ManifestError(f"{path} cannot be read: {error}; build the netlists again") from None
-    manifest = _parse(folder, path, stored)
+    found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
+    if found != FORMAT:
+        raise ManifestError(f"{path}: format is {found!r}, allowed is {FORMAT!r}; build the netlists again")
+    try:
+        if stored.get("sha256") != _fingerprint(stored):
+            raise ValueError("its fingerprint does not match: a value was changed")
+        manifest = Manifest(
+            folder=folder,
+            name=_text(stored["name"]),
+            source=dict(stored["source"]),
+            device=_device(stored["device"]),
+            layers=tuple(_layer(layer) for layer in stored["layers"]),
+            files={_plain(name): _text(value) for name, value in stored["files"].items()},
+        )
+        _check_together(manifest, stored)
+    except (KeyError, TypeError, ValueError, AttributeError, HvaeMnnError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ManifestError(f"{path}: {reason}; build the netlists again") from None
     if verify:
         _verify(manifest)
     return manifest
 
 
-def _parse(folder: Path, path: Path, stored: Any) -> Manifest:
-    found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-    if found != FORMAT:
-        raise ManifestError(f"{path}: format is {found!r}, allowed is {FORMAT!r}; build the netlists again")
-    try:
-        manifest = Manifest(
-            folder=folder,
-            name=str(stored["name"]),
-            source=dict(stored["source"]),
-            device=dict(stored["device"]),
-            fixed_siemens=float(stored["fixed_siemens"]),
-            layers=tuple(_layer(layer) for layer in stored["layers"]),
-            files={str(name): str(value) for name, value in stored["files"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ManifestError(f"{path}: {type(error).__name__} {error}; build the netlists again") from None
-    named = {CONDUCTANCES} | {file for _, unit in manifest.units() for file in (unit.include, unit.deck)}
-    for file in sorted(named | {layer.deck for layer in manifest.layers} | set(manifest.files)):
-        if not _PLAIN_NAME.fullmatch(file):
-            raise ManifestError(
-                f"{path}: file name {file!r}; allowed are plain names inside the folder; build the netlists again"
-            )
-        if file not in manifest.files:
-            raise ManifestError(f"{path}: no hash for {file}; build the netlists again")
-    return manifest
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} should be text")
+    return value
+
+
+def _plain(value: Any) -> str:
+    if not PLAIN_NAME.fullmatch(_text(value)):
+        raise ValueError(f"name {value!r}; allowed are plain names inside the folder")
+    return str(value)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{value!r} should be a whole number above 0")
+    return value
+
+
+def _positive(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{value!r} should be a number above 0")
+    return float(value)
+
+
+def _device(stored: Mapping[str, Any]) -> MemristorSpec:
+    values = {key: float(value) for key, value in stored.items() if key != "name"}
+    if not all(math.isfinite(value) for value in values.values()):
+        raise ValueError("a device parameter is NaN or infinite")
+    return MemristorSpec(name=_text(stored["name"]), **values)
 
 
 def _layer(stored: Mapping[str, Any]) -> LayerEntry:
-    units = tuple(
-        UnitEntry(**{**unit, "rows": tuple(RowGroup(str(row["role"]), int(row["size"])) for row in unit["rows"])})
-        for unit in stored["units"]
+    cell = stored["cell"]
+    if cell not in GATE_UNITS:
+        raise ValueError(f"cell {cell!r}, allowed are {', '.join(GATE_UNITS)}")
+    ranges = stored["input_range"]
+    if not isinstance(stored["peepholes"], bool) or not isinstance(ranges, dict):
+        raise ValueError("peepholes should be true or false, and input_range a number per role")
+    layer = LayerEntry(
+        name=_plain(stored["name"]),
+        cell=cell,
+        input_size=_count(stored["input_size"]),
+        hidden_size=_count(stored["hidden_size"]),
+        peepholes=stored["peepholes"],
+        volts_per_unit=_positive(stored["volts_per_unit"]),
+        input_range={role: _positive(value) for role, value in ranges.items()},
+        weights=_count(stored["weights"]),
+        paper_weights=_count(stored["paper_weights"]),
+        deck=_plain(stored["deck"]),
+        units=tuple(_unit(unit) for unit in stored["units"]),
     )
-    layer = LayerEntry(**{**stored, "units": units})
-    if layer.cell not in CELLS:
-        raise ValueError(f"layer {layer.name}: cell {layer.cell!r}, allowed are {', '.join(CELLS)}")
-    expected = [unit.name for unit in GATE_UNITS[layer.cell]]
+    expected = [unit.name for unit in GATE_UNITS[layer.cell]]  # type: ignore[index]
     if [unit.name for unit in layer.units] != expected:
         raise ValueError(f"layer {layer.name}: gate units {[unit.name for unit in layer.units]}, expected {expected}")
-    for unit in layer.units:
-        if not _PLAIN_NAME.fullmatch(unit.array):
-            raise ValueError(f"layer {layer.name}: array name {unit.array!r}, allowed are plain names")
-        for group in unit.rows:
-            if group.role not in ROLES or group.size < 1:
-                raise ValueError(
-                    f"{unit.array}: {group.size} rows of role {group.role!r}, allowed are {', '.join(ROLES)}"
-                )
-        if not isinstance(unit.columns, int) or unit.columns < 1:
-            raise ValueError(f"{unit.array}: {unit.columns!r} columns")
+    for unit, gate in zip(layer.units, GATE_UNITS[layer.cell], strict=True):  # type: ignore[index]
+        _check_unit(layer, unit, gate)
+    roles = {group.role for unit in layer.units for group in unit.rows} - {"b"}
+    if set(layer.input_range) != roles:
+        raise ValueError(f"layer {layer.name}: input_range for {sorted(layer.input_range)}, expected {sorted(roles)}")
     return layer
+
+
+def _unit(stored: Mapping[str, Any]) -> UnitEntry:
+    limit = stored["preactivation_range"]
+    return UnitEntry(
+        name=_text(stored["name"]),
+        array=_plain(stored["array"]),
+        rows=tuple(RowGroup(_text(row["role"]), _count(row["size"])) for row in stored["rows"]),
+        columns=_count(stored["columns"]),
+        weight_scale=_positive(stored["weight_scale"]),
+        preactivation_range=None if limit is None else _positive(limit),
+        include=_plain(stored["include"]),
+        deck=_plain(stored["deck"]),
+    )
+
+
+def _check_unit(layer: LayerEntry, unit: UnitEntry, gate: GateUnit) -> None:
+    """Names and shape that follow from the layer."""
+    array = f"{layer.name}_{unit.name}"
+    if (unit.array, unit.include, unit.deck) != (array, f"{array}.inc", f"{array}.cir"):
+        raise ValueError(f"array {unit.array!r} with {unit.include!r} and {unit.deck!r}, expected those of {array!r}")
+    if unit.columns != layer.hidden_size:
+        raise ValueError(f"{array}: {unit.columns} columns, expected the hidden size {layer.hidden_size}")
+    rows = [(group.role, group.size) for group in unit.rows]
+    latent = dict(rows).get("z", 0)
+    expected = []
+    if gate.sees_x:
+        expected = [pair for pair in (("x", layer.input_size - latent), ("z", latent)) if pair[1]]
+    if gate.sees_h:
+        expected.append(("h", layer.hidden_size))
+    expected.append(("b", 1))
+    if layer.peepholes and unit.name != "g":
+        expected.append(("ct" if unit.name == "o" else "cp", layer.hidden_size))
+    if rows != expected:
+        raise ValueError(f"{array}: rows with roles {rows}, expected {expected}")
+
+
+def _check_together(manifest: Manifest, stored: Mapping[str, Any]) -> None:
+    """What must agree between the parts."""
+    if stored["fixed_siemens"] != manifest.device.g_mid:
+        raise ValueError(f"fixed_siemens is {stored['fixed_siemens']}, the device's middle is {manifest.device.g_mid}")
+    for layer in manifest.layers:
+        volts = layer.volts_per_unit * max(1.0, *layer.input_range.values())
+        if volts > manifest.device.read_v * _ROUNDING:
+            raise ValueError(f"layer {layer.name}: reads up to {volts} V, allowed are {manifest.device.read_v} V")
+    arrays = [unit.array for _, unit in manifest.units()]
+    if len(set(arrays)) != len(arrays) or not arrays:
+        raise ValueError(f"{len(arrays)} arrays with {len(set(arrays))} names")
+    named = {CONDUCTANCES, *(layer.deck for layer in manifest.layers)}
+    named |= {file for _, unit in manifest.units() for file in (unit.include, unit.deck)}
+    for file in sorted(named - set(manifest.files)):
+        raise ValueError(f"no hash for {file}")
 
 
 def _verify(manifest: Manifest) -> None:
@@ -212,10 +315,8 @@ def _verify(manifest: Manifest) -> None:
                 " short: build the netlists again"
             )
     for _, unit in manifest.units():
-        # A hash proves only that file and manifest belong together; a control line in a foreign folder could run
-        # anything.
-        found_line = _NOT_AN_ELEMENT.search((manifest.folder / unit.include).read_bytes())
+        # Hashes prove only that file and manifest belong together; ngspice would run a command in a foreign folder.
+        path = manifest.folder / unit.include
+        found_line = _NOT_AN_ARRAY_LINE.search(path.read_bytes())
         if found_line:
-            raise ManifestError(
-                f"{manifest.folder / unit.include}: a line at byte {found_line.start()} is no resistor; not run"
-            )
+            raise ManifestError(f"{path}: the line at byte {found_line.start()} is no resistor; not run")

@@ -47,7 +47,14 @@ def test_the_tensor_with_the_bad_weight_is_named():
 
 
 @pytest.mark.parametrize(
-    ("module", "found"), [(nn.Linear(2, 2), "Linear"), (nn.LSTM(4, 3, proj_size=2), "proj_size=2")]
+    ("module", "found"),
+    [
+        (nn.Linear(2, 2), "Linear"),
+        (nn.LSTM(4, 3, proj_size=2), "proj_size=2"),
+        (nn.RNN(2, 3, nonlinearity="relu"), "RNN_RELU"),
+        (nn.LSTMCell(2, 3), "LSTMCell"),
+        (nn.utils.parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0"), "no parameter weight_hh_l0"),
+    ],
 )
 def test_other_modules_are_refused_by_name(module, found):
     with pytest.raises(MappingError, match=found):

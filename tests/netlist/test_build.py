@@ -12,9 +12,10 @@ from torch import nn
 from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.devices.memristor import AIST
 from hvae_mnn.errors import ManifestError, MappingError
+from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import LayerExport, write_netlists
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
 
 
 def exports(module=None, name="net", **options):
@@ -95,9 +96,25 @@ def test_a_build_that_fails_leaves_nothing_and_the_old_one_alone(tmp_path):
 
 def test_a_folder_with_something_else_is_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ManifestError, match="exists and is no netlist folder"):
+    with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
         write_netlists(tmp_path, exports(), AIST, {})
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.tex", "manifest.json"])
+def test_a_folder_that_only_looks_like_ours_is_not_touched(tmp_path, foreign):
+    folder = tmp_path / "net"
+    write_netlists(folder, exports(), AIST, {})
+    (folder / foreign).write_text('{"name": "my web app"}')
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
+        write_netlists(folder, exports(), AIST, {})
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_layer_name_that_ngspice_would_not_read_is_refused(tmp_path):
+    with pytest.raises(MappingError, match="layer name 'my net'"):
+        write_netlists(tmp_path / "net", exports(name="my net"), AIST, {})
 
 
 def test_two_layers_of_one_name_are_refused(tmp_path):
@@ -112,10 +129,12 @@ def built(tmp_path):
     return folder
 
 
-def change(folder, **values):
+def change(folder, edit):
+    """Edit the manifest as someone would who also knows how to make its fingerprint."""
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
-    stored.update(values)
+    edit(stored)
+    stored["sha256"] = _fingerprint(stored)
     path.write_text(json.dumps(stored))
 
 
@@ -133,43 +152,93 @@ def test_a_missing_file_is_named(built):
         read_manifest(built)
 
 
-def test_a_control_line_is_not_run_even_with_the_right_hash(built):
-    from hvae_mnn.files import sha256
-
+@pytest.mark.parametrize(
+    "line",
+    [
+        ".control\nshell touch pwned\n.endc",
+        "*#shell touch pwned",
+        "* comment\r.control",
+        "R1 x0 0 r='1k'",
+        "Rmi0_0 x0n bli0 {1k}",
+        "V1 x0 0 1",
+        "+ 3",
+        "*",
+    ],
+)
+def test_a_line_that_is_no_resistor_is_not_run_even_with_the_right_hashes(built, line):
     path = built / "net_i.inc"
-    path.write_text(path.read_text() + ".control\nshell touch pwned\n.endc\n")
-    stored = json.loads((built / "manifest.json").read_text())
-    stored["files"]["net_i.inc"] = sha256(path)
-    change(built, files=stored["files"])
+    path.write_text(path.read_text() + line + "\n", newline="")
+    change(built, lambda stored: stored["files"].update({"net_i.inc": sha256(path)}))
     with pytest.raises(ManifestError, match="is no resistor; not run"):
         read_manifest(built)
 
 
-@pytest.mark.parametrize("name", ["../net_i.inc", "/etc/passwd", "a/b.inc", ".hidden", "a;b"])
-def test_file_names_stay_inside_the_folder(built, name):
-    stored = json.loads((built / "manifest.json").read_text())
-    stored["layers"][0]["units"][0]["include"] = name
-    change(built, layers=stored["layers"])
-    with pytest.raises(ManifestError, match="plain names inside the folder"):
+def test_an_edited_value_is_noticed_by_the_fingerprint(built):
+    path = built / "manifest.json"
+    stored = json.loads(path.read_text())
+    stored["layers"][0]["units"][0]["weight_scale"] *= -1
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ManifestError, match="fingerprint does not match"):
         read_manifest(built)
 
 
-@pytest.mark.parametrize("name", ["i\n.control", "../x", "a b"])
-def test_gate_units_are_those_of_the_cell(built, name):
-    stored = json.loads((built / "manifest.json").read_text())
-    stored["layers"][0]["units"][0]["name"] = name
-    change(built, layers=stored["layers"])
-    with pytest.raises(ManifestError, match="gate units"):
-        read_manifest(built)
+def layer_edit(**values):
+    return lambda stored: stored["layers"][0].update(values)
 
 
-@pytest.mark.parametrize("role", ["x0\n.control", "q"])
-def test_roles_are_those_that_exist(built, role):
-    stored = json.loads((built / "manifest.json").read_text())
-    stored["layers"][0]["units"][0]["rows"][0]["role"] = role
-    change(built, layers=stored["layers"])
-    with pytest.raises(ManifestError, match="role"):
-        read_manifest(built)
+def unit_edit(**values):
+    return lambda stored: stored["layers"][0]["units"][0].update(values)
+
+
+def row_edit(**values):
+    return lambda stored: stored["layers"][0]["units"][0]["rows"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        unit_edit(include="../net_i.inc"),
+        unit_edit(include="net_f.inc"),
+        unit_edit(include="/etc/passwd"),
+        unit_edit(array="net_f"),
+        unit_edit(name="i\n.control"),
+        unit_edit(columns=2),
+        unit_edit(columns=True),
+        unit_edit(columns="3"),
+        unit_edit(weight_scale=-1.0),
+        unit_edit(weight_scale="4"),
+        unit_edit(weight_scale=float("inf")),
+        unit_edit(preactivation_range=0.0),
+        row_edit(role="x0\n.control"),
+        row_edit(role="h"),
+        row_edit(size=3),
+        row_edit(size=-1),
+        layer_edit(name="a b"),
+        layer_edit(cell="transformer"),
+        layer_edit(volts_per_unit=0),
+        layer_edit(volts_per_unit=-0.05),
+        layer_edit(volts_per_unit=50),
+        layer_edit(volts_per_unit="0.05"),
+        layer_edit(input_range={"x": 1.0}),
+        layer_edit(input_range={"x": 1.0, "h": -1.0}),
+        layer_edit(input_range=[1.0]),
+        layer_edit(peepholes=True),
+        layer_edit(units=[]),
+        lambda stored: stored.update(fixed_siemens=-1),
+        lambda stored: stored.update(layers=[]),
+        lambda stored: stored.update(layers=stored["layers"] * 2),
+        lambda stored: stored["device"].update(read_v=0.2),
+        lambda stored: stored["device"].update(r_on_ohm="5000 ohm"),
+        lambda stored: stored["files"].pop("net_i.inc"),
+        lambda stored: stored["files"].update({".hidden": "00"}),
+        lambda stored: stored.pop("source"),
+    ],
+)
+def test_impossible_values_are_refused_in_one_line(built, edit):
+    change(built, edit)
+    with pytest.raises(ManifestError, match=r"manifest\.json: .*build the netlists again") as caught:
+        read_manifest(built, verify=False)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "other/1"}'])

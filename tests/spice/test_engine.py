@@ -87,7 +87,7 @@ def test_an_array_alone_gives_the_same_bits_as_among_others(manifest, engine):
     together = engine.currents(volts)
     single = NgspiceEngine(decks(manifest, "g"))
     try:
-        np.testing.assert_array_equal(single.currents({"net_g": volts["net_g"]})["net_g"], together["net_g"])
+        np.testing.assert_array_equal(single.currents({"lstm_g": volts["lstm_g"]})["lstm_g"], together["lstm_g"])
     finally:
         single.close()
 
@@ -105,7 +105,7 @@ def test_more_reads_than_one_transient_holds(manifest):
 def test_a_worker_that_dies_is_started_again_and_the_step_repeated(manifest, engine):
     volts = reads(manifest, 2)
     before = engine.currents(volts)
-    os.kill(engine.pids()["net_g"], signal.SIGKILL)
+    os.kill(engine.pids()["lstm_g"], signal.SIGKILL)
     after = engine.currents(volts)
     assert engine.restarts == 1
     for name, value in before.items():
@@ -133,13 +133,13 @@ def test_the_second_death_carries_deck_log_and_command(manifest):
         killer.join()
         engine.close()
     message = str(caught.value)
-    assert "ngspice failed twice on array net_i: the ngspice process was ended by signal 9" in message
+    assert "ngspice failed twice on array lstm_i: the ngspice process was ended by signal 9" in message
     assert "last lines of the log" in message
     command = message.split("run it again: ")[1].splitlines()[0].split()
     assert command[:2] == ["ngspice", "-b"]
     # The command really repeats the read, in the very circuit.
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    expected = ideal(manifest).currents(reads(manifest, 1, units="i"))["net_i"][0]
+    expected = ideal(manifest).currents(reads(manifest, 1, units="i"))["lstm_i"][0]
     found = [float(line.split("=")[1]) for line in done.stdout.splitlines() if line.startswith("i(vsi")]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 

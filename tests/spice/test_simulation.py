@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 
 import pyarrow.parquet as pq
@@ -11,12 +12,14 @@ import torch
 
 from hvae_mnn import Options, build_netlist, load_checkpoint, resume, simulate
 from hvae_mnn.cosim import simulation
-from hvae_mnn.errors import RunError, SimulatorError
+from hvae_mnn.errors import InputError, RunError, SimulatorError
+from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS
 
 pytestmark = pytest.mark.spice
 
 EXACT = Options(dac_bits=0, adc_bits=0)
+IDEAL = Options(engine="ideal", dac_bits=0, adc_bits=0)
 TABLES = ("steps.parquet", "tokens.parquet", "preactivations.parquet")
 
 
@@ -103,6 +106,32 @@ def test_free_running_reads_its_own_tokens_and_ends(netlist, tmp_path):
         assert list(found.hardware) == own[1:]
 
 
+def test_a_model_that_has_ended_says_eos_until_the_other_one_ends(make_checkpoint, tmp_path, monkeypatch):
+    from hvae_mnn.vae.stepwise import Stepper
+
+    manifest = build_netlist(make_checkpoint("rnn"), tmp_path / "net")
+    logits, ends = Stepper.logits, {}
+
+    def ending(self, state):  # the digital model says eos at its third step, the hardware at its sixth
+        found = logits(self, state).clone()
+        ends[id(self)] = count = ends.get(id(self), 0) + 1
+        first = id(self) == next(iter(ends))
+        found[0, EOS] = 1e9 if count == (3 if first else 6) else -1e9
+        return found
+
+    monkeypatch.setattr(Stepper, "logits", ending)
+    options = Options(engine="ideal", dac_bits=0, adc_bits=0, decoding="free-running")
+    text = " ".join(grammar_corpus().test[0])
+    result = simulate(manifest, text=text, options=options, out=tmp_path / "run")
+    digital, hardware = result.tokens[0].digital, result.tokens[0].hardware
+    assert len(digital) == len(hardware) == 6
+    assert digital[2:] == (EOS,) * 4
+    assert EOS not in hardware[:5]
+    assert hardware[5] == EOS
+    assert result.summary["token_agreement"] == pytest.approx(3 / 6)  # two tokens before, and the last eos
+    assert sorted(ends.values()) == [3, 6]
+
+
 def test_a_sampled_latent_is_seeded_and_shared_with_the_digital_model(netlist, tmp_path):
     def run(seed, name):
         options = Options(dac_bits=0, adc_bits=0, latent="sampled", seed=seed)
@@ -131,7 +160,7 @@ def stop_after(count):
 def results(folder):
     """Everything that must not depend on interruptions: tables bit for bit, the summary without its times."""
     summary = json.loads((folder / "summary.json").read_text())
-    for key in ("seconds_total", "seconds_in_engine", "seconds_per_step", "engine_facts"):
+    for key in ("seconds_total", "seconds_in_engine", "engine_facts"):
         summary.pop(key)
     return summary, [(folder / name).read_bytes() for name in TABLES]
 
@@ -162,13 +191,92 @@ def test_a_finished_run_is_not_run_again(netlist, tmp_path):
         simulate(netlist("rnn"), steps=2, options=EXACT, out=tmp_path / "run")
 
 
-def test_netlists_built_anew_are_noticed(netlist, make_checkpoint, tmp_path):
+def test_netlists_built_anew_are_noticed(make_checkpoint, tmp_path):
     manifest = build_netlist(make_checkpoint("rnn"), tmp_path / "net")
     with pytest.raises(Stop):
-        simulate(manifest, steps=9, options=EXACT, out=tmp_path / "run", progress=stop_after(3))
-    build_netlist(make_checkpoint("gru"), tmp_path / "net")
-    with pytest.raises(RunError, match="built from another checkpoint"):
+        simulate(manifest, steps=9, options=IDEAL, out=tmp_path / "run", progress=stop_after(3))
+    build_netlist(make_checkpoint("rnn"), tmp_path / "net", calibration="p99")
+    with pytest.raises(RunError, match="was built anew since"):
         resume(tmp_path / "run")
+    (tmp_path / "net").rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="needs the netlists it was started with"):
+        resume(tmp_path / "run")
+
+
+@pytest.fixture
+def stopped(netlist, tmp_path):
+    """A run that was interrupted after some answers."""
+    with pytest.raises(Stop):
+        simulate(netlist("rnn"), steps=9, options=IDEAL, out=tmp_path / "run", progress=stop_after(5))
+    return tmp_path / "run"
+
+
+def test_a_journal_of_other_options_is_noticed(stopped):
+    plan = json.loads((stopped / "run.json").read_text())
+    plan["options"]["dac_bits"] = 3
+    (stopped / "run.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match="answers other voltages than this run asks for"):
+        resume(stopped)
+
+
+def test_a_journal_that_the_power_cut_left_as_zeros_is_cut_off(stopped, netlist, tmp_path):
+    journal = stopped / "journal.bin"
+    journal.write_bytes(journal.read_bytes()[:-30] + bytes(200))
+    resume(stopped)
+    simulate(netlist("rnn"), steps=9, options=IDEAL, out=tmp_path / "whole")
+    assert results(stopped) == results(tmp_path / "whole")
+
+
+def test_a_run_belongs_to_one_process_at_a_time(stopped):
+    with (stopped / "run.json").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="is being run by another process"):
+            resume(stopped)
+    resume(stopped)
+
+
+@pytest.mark.parametrize("sentences", [[], [[2]], [[2, 999_999]], [[2, -1]], [["the", 3]], 7])
+def test_a_run_of_impossible_sentences_is_refused(stopped, sentences):
+    plan = json.loads((stopped / "run.json").read_text())
+    plan["sentences"] = sentences
+    (stopped / "run.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match=r"run\.json"):
+        resume(stopped)
+
+
+def test_word_lines_stay_within_the_read_voltage(netlist, tmp_path):
+    manifest = netlist("lstm")
+    summary = simulate(manifest, steps=20, options=Options(engine="ideal"), out=tmp_path / "run").summary
+    assert 0.5 * manifest.device.read_v < summary["max_word_line_volts"] <= manifest.device.read_v * (1 + 1e-12)
+
+
+def test_without_dacs_nothing_above_the_threshold_is_driven(make_checkpoint, tmp_path):
+    content = torch.load(make_checkpoint("rnn"), weights_only=True)
+    for spread in content["activation_ranges"]["encoder1"]["inputs"].values():
+        spread["max"] /= 8
+    torch.save(content, tmp_path / "narrow.pt")
+    manifest = build_netlist(tmp_path / "narrow.pt", tmp_path / "net")
+    # The word lines follow the narrow range: clipped by DACs, refused without them.
+    clipped = simulate(manifest, steps=4, options=Options(engine="ideal"), out=tmp_path / "clipped").summary
+    assert clipped["clipping"]["dac"]["encoder1.x"]["clipped"] > 0
+    assert clipped["max_word_line_volts"] <= manifest.device.read_v * (1 + 1e-12)
+    with pytest.raises(InputError, match=r"above the device's threshold of 0\.1 V"):
+        simulate(manifest, steps=4, options=IDEAL, out=tmp_path / "refused")
+
+
+def test_peepholes_convert_a_steps_inputs_once(netlist, tmp_path):
+    summary = simulate(netlist("peephole"), steps=4, options=Options(engine="ideal"), out=tmp_path / "run").summary
+    samples = {name: entry["samples"] for name, entry in summary["clipping"]["dac"].items()}
+    assert samples["encoder1.x"] == 4 * 7
+    assert samples["decoder.z"] == 4 * 3
+    assert samples["decoder.h"] == samples["decoder.cp"] == samples["decoder.ct"] == 4 * 5
+
+
+@pytest.mark.parametrize("name", ["two words", "naïve Ω"])
+def test_folders_of_any_name(make_checkpoint, tmp_path, name):
+    manifest = build_netlist(make_checkpoint("rnn"), tmp_path / name)
+    summary = simulate(manifest, steps=3, options=EXACT, out=tmp_path / f"run {name}").summary
+    assert summary["preactivation_error"]["decoder"]["h"]["max_of_full_scale"] < 1e-9
 
 
 def test_a_run_whose_ngspice_failed_can_be_resumed(netlist, tmp_path, monkeypatch):
