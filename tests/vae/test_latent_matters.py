@@ -1,8 +1,10 @@
 """The built-in corpus gives a latent something to do: a model that is robbed of it is measurably worse."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -10,6 +12,15 @@ from hvae_mnn.vae.checkpoint import load_checkpoint
 from hvae_mnn.vae.config import configure
 from hvae_mnn.vae.evaluation_proper import proper_report
 from hvae_mnn.vae.training import train
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from a second thread, and on a busy machine its waiting costs minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
