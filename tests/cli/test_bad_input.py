@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import gzip
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,13 +170,23 @@ def test_runs_that_cannot_be_resumed(fails, netlist, tmp_path):
     assert "exists and is not empty" in fails("simulate", "--out", "taken")
 
 
-def test_an_absent_ngspice_is_a_failed_run(netlist, monkeypatch, capsys, tmp_path):
+def test_an_absent_or_foreign_ngspice(fails, netlist, monkeypatch):
     monkeypatch.setenv("NGSPICE_LIBRARY_PATH", "/nowhere/libngspice.so")
-    with pytest.raises(SystemExit) as caught:
-        main(["simulate", "--steps", "3", "--out", "run"])
-    assert caught.value.code == 1
-    assert "NGSPICE_LIBRARY_PATH names /nowhere/libngspice.so" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]  # it can be resumed
+    assert "NGSPICE_LIBRARY_PATH names /nowhere/libngspice.so" in fails("simulate", "--steps", "3")
+    library = ctypes.util.find_library("m")
+    path = next(Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if library in line)
+    monkeypatch.setenv("NGSPICE_LIBRARY_PATH", str(path))
+    assert "cannot be used as libngspice" in fails("simulate", "--steps", "3")
+
+
+def test_options_that_contradict_each_other(fails, netlist):
+    assert "leave out --data-dir and --sentences" in fails("simulate", "--text", "the dog", "--sentences", "2")
+    assert "leave out NETLIST" in fails("simulate", netlist, "--resume")
+    assert "seed is -1" in fails("simulate", "--seed", "-1", "--latent", "sampled")
+
+
+def test_names_are_printed_as_they_are(fails):
+    assert "[/red]x is no netlist folder" in fails("simulate", "[/red]x")
 
 
 @pytest.mark.parametrize("limit_kib", [1, 8])
@@ -186,7 +198,7 @@ def test_a_full_disk(make_checkpoint, tmp_path, limit_kib):
     shell = shutil.which("bash")
     assert shell
     done = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "error: cannot write netlists/net" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "netlists").iterdir()) == []

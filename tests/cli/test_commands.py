@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -74,27 +76,26 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
 
 @pytest.mark.spice
 @pytest.mark.parametrize("out", [[], ["--out", "else where"]])
-def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, capsys, monkeypatch, out):
-    from hvae_mnn.cosim.lockstep import Lockstep
-
+def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, capsys, out):
     main(["build-netlist", str(make_checkpoint("rnn")), "--name", "net"])
-    decode = Lockstep._decode
-
-    def interrupted(self, *arguments):
-        monkeypatch.undo()
-        monkeypatch.chdir(tmp_path)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Lockstep, "_decode", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        main(["simulate", "--steps", "9", *out])
-    assert caught.value.code == 130
-    said = re.search(r"go on with: hvae-mnn (.*)", capsys.readouterr().out)
-    assert Lockstep._decode is decode
-    main(shlex.split(said[1]))
-    folder = out[1] if out else "runs/net"
-    assert f"resuming {folder}" in capsys.readouterr().out
-    assert json.loads((tmp_path / folder / "summary.json").read_text())["steps"] == 9
+    folder = tmp_path / (out[1] if out else "runs/net")
+    command = [sys.executable, "-m", "hvae_mnn", "simulate", "--steps", "2000", *out]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    journal = folder / "journal.bin"
+    for _ in range(1200):
+        if journal.exists() and journal.stat().st_size > 4000:
+            break
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert sorted(path.name for path in folder.iterdir()) == ["journal.bin", "run.json"]
+    capsys.readouterr()
+    # The very words that were printed.
+    main(shlex.split(re.search(r"go on with: hvae-mnn (.*)", said)[1]))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 2000
+    assert summary["engine_facts"]["answers_from_journal"] > 10
 
 
 @pytest.mark.spice
