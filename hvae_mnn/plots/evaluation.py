@@ -42,7 +42,7 @@ def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
     bars = latent.barh(list(names.values()), [ablation[name] for name in names], color=["C0", "C3", "C3"])
     latent.bar_label(bars, fmt="%.1f", padding=3)
     latent.invert_yaxis()
-    latent.margins(x=0.15)
+    latent.set_xlim(0, 1.2 * max(ablation[name] for name in names))
     latent.set_xlabel("-ln p(x | z), nats per sentence")
     latent.set_title("reconstruction by latent")
     return figure

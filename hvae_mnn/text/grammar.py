@@ -17,17 +17,14 @@ from typing import Literal, TypeVar
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.text import lexicon
+from hvae_mnn.text.conjugation import Agreement, Aspect, Tense, conjugated, verb_group
 from hvae_mnn.text.corpus import Corpus, Sentence
 from hvae_mnn.text.lexicon import Noun, Speaker, Style, Topic, Verb
 
 MIN_TOKENS, MAX_TOKENS = 4, 20
 """Shortest and longest sentence, punctuation included."""
 
-Tense = Literal["past", "present", "future"]
 Kind = Literal["statement", "question", "report"]
-Agreement = Literal["i", "singular", "plural"]
-"""What a finite verb agrees with; `i` differs from a plural only before `be`."""
-Aspect = Literal["simple", "progressive", "negated"]
 
 TENSES: tuple[tuple[Tense, float], ...] = (("past", 0.4), ("present", 0.4), ("future", 0.2))
 KINDS: tuple[tuple[Kind, float], ...] = (("statement", 0.6), ("question", 0.25), ("report", 0.15))
@@ -82,42 +79,6 @@ def _weighted(rng: random.Random, items: Sequence[tuple[_T, float]]) -> _T:
     return items[-1][0]
 
 
-def _be(agreement: Agreement, tense: Tense) -> str:
-    if tense == "past":
-        return "were" if agreement == "plural" else "was"
-    return {"i": "am", "singular": "is", "plural": "are"}[agreement]
-
-
-def _do(agreement: Agreement, tense: Tense) -> str:
-    if tense == "past":
-        return "did"
-    return "does" if agreement == "singular" else "do"
-
-
-def _conjugate(verb: Verb, agreement: Agreement, tense: Tense) -> str:
-    if tense == "past":
-        return verb.past
-    return verb.third if agreement == "singular" else verb.base
-
-
-def _verb_group(
-    verb: Verb | None, agreement: Agreement, tense: Tense, aspect: Aspect, inverted: bool = False
-) -> tuple[list[str], list[str]]:
-    """Auxiliary (may be empty) and the rest of the verb, so that a question can put its subject between them."""
-    negation = ["not"] if aspect == "negated" else []
-    if tense == "future":
-        if verb is None:
-            return ["will"], [*negation, "be"]
-        return ["will"], ["be", verb.progressive] if aspect == "progressive" else [*negation, verb.base]
-    if verb is None:
-        return [_be(agreement, tense)], negation
-    if aspect == "progressive":
-        return [_be(agreement, tense)], [verb.progressive]
-    if aspect == "negated" or inverted:
-        return [_do(agreement, tense)], [*negation, verb.base]
-    return [], [_conjugate(verb, agreement, tense)]
-
-
 class _Writer:
     """Writes one sentence for a theme."""
 
@@ -131,7 +92,7 @@ class _Writer:
             return [*words, *self.question(), *self.closing(), "?"]
         if self.theme.kind == "report":
             reporter = self.noun_phrase(agent=True, depth=_MAX_DEPTH)
-            saying = _conjugated(_pick(self.rng, lexicon.SAYING), reporter.agreement, self.theme.tense)
+            saying = conjugated(_pick(self.rng, lexicon.SAYING), reporter.agreement, self.theme.tense)
             words += [*reporter.words, *saying, "that"]
         words += self.clause()
         if self.chance(0.12):
@@ -153,7 +114,7 @@ class _Writer:
             words += self.theme.time[1].split()
         if self.chance(0.2):
             speaker = self.theme.speaker.subject
-            words += [",", "as", speaker, *_conjugated(lexicon.SAYING[0], _agreement(speaker), self.theme.tense)]
+            words += [",", "as", speaker, *conjugated(lexicon.SAYING[0], _agreement(speaker), self.theme.tense)]
         return words
 
     def clause(self) -> list[str]:
@@ -166,13 +127,13 @@ class _Writer:
         aspect = _weighted(self.rng, ASPECTS)
         if self.chance(0.3):
             asker = self.subject(agent=True)
-            auxiliary, rest = _verb_group(
+            auxiliary, rest = verb_group(
                 self.transitive(False), asker.agreement, self.theme.tense, aspect, inverted=True
             )
             return ["what", *auxiliary, *asker.words, *rest]
         subject = self.subject()
         predicate = self.predicate_parts(subject)
-        auxiliary, rest = _verb_group(predicate.verb, subject.agreement, self.theme.tense, aspect, inverted=True)
+        auxiliary, rest = verb_group(predicate.verb, subject.agreement, self.theme.tense, aspect, inverted=True)
         wonder = ["why"] if self.chance(0.3) else []
         return [*wonder, *auxiliary, *subject.words, *rest, *predicate.complement]
 
@@ -214,12 +175,12 @@ class _Writer:
         if self.chance(0.5):
             # Centre nesting: this clause's subject may carry a clause of its own before its verb comes.
             inner = self.noun_phrase(agent=True, depth=depth)
-            return [pronoun, *inner.words, *_conjugated(self.transitive(agent), inner.agreement, self.theme.tense)]
+            return [pronoun, *inner.words, *conjugated(self.transitive(agent), inner.agreement, self.theme.tense)]
         return [pronoun, *self.predicate(_NounPhrase([], agreement, agent), depth=depth)]
 
     def predicate(self, subject: _NounPhrase, depth: int = 1) -> list[str]:
         parts = self.predicate_parts(subject, depth)
-        auxiliary, rest = _verb_group(parts.verb, subject.agreement, self.theme.tense, _weighted(self.rng, ASPECTS))
+        auxiliary, rest = verb_group(parts.verb, subject.agreement, self.theme.tense, _weighted(self.rng, ASPECTS))
         return [*auxiliary, *rest, *parts.complement]
 
     def predicate_parts(self, subject: _NounPhrase, depth: int = 1) -> _Predicate:
@@ -278,11 +239,6 @@ def _agreement(pronoun: str) -> Agreement:
     if pronoun == "i":
         return "i"
     return "singular" if pronoun in ("he", "she") else "plural"
-
-
-def _conjugated(verb: Verb, agreement: Agreement, tense: Tense) -> list[str]:
-    auxiliary, rest = _verb_group(verb, agreement, tense, "simple")
-    return [*auxiliary, *rest]
 
 
 def draw_theme(rng: random.Random) -> Theme:
