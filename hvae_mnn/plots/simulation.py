@@ -76,7 +76,8 @@ def error_figure(folder: Path) -> Figure:
         axes.set_ylabel(f"{layer}\nmax |error|")
     figure.axes[0].set_title("pre-activation error over time steps (model's units; a line where a sentence begins)")
     figure.axes[-1].set_xlabel("time step")
-    figure.axes[0].legend(frameon=False, fontsize="small")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
 
 

@@ -112,6 +112,16 @@ def test_a_worker_that_dies_is_started_again_and_the_step_repeated(manifest, eng
         np.testing.assert_array_equal(after[name], value)
 
 
+def test_a_worker_that_dies_in_the_middle_of_a_batch(manifest, engine):
+    volts = reads(manifest, 5000)
+    killer = threading.Timer(0.1, os.kill, (engine.pids()["lstm_f"], signal.SIGKILL))
+    killer.start()
+    found = engine.currents(volts)
+    killer.join()
+    assert engine.restarts == 1
+    same(found, ideal(manifest).currents(volts))
+
+
 def test_the_second_death_carries_deck_log_and_command(manifest):
     engine = NgspiceEngine(decks(manifest, "i"))
     stop = threading.Event()
