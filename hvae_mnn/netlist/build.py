@@ -132,7 +132,9 @@ def _write_layer(
         (folder / deck).write_text(text, encoding="ascii")
         tensors[f"{array.name}.conductance"] = array.conductance
         tensors[f"{array.name}.test_volts"] = driven
-        tensors[f"{array.name}.test_currents"] = driven @ (array.fixed_siemens - array.conductance)
+        # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
+        cells = driven[:, np.newaxis] * (array.fixed_siemens - array.conductance)  # (R, C)
+        tensors[f"{array.name}.test_currents"] = cells.sum(axis=0)
         preactivation_range = export.preactivation_range.get(array.unit)
         units.append(
             UnitEntry(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -183,4 +184,6 @@ def test_the_probe_proves_solver_and_osdi_by_running():
     assert facts.solver == "KLU"
     assert facts.divider_volts == pytest.approx(2.0, abs=1e-12)
     assert facts.osdi
-    assert "0.3" in facts.osdi_versions
+    # Which OSDI versions it takes is found out by loading libraries that are compiled on the spot.
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    assert facts.osdi_versions == (("0.3", "0.4") if compiler else ())
