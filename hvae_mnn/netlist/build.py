@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from hvae_mnn.crossbar.mapping import map_layer
+from hvae_mnn.crossbar.mapping import GateArray, map_layer
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import disk_errors, sha256, write_json
@@ -122,32 +122,8 @@ def _write_layer(
     volts, memory = _test_vector(layer, roles, ranges, volts_per_unit)
     units = []
     for array in arrays:
-        include, deck = f"{array.name}.inc", f"{array.name}.cir"
-        with (folder / include).open("w", encoding="ascii") as file:
-            file.write(header(array))
-            file.writelines(array_lines(array))
         driven = np.array([volts[line] for line in array.word_lines])
-        columns = array.conductance.shape[1]
-        text = unit_deck(array.name, array.unit, array.word_lines, columns, include, driven)
-        (folder / deck).write_text(text, encoding="ascii")
-        tensors[f"{array.name}.conductance"] = array.conductance
-        tensors[f"{array.name}.test_volts"] = driven
-        # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
-        cells = driven[:, np.newaxis] * (array.fixed_siemens - array.conductance)  # (R, C)
-        tensors[f"{array.name}.test_currents"] = cells.sum(axis=0)
-        preactivation_range = export.preactivation_range.get(array.unit)
-        units.append(
-            UnitEntry(
-                name=array.unit,
-                array=array.name,
-                rows=array.rows,
-                columns=columns,
-                weight_scale=array.weight_scale,
-                preactivation_range=None if preactivation_range is None else float(preactivation_range),
-                include=include,
-                deck=deck,
-            )
-        )
+        units.append(_write_unit(folder, array, driven, export.preactivation_range.get(array.unit), tensors))
         if progress is not None:
             progress(array.name, array.conductance.size)
     deck = f"{layer.name}.cir"
@@ -167,6 +143,34 @@ def _write_layer(
         paper_weights=gate_count * (layer.input_size + layer.hidden_size + 1) * layer.hidden_size,
         deck=deck,
         units=tuple(units),
+    )
+
+
+def _write_unit(
+    folder: Path, array: GateArray, driven: Array, preactivation_range: float | None, tensors: dict[str, Array]
+) -> UnitEntry:
+    """Elements, deck and tensors of one array; `driven` (R,) are the volts of its test vector."""
+    include, deck = f"{array.name}.inc", f"{array.name}.cir"
+    columns = array.conductance.shape[1]
+    with (folder / include).open("w", encoding="ascii") as file:
+        file.write(header(array))
+        file.writelines(array_lines(array))
+    text = unit_deck(array.name, array.unit, array.word_lines, columns, include, driven)
+    (folder / deck).write_text(text, encoding="ascii")
+    tensors[f"{array.name}.conductance"] = array.conductance
+    tensors[f"{array.name}.test_volts"] = driven
+    # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
+    cells = driven[:, np.newaxis] * (array.fixed_siemens - array.conductance)  # (R, C)
+    tensors[f"{array.name}.test_currents"] = cells.sum(axis=0)
+    return UnitEntry(
+        name=array.unit,
+        array=array.name,
+        rows=array.rows,
+        columns=columns,
+        weight_scale=array.weight_scale,
+        preactivation_range=None if preactivation_range is None else float(preactivation_range),
+        include=include,
+        deck=deck,
     )
 
 
