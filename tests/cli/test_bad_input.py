@@ -204,6 +204,21 @@ def test_a_full_disk(make_checkpoint, tmp_path, limit_kib):
     assert list((tmp_path / "netlists").iterdir()) == []
 
 
+def test_a_disk_that_fills_in_the_middle_of_a_run(netlist, tmp_path):
+    command = f"{sys.executable} -m hvae_mnn simulate --steps 60 --engine ideal --out run"
+    shell = shutil.which("bash")
+    assert shell
+    run = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120, "check": False}
+    full = subprocess.run([shell, "-c", f"ulimit -f 4; exec {command}"], **run)
+    assert full.returncode == 2, full.stderr
+    assert full.stderr.startswith("error: cannot write run/")  # whichever of its files is first
+    assert len(full.stderr.splitlines()) == 1
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["journal.bin", "run.json"]
+    freed = subprocess.run([sys.executable, "-m", "hvae_mnn", "simulate", "--resume", "--out", "run"], **run)
+    assert freed.returncode == 0, freed.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
 def test_an_unknown_command_and_option(capsys):
     for arguments in (["simulat"], ["simulate", "--stepps", "3"], ["simulate", "--steps", "many"]):
         with pytest.raises(SystemExit) as caught:

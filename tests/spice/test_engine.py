@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
+from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
 from hvae_mnn.engines.probe import probe
@@ -176,6 +178,23 @@ def test_a_missing_library_is_one_line(manifest, monkeypatch):
     monkeypatch.setenv("NGSPICE_LIBRARY_PATH", "/nowhere/libngspice.so")
     with pytest.raises(EnvironmentProblem, match="NGSPICE_LIBRARY_PATH names /nowhere"):
         NgspiceEngine(decks(manifest))
+
+
+@pytest.mark.parametrize("solver", ["SPARSE 1.3", None])
+def test_a_large_array_without_klu_is_refused_before_it_is_loaded(manifest, monkeypatch, solver):
+    # No ngspice without KLU can be installed beside the other one, so only what the probe found is replaced here.
+    found = dataclasses.replace(probe(), solver=solver)
+    monkeypatch.setattr(ngspice, "probe", lambda: found)
+    rows = ngspice.SPARSE_CELLS // 256 + 1
+    large = ArrayDeck("large", "i", tuple(f"x{k}" for k in range(rows)), 256, manifest.folder / "not-there.inc")
+    with pytest.raises(
+        EnvironmentProblem, match=r"array large has 65792 cells and this ngspice solves with (?i:sparse 1\.3)"
+    ) as caught:
+        NgspiceEngine([large])
+    assert caught.value.exit_code == 2
+    assert "allowed without KLU are 65536 cells: install ngspice 42 or later" in str(caught.value)
+    small = NgspiceEngine(decks(manifest, "i"))  # needs no KLU
+    small.close()
 
 
 def test_the_probe_proves_solver_and_osdi_by_running():
