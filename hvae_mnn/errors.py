@@ -27,8 +27,12 @@ class CheckpointError(InputError):
     """A checkpoint that is missing, damaged, foreign or does not fit."""
 
 
+class DeviceError(InputError):
+    """A memristor whose parameters, or a target for one, physics does not allow."""
+
+
 class MappingError(InputError):
-    """Weights or device parameters that cannot be mapped to conductances."""
+    """Weights that cannot be mapped to conductances."""
 
 
 class ManifestError(InputError):

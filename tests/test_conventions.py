@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hvae_mnn.crossbar.mapping import map_layer, row_weights, to_conductance
-from hvae_mnn.devices.memristor import AIST
+from hvae_mnn.devices.presets import AIST
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.arrays import array_lines
 
@@ -109,4 +109,4 @@ def test_the_memristor_hangs_on_the_inverted_word_line_and_the_resistor_on_the_p
 
 def test_read_voltage_stays_below_the_threshold():
     assert AIST.read_v == 0.05
-    assert AIST.read_v < min(AIST.v_set, -AIST.v_reset)
+    assert AIST.read_v < AIST.threshold_v

@@ -41,7 +41,7 @@ class CrossbarSource:
                 self.adcs[layer.name, unit.name] = Converter(adc_bits, full_scale)
         self.largest_volts = 0.0
         """Largest magnitude on any word line so far."""
-        self._threshold = min(manifest.device.v_set, -manifest.device.v_reset)
+        self._threshold = manifest.device.threshold_v
         self._converted: dict[tuple[str, str], tuple[Tensor, Array]] = {}
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

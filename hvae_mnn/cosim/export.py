@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from hvae_mnn.devices.memristor import AIST, MemristorSpec
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers

@@ -1,52 +1,88 @@
-"""Memristor parameters: thresholds, resistances, and the window in which weights are stored and read."""
+"""Memristors: parameters with units and provenance, resistance, and how fast the state moves (paper eqs. 8 and 9).
+
+State x in [0, 1]; R(x) = R_on x + R_off (1 - x); a positive voltage raises x (SET), a negative one lowers it (RESET).
+The same equations stand in `device_models/*.va` (Verilog-A), `*.lib` (ngspice subcircuit) and `memristor_osdi.c`
+(OSDI), with the parameter names of `spice_parameters`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
 
-from hvae_mnn.errors import MappingError
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hvae_mnn.errors import DeviceError
+
+Array = NDArray[np.float64]
+_OFF = -1e30
+"""A lower bound that never binds: what a guard that is switched off compares with."""
+_ROUNDING = 1 + 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MemristorSpec:
-    """A memristor as far as reading it is concerned: a resistance between two bounds that stays put below threshold."""
+    """What all memristors here have: two resistances, a window function, and the range in which weights are stored."""
+
+    law: ClassVar[str]
+    """`aist` or `hp`: which state equation."""
 
     name: str
     """Preset's name."""
+    source: str
+    """Where the numbers come from."""
     r_on_ohm: float
     """Smallest resistance, state x = 1 (eq. 8)."""
     r_off_ohm: float
     """Largest resistance, state x = 0 (eq. 8)."""
-    v_set: float
-    """V_th+ in volts: above it the resistance falls (eq. 9)."""
-    v_reset: float
-    """V_th- in volts, negative: below it the resistance rises (eq. 9)."""
+    thickness_m: float
+    """D of eq. 8, thickness of the film."""
+    mobility: float
+    """mu_v. HP: m^2 / (V s). AIST: m^2 / (s ohm), since its driving term is a ratio of currents."""
+    window_p: int
+    """p of the window f(x) = 1 - (2x - 1)^(2p)."""
+    window_floor: float
+    """Smallest value of f: with none, a state that reaches an end never leaves it. 0: off."""
+    end_stop: float
+    """Width in x over which motion into an end is slowed to zero; motion out of it is not. 0: off."""
     g_min: float
     """Smallest conductance used for weights, siemens."""
     g_max: float
     """Largest conductance used for weights, siemens."""
     read_v: float
-    """Largest word-line voltage when reading, volts; below both thresholds, so that no state moves."""
+    """Largest word-line voltage when reading, volts; below the threshold, where there is one."""
+    x_init: float
+    """State of a fresh device."""
 
     def __post_init__(self) -> None:
         """Refuse what physics does not allow."""
-        where = f"memristor {self.name!r}"
-        g_off, g_on = 1 / self.r_off_ohm, 1 / self.r_on_ohm
-        threshold = min(self.v_set, -self.v_reset)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float | int) and not math.isfinite(value):
+                raise self._refused(f"{field.name} is {value}; needed is a finite number")
         if not 0 < self.r_on_ohm < self.r_off_ohm:
-            raise MappingError(f"{where}: R_on {self.r_on_ohm}, R_off {self.r_off_ohm} ohm; needed is 0 < R_on < R_off")
-        if not self.v_reset < 0 < self.v_set:
-            raise MappingError(f"{where}: V_th- {self.v_reset}, V_th+ {self.v_set} V; needed is V_th- < 0 < V_th+")
-        if not g_off <= self.g_min < self.g_max <= g_on:
-            raise MappingError(
-                f"{where}: conductances {self.g_min} to {self.g_max} S; needed is 1/R_off = {g_off:g} <= g_min < g_max"
+            raise self._refused(f"R_on {self.r_on_ohm:g}, R_off {self.r_off_ohm:g} ohm; needed is 0 < R_on < R_off")
+        g_off, g_on = 1 / self.r_off_ohm, 1 / self.r_on_ohm
+        if not g_off <= self.g_min * _ROUNDING < self.g_max * _ROUNDING <= g_on * _ROUNDING**2:
+            raise self._refused(
+                f"conductances {self.g_min:g} to {self.g_max:g} S; needed is 1/R_off = {g_off:g} <= g_min < g_max"
                 f" <= 1/R_on = {g_on:g}"
             )
-        if not 0 < self.read_v < threshold:
-            raise MappingError(
-                f"{where}: read voltage {self.read_v} V; needed is above 0 and below the threshold {threshold} V, or"
-                " reading would move the states"
-            )
+        for name in ("thickness_m", "mobility", "read_v"):
+            if not getattr(self, name) > 0:
+                raise self._refused(f"{name} is {getattr(self, name):g}; needed is a number above 0")
+        if self.window_p < 1:
+            raise self._refused(f"window_p is {self.window_p}; needed is a whole number from 1 on")
+        for name, limit in (("window_floor", 1.0), ("end_stop", 0.5)):
+            if not 0 <= getattr(self, name) < limit:
+                raise self._refused(f"{name} is {getattr(self, name):g}; needed is 0 (off) up to below {limit:g}")
+        if not 0 <= self.x_init <= 1:
+            raise self._refused(f"x_init is {self.x_init:g}; a state lies within 0 and 1")
+
+    def _refused(self, why: str) -> DeviceError:
+        return DeviceError(f"memristor {self.name!r}: {why}")
 
     @property
     def g_mid(self) -> float:
@@ -54,19 +90,169 @@ class MemristorSpec:
         same span."""
         return (self.g_min + self.g_max) / 2
 
+    @property
+    def threshold_v(self) -> float:
+        """Magnitude of the voltage up to which no state moves, whatever its sign; 0 for a device without threshold."""
+        raise NotImplementedError
 
-AIST = MemristorSpec(
-    name="aist",
-    r_on_ohm=5e3,
-    r_off_ohm=100e3,
-    v_set=0.1,
-    v_reset=-0.1,
-    # 10 to 100 uS stays clear of the window function's flank near x = 1, where a small change of state is a large one
-    # of G.
-    g_min=10e-6,
-    g_max=100e-6,
-    read_v=0.05,
-)
-"""Ag/AgInSbTe/Ta of the paper's eq. 9. The values are circuit-friendly ones and rest on one secondary source (a
-published SPICE listing of the AIST model of Zhang et al., IEEE TCAS-II 64(7), 2017, doi 10.1109/TCSII.2016.2605069);
-the paper gives none."""
+    @property
+    def rate_per_s(self) -> float:
+        """mu_v R_on / D^2: what stands in front of eq. 9; per second for AIST, per second and ampere for HP."""
+        return self.mobility * self.r_on_ohm / self.thickness_m**2
+
+    def resistance(self, x: ArrayLike) -> Array:
+        """R(x) in ohm (eq. 8), x of any shape; beyond its ends a state has the resistance of the end."""
+        return self.r_off_ohm + (self.r_on_ohm - self.r_off_ohm) * np.clip(np.asarray(x, dtype=np.float64), 0, 1)
+
+    def conductance(self, x: ArrayLike) -> Array:
+        """1 / R(x) in siemens, x of any shape."""
+        return 1 / self.resistance(x)
+
+    def state(self, conductance: ArrayLike) -> Array:
+        """x of conductances in siemens, of any shape; the inverse of `conductance`."""
+        ohm = 1 / np.asarray(conductance, dtype=np.float64)
+        return (self.r_off_ohm - ohm) / (self.r_off_ohm - self.r_on_ohm)
+
+    def window(self, x: ArrayLike) -> Array:
+        """f(x) = 1 - (2x - 1)^(2p) of eq. 9 (Joglekar), with its floor."""
+        centred = 2 * np.asarray(x, dtype=np.float64) - 1
+        return np.maximum(1 - (centred * centred) ** self.window_p, self.window_floor or _OFF)
+
+    def _stop(self, distance: Array) -> Array:
+        """Factor on motion into an end that is `distance` away."""
+        return np.clip(distance / self.end_stop, 0, 1) if self.end_stop else np.ones_like(distance)
+
+    def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
+        """dx/dt per second, of states and voltages that broadcast against each other."""
+        raise NotImplementedError
+
+    def speed(self, volts: ArrayLike) -> Array:
+        """Factor in [0, 1] by which closeness to the threshold slows the state at these voltages."""
+        raise NotImplementedError
+
+    def moves(self, volts: ArrayLike) -> NDArray[np.bool_]:
+        """Whether a device at these voltages moves at all."""
+        return self.speed(volts) > 0
+
+    def switching_levels(self) -> tuple[float, ...]:
+        """Voltages at which the state equation changes its form: where an integration should be cut."""
+        raise NotImplementedError
+
+    def spice_parameters(self) -> dict[str, float]:
+        """Parameters by their names in the device models."""
+        return {
+            "ron": self.r_on_ohm,
+            "roff": self.r_off_ohm,
+            "d": self.thickness_m,
+            "mu": self.mobility,
+            "p": float(self.window_p),
+            "wmin": self.window_floor,
+            "bw": self.end_stop,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, and the law: what a manifest or a TOML file holds."""
+        return {"law": self.law, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AistSpec(MemristorSpec):
+    """Ag/AgInSbTe/Ta with two thresholds (eq. 9); exactly still between them."""
+
+    law: ClassVar[str] = "aist"
+
+    v_set: float
+    """V_th+ in volts: above it the resistance falls."""
+    v_reset: float
+    """V_th- in volts, negative: below it the resistance rises."""
+    i_off: float
+    """i_off in amperes: SET is faster the larger it is."""
+    i_on: float
+    """i_on in amperes: RESET is slower the larger it is."""
+    i_0: float
+    """Pole of the SET law in amperes; no reachable current may be as small."""
+    ramp_v: float
+    """Voltage above a threshold over which the rate rises from zero (smoothstep)."""
+    pole_guard: float
+    """Smallest distance from the pole, as a part of i_0, that the rate is computed with. 0: off."""
+
+    def __post_init__(self) -> None:
+        """Refuse what physics does not allow."""
+        super().__post_init__()
+        if not self.v_reset < 0 < self.v_set:
+            raise self._refused(f"V_th- {self.v_reset:g}, V_th+ {self.v_set:g} V; needed is V_th- < 0 < V_th+")
+        for name in ("i_off", "i_on", "i_0", "ramp_v"):
+            if not getattr(self, name) > 0:
+                raise self._refused(f"{name} is {getattr(self, name):g}; needed is a number above 0")
+        if not 0 <= self.pole_guard < 1:
+            raise self._refused(f"pole_guard is {self.pole_guard:g}; needed is 0 (off) up to below 1")
+        smallest = self.v_set / self.r_off_ohm
+        if not self.pole_guard and self.i_0 > smallest * _ROUNDING:
+            raise self._refused(
+                f"i_0 is {self.i_0:g} A, above the smallest SET current V_th+/R_off = {smallest:g} A: the rate has a"
+                " pole there; lower i_0, or set pole_guard, e.g. 0.02"
+            )
+
+    @property
+    def threshold_v(self) -> float:
+        """The nearer of the two thresholds."""
+        return min(self.v_set, -self.v_reset)
+
+    def speed(self, volts: ArrayLike) -> Array:
+        """See `MemristorSpec.speed`."""
+        v = np.asarray(volts, dtype=np.float64)
+        beyond = np.clip(np.maximum(v - self.v_set, self.v_reset - v) / self.ramp_v, 0, 1)
+        return beyond * beyond * (3 - 2 * beyond)
+
+    def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
+        """Eq. 9, dx/dt per second, with its guards."""
+        x, v = np.asarray(x, dtype=np.float64), np.asarray(volts, dtype=np.float64)
+        current = v / self.resistance(x)
+        distance = np.maximum(current - self.i_0, self.pole_guard * self.i_0 or _OFF)
+        with np.errstate(divide="ignore"):  # on the pole, which only an unguarded device reaches
+            set_drive = self.i_off / distance * self._stop(1 - x)
+        reset_drive = current / self.i_on * self._stop(x)
+        drive = np.where(v > self.v_set, set_drive, np.where(v < self.v_reset, reset_drive, 0))
+        return self.rate_per_s * self.speed(v) * drive * self.window(x)
+
+    def switching_levels(self) -> tuple[float, ...]:
+        """Both thresholds, and the ends of the ramps beyond them."""
+        return (self.v_reset - self.ramp_v, self.v_reset, self.v_set, self.v_set + self.ramp_v)
+
+    def spice_parameters(self) -> dict[str, float]:
+        """Parameters by their names in the device models."""
+        return super().spice_parameters() | {
+            "vtp": self.v_set,
+            "vtn": self.v_reset,
+            "ioff": self.i_off,
+            "ion": self.i_on,
+            "i0": self.i_0,
+            "dv": self.ramp_v,
+            "guard": self.pole_guard,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class HpSpec(MemristorSpec):
+    """Pt/TiO2/Pt, linear ion drift (eq. 8): every current moves it."""
+
+    law: ClassVar[str] = "hp"
+
+    @property
+    def threshold_v(self) -> float:
+        """There is none."""
+        return 0.0
+
+    def speed(self, volts: ArrayLike) -> Array:
+        """1, but 0 at 0 V."""
+        return np.where(np.asarray(volts, dtype=np.float64) != 0, 1.0, 0.0)
+
+    def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
+        """dx/dt = mu_v R_on / D^2 i f(x), per second."""
+        x, v = np.asarray(x, dtype=np.float64), np.asarray(volts, dtype=np.float64)
+        stop = np.where(v > 0, self._stop(1 - x), self._stop(x))
+        return self.rate_per_s * v / self.resistance(x) * self.window(x) * stop
+
+    def switching_levels(self) -> tuple[float, ...]:
+        """0 V, where the direction changes."""
+        return (0.0,)

@@ -13,6 +13,7 @@ from typing import Any
 
 from hvae_mnn.crossbar.mapping import RowGroup
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.presets import spec_from_dict
 from hvae_mnn.errors import HvaeMnnError, ManifestError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
@@ -131,7 +132,7 @@ class Manifest:
             "name": self.name,
             "source": self.source,
             "mapping": "eq. 12: I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit u",
-            "device": asdict(self.device),
+            "device": self.device.to_dict(),
             "fixed_siemens": self.device.g_mid,
             "conductances": CONDUCTANCES,
             "layers": [asdict(layer) for layer in self.layers],
@@ -173,7 +174,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
             folder=folder,
             name=_text(stored["name"]),
             source=dict(stored["source"]),
-            device=_device(stored["device"]),
+            device=spec_from_dict(stored["device"]),
             layers=tuple(_layer(layer) for layer in stored["layers"]),
             files={_plain(name): _text(value) for name, value in stored["files"].items()},
         )
@@ -208,13 +209,6 @@ def _positive(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{value!r} should be a number above 0")
     return float(value)
-
-
-def _device(stored: Mapping[str, Any]) -> MemristorSpec:
-    values = {key: float(value) for key, value in stored.items() if key != "name"}
-    if not all(math.isfinite(value) for value in values.values()):
-        raise ValueError("a device parameter is NaN or infinite")
-    return MemristorSpec(name=_text(stored["name"]), **values)
 
 
 def _layer(stored: Mapping[str, Any]) -> LayerEntry:

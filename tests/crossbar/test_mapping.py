@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from torch import nn
 
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, map_layer, to_conductance
-from hvae_mnn.devices.memristor import AIST, MemristorSpec
+from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.vae.peephole import PeepholeLSTM
@@ -84,19 +84,3 @@ def test_peepholes_are_diagonal_rows_of_old_and_new_memory():
     assert [group.role for group in arrays_by_unit["g"].rows] == ["x", "h", "b"]
     assert [group.role for group in arrays_by_unit["o"].rows] == ["x", "h", "b", "ct"]
     np.testing.assert_allclose(arrays_by_unit["o"].weights[-3:], np.diag([0.5, -1.5, 2.5]), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"r_on_ohm": 2e5}, "R_on < R_off"),
-        ({"v_reset": 0.1}, "V_th- < 0"),
-        ({"g_max": 1e-3}, "1/R_on"),
-        ({"read_v": 0.1}, "reading would move the states"),
-    ],
-)
-def test_impossible_devices_are_refused(change, message):
-    from dataclasses import asdict
-
-    with pytest.raises(MappingError, match=message):
-        MemristorSpec(**{**asdict(AIST), **change})

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.crossbar.mapping import map_layer
-from hvae_mnn.devices.memristor import AIST
+from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
@@ -227,7 +227,7 @@ def row_edit(**values):
         lambda stored: stored.update(fixed_siemens=-1),
         lambda stored: stored.update(layers=[]),
         lambda stored: stored.update(layers=stored["layers"] * 2),
-        lambda stored: stored["device"].update(read_v=0.2),
+        lambda stored: stored["device"].update(read_v=-0.2),
         lambda stored: stored["device"].update(r_on_ohm="5000 ohm"),
         lambda stored: stored["files"].pop("net_i.inc"),
         lambda stored: stored["files"].update({".hidden": "00"}),

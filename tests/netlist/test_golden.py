@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvae_mnn.devices.memristor import AIST
+from hvae_mnn.devices.presets import AIST
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import LayerExport, write_netlists
 

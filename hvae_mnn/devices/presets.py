@@ -1,0 +1,144 @@
+"""Named memristors, and a user's own from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hvae_mnn.devices.memristor import AistSpec, HpSpec, MemristorSpec
+from hvae_mnn.errors import DeviceError
+
+_LISTING = (
+    "one published SPICE listing of the AIST model of Zhang et al. (IEEE TCAS-II 64(7):767-771, 2017, doi"
+    " 10.1109/TCSII.2016.2605069); circuit-friendly values, not measured ones; the paper gives none"
+)
+
+AIST = AistSpec(
+    name="aist",
+    source=_LISTING,
+    r_on_ohm=5e3,
+    r_off_ohm=100e3,
+    thickness_m=3e-9,
+    mobility=5e-15,
+    window_p=10,
+    window_floor=0.02,
+    end_stop=0.01,
+    # 10 to 100 uS stays clear of the window function's flank near x = 1, where a small change of state is a large one
+    # of G.
+    g_min=10e-6,
+    g_max=100e-6,
+    read_v=0.05,
+    x_init=0.05,
+    v_set=0.1,
+    v_reset=-0.1,
+    i_off=2e-10,
+    i_on=1.0,
+    i_0=1e-6,
+    ramp_v=2e-3,
+    pole_guard=0.02,
+)
+"""Ag/AgInSbTe/Ta of eq. 9, guarded: its pole lies exactly on the corner x = 0, v = V_th+, and an unfloored window keeps
+a state that reached an end. SET slows as the voltage rises, which no measured device does: that is the equation's."""
+
+AIST_LITERAL = AistSpec(
+    **{
+        **{field.name: getattr(AIST, field.name) for field in fields(AIST)},
+        "name": "aist_literal",
+        "source": f"eq. 9 as printed, for tests that show why `aist` is guarded; numbers: {_LISTING}",
+        "window_floor": 0.0,
+        "end_stop": 0.0,
+        "ramp_v": 1e-6,
+        "pole_guard": 0.0,
+    }
+)
+"""The printed equation: no window floor, no end stops, no pole guard. Not for circuits: it sticks at the ends, or makes
+ngspice give up."""
+
+HP_TIO2 = HpSpec(
+    name="hp_tio2",
+    source="SPICE listings of the HP device after Z. Biolek, D. Biolek, V. Biolkova, Radioengineering 18(2), 2009",
+    r_on_ohm=100.0,
+    r_off_ohm=16e3,
+    thickness_m=10e-9,
+    mobility=1e-14,
+    window_p=1,
+    window_floor=0.02,
+    end_stop=0.01,
+    # x from 0.11 to 0.88
+    g_min=70e-6,
+    g_max=500e-6,
+    read_v=0.05,
+    # R = 11 kOhm
+    x_init=0.314,
+)
+"""Pt/TiO2/Pt of eq. 8. It has no threshold: every read moves it a little."""
+
+PRESETS: dict[str, MemristorSpec] = {spec.name: spec for spec in (AIST, AIST_LITERAL, HP_TIO2)}
+DEFAULT_PRESET = {"aist": "aist", "hp": "hp_tio2"}
+"""By law."""
+_SPECS: dict[str, type[AistSpec] | type[HpSpec]] = {"aist": AistSpec, "hp": HpSpec}
+
+
+def find_device(preset: str | Path) -> MemristorSpec:
+    """The preset of that name, or the one in a TOML file; raises `DeviceError` when there is none."""
+    text = str(preset)
+    if text in PRESETS:
+        return PRESETS[text]
+    if text.endswith(".toml"):
+        return read_preset(Path(text))
+    raise DeviceError(f"device preset {text!r} is unknown; allowed are {', '.join(PRESETS)}, or a file ending in .toml")
+
+
+def read_preset(path: Path) -> MemristorSpec:
+    """A user's device: TOML with the fields of `AistSpec` or `HpSpec`; `base` names a preset whose values stand where
+    the file says nothing.
+
+    Raises `DeviceError` that names the file, the key, what was found and what is needed.
+    """
+    try:
+        with path.open("rb") as file:
+            stored = tomllib.load(file)
+    except FileNotFoundError:
+        raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DeviceError(f"{path} cannot be read as TOML: {error}") from None
+    base = stored.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str) or base not in PRESETS:
+            raise DeviceError(f"{path}: base is {base!r}; allowed are {', '.join(PRESETS)}")
+        stored = {**PRESETS[base].to_dict(), "name": path.stem, "source": f"{path.name}, from {base}", **stored}
+    stored = {"name": path.stem, "source": path.name, **stored}
+    try:
+        return spec_from_dict(stored)
+    except DeviceError as error:
+        raise DeviceError(f"{path}: {error}") from None
+
+
+def spec_from_dict(stored: Mapping[str, Any]) -> MemristorSpec:
+    """The inverse of `MemristorSpec.to_dict`; raises `DeviceError` for a missing, an unknown or a wrong value."""
+    law = stored.get("law")
+    if not isinstance(law, str) or law not in _SPECS:
+        raise DeviceError(f"law is {law!r}; allowed are {', '.join(_SPECS)}")
+    spec = _SPECS[law]
+    kinds = {field.name: str(field.type) for field in fields(spec)}
+    unknown = sorted(set(stored) - set(kinds) - {"law"})
+    if unknown:
+        raise DeviceError(f"{unknown[0]} is no parameter of a device of law {law}; allowed are {', '.join(kinds)}")
+    missing = [name for name in kinds if name not in stored]
+    if missing:
+        raise DeviceError(f"{missing[0]} is missing; give it, or name a preset as base")
+    return spec(**{name: _value(name, kind, stored[name]) for name, kind in kinds.items()})
+
+
+def _value(name: str, kind: str, found: Any) -> Any:
+    if kind == "str" and isinstance(found, str) and found:
+        return found
+    if kind == "int" and isinstance(found, int) and not isinstance(found, bool):
+        return found
+    if kind == "float" and isinstance(found, int | float) and not isinstance(found, bool):
+        return float(found)
+    needed = {"str": "text", "int": "a whole number", "float": "a number"}[kind]
+    raise DeviceError(f"{name} is {found!r}; needed is {needed}")
