@@ -1,0 +1,93 @@
+"""Runs a deck as a person would: `ngspice -b` in the folder where the deck and its device models lie."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.engines.osdi import osdi_library
+from hvae_mnn.errors import EnvironmentProblem, SimulatorError
+from hvae_mnn.files import replacing, write_text
+from hvae_mnn.netlist.device_lines import OSDI_FILE, Backend, library, model_file
+
+Array = NDArray[np.float64]
+_FAILED = (
+    "timestep too small",
+    "simulation(s) aborted",
+    "singular matrix",
+    "fatal error",
+    "error:",
+    "error in",
+    "error ",
+)
+_SHOWN_LINES = 8
+
+
+def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
+    """Put what the deck's devices need beside it: the subcircuit, or the compiled library."""
+    name, source = (
+        (library(spec), model_file(library(spec))) if backend == "behavioural" else (OSDI_FILE, osdi_library())
+    )
+    with replacing(folder / name) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def run_deck(
+    text: str, folder: Path, name: str, spec: MemristorSpec, backend: Backend, timeout_s: float = 600
+) -> dict[str, Array]:
+    """Write `folder/name.cir`, run it, and return the vectors of the `folder/name.raw` that its control block writes.
+
+    Names are in lower case: `time`, `v(te)`, `i(vdrive)`; each vector is (T,). Raises `EnvironmentProblem` without the
+    ngspice command or the back end, and `SimulatorError` with the deck, the last lines of the log and the command.
+    """
+    command = shutil.which("ngspice")
+    if command is None:
+        raise EnvironmentProblem("the ngspice command was not found; install it: make system")
+    folder.mkdir(parents=True, exist_ok=True)
+    place_models(folder, spec, backend)
+    deck, raw = folder / f"{name}.cir", folder / f"{name}.raw"
+    write_text(deck, text)
+    raw.unlink(missing_ok=True)
+    try:
+        # -n: no .spiceinit may change what is computed
+        done = subprocess.run(
+            [command, "-n", "-b", deck.name],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SimulatorError(
+            f"ngspice did not finish {deck} within {timeout_s:g} s; run it again: {_again(deck)}"
+        ) from None
+    log = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    if done.returncode or not raw.is_file() or any(_failed(line) for line in log):
+        told = [line for line in log if _failed(line)] or log
+        tail = "\n  ".join(line.strip()[:300] for line in told[-_SHOWN_LINES:])
+        raise SimulatorError(f"ngspice failed on {deck}; run it again: {_again(deck)}\nwhat it said:\n  {tail}")
+    return read_raw(raw)
+
+
+def _failed(line: str) -> bool:
+    return any(sign in line.lower() for sign in _FAILED)
+
+
+def _again(deck: Path) -> str:
+    return f"cd {deck.parent} && ngspice -n -b {deck.name}"
+
+
+def read_raw(path: Path) -> dict[str, Array]:
+    """The vectors of the last plot in an ngspice raw file, by lower-case name, each (T,)."""
+    from spicelib import RawRead
+
+    raw: Any = RawRead(str(path), dialect="ngspice", verbose=False)
+    return {name.lower(): np.array(raw.get_wave(name), dtype=np.float64) for name in raw.get_trace_names()}

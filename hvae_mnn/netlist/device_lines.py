@@ -1,0 +1,69 @@
+"""SPICE text of one memristor that moves: as a subcircuit of behavioural sources, or as a compiled OSDI device.
+
+Pure functions from a `MemristorSpec` to lines. A positive V(te, be) raises the state (SET); the node `state` carries it
+in volts, and holds `x0` in an operating point.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.presets import DEFAULT_PRESET, PRESETS
+from hvae_mnn.errors import EnvironmentProblem
+
+Backend = Literal["behavioural", "osdi"]
+"""`behavioural`: B sources, on any ngspice; `osdi`: compiled, on an ngspice that loads OSDI 0.3."""
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+OSDI_FILE = "memristor.osdi"
+"""Compiled device beside a deck."""
+OSDI_SOURCE = "memristor_osdi.c"
+MODEL = "memristor"
+"""Name of the `.model` card of OSDI devices."""
+TRANSIENT_OPTIONS = ".options klu reltol=1e-4 trtol=1"
+"""ngspice's defaults let the state be off by several percent."""
+
+
+def model_file(name: str) -> Path:
+    """A file of the device models: in the installed package, or in the checkout. Raises `EnvironmentProblem`."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "device_models", package.parent / "device_models"):
+        if (folder / name).is_file():
+            return folder / name
+    raise EnvironmentProblem(f"the device model {name} is missing from {package}; install hvae-mnn again")
+
+
+def library(spec: MemristorSpec) -> str:
+    """File name of the behavioural subcircuit."""
+    return f"{spec.law}.lib"
+
+
+def device_header(spec: MemristorSpec, backend: Backend) -> list[str]:
+    """Lines that a deck needs once, before its devices."""
+    if backend == "behavioural":
+        return [f".include {library(spec)}"]
+    values = " ".join(f"{name}={value!r}" for name, value in spec.spice_parameters().items())
+    return [f".model {MODEL} {spec.law}_memristor {values}"]
+
+
+def line_ending(spec: MemristorSpec, backend: Backend) -> tuple[str, str]:
+    """First letter of a device's line, and what stands between its nodes and its `x0=`."""
+    if backend == "osdi":
+        return "N", MODEL
+    # The subcircuit's defaults are the law's own preset; a line says only what differs.
+    usual = PRESETS[DEFAULT_PRESET[spec.law]].spice_parameters()
+    changed = (f" {name}={value!r}" for name, value in spec.spice_parameters().items() if value != usual[name])
+    return "X", spec.law + "".join(changed)
+
+
+def device_line(name: str, te: str, be: str, state: str, spec: MemristorSpec, backend: Backend, x0: float) -> str:
+    """The element line of one device."""
+    letter, ending = line_ending(spec, backend)
+    return f"{letter}{name} {te} {be} {state} {ending} x0={float(x0)!r}"
+
+
+def control_prologue(backend: Backend) -> list[str]:
+    """First lines of a `.control` block. More threads than cores make ngspice twenty times slower."""
+    return ["set num_threads=1", *([f"pre_osdi {OSDI_FILE}"] if backend == "osdi" else [])]
