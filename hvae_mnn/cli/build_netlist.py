@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console
@@ -11,12 +12,19 @@ from rich.text import Text
 
 from hvae_mnn.cli.progress import progress_bar
 
+if TYPE_CHECKING:
+    from hvae_mnn.netlist.device_lines import DeviceBackend
+    from hvae_mnn.netlist.manifest import Manifest
+
 EPILOG = """
 Examples:
 
     hvae-mnn build-netlist checkpoints/demo/best.pt
 
     hvae-mnn build-netlist checkpoints/ptb/best.pt --name ptb --calibration p99.99
+
+    hvae-mnn build-netlist checkpoints/demo/best.pt --name disturbed --device-backend osdi --read-voltage 0.12 \
+        --allow-disturb
 
 Every deck runs alone:
 
@@ -25,6 +33,10 @@ Every deck runs alone:
 
 
 @click.command(epilog=EPILOG)
+@click.option_panel("Build", options=["--name", "--out", "--calibration"])
+@click.option_panel(
+    "Device", options=["--device", "--device-backend", "--read-voltage", "--read-time", "--allow-disturb"]
+)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write here instead of netlists/NAME.")
@@ -35,7 +47,32 @@ Every deck runs alone:
     show_default=True,
     help="Which part of the values met in validation the converters' full scale covers.",
 )
-def command(checkpoint: Path, name: str | None, out: Path | None, calibration: str) -> None:
+@click.option(
+    "--device", default="aist", show_default=True, help="Preset (aist, hp_tio2), or a TOML file with a memristor."
+)
+@click.option(
+    "--device-backend",
+    type=click.Choice(["static", "behavioural", "osdi"]),
+    default="static",
+    show_default=True,
+    help="Memristors that stand still; or that move in ngspice, as subcircuits or compiled.",
+)
+@click.option("--read-voltage", type=float, help="Volts that the largest input becomes.  [default: the device's]")
+@click.option(
+    "--read-time", type=float, default=1e-6, show_default=True, help="Seconds of a read; matters if they move."
+)
+@click.option("--allow-disturb", is_flag=True, help="Accept a read voltage that moves the states.")
+def command(
+    checkpoint: Path,
+    name: str | None,
+    out: Path | None,
+    calibration: str,
+    device: str,
+    device_backend: DeviceBackend,
+    read_voltage: float | None,
+    read_time: float,
+    allow_disturb: bool,
+) -> None:
     """Export CHECKPOINT as ngspice netlists: a crossbar array and a deck per gate unit, a deck per layer, and a
     manifest."""
     from hvae_mnn.api import build_netlist
@@ -50,7 +87,15 @@ def command(checkpoint: Path, name: str | None, out: Path | None, calibration: s
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("writing arrays", total=None)
         manifest = build_netlist(
-            checkpoint, folder, calibration=calibration, progress=lambda array, cells: bar.update(task, advance=1)
+            checkpoint,
+            folder,
+            device=device,
+            device_backend=device_backend,
+            read_voltage=read_voltage,
+            read_s=read_time,
+            allow_disturb=allow_disturb,
+            calibration=calibration,
+            progress=lambda array, cells: bar.update(task, advance=1),
         )
     table = Table(title=Text(str(manifest.folder)), title_justify="left")
     for heading in ("layer", "cell", "arrays", "word x bit lines", "weights", "paper's count", "V per unit"):
@@ -68,9 +113,32 @@ def command(checkpoint: Path, name: str | None, out: Path | None, calibration: s
             f"{layer.volts_per_unit:.4g}",
         )
     console.print(table)
+    for line in _device_lines(manifest):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"wrote {len(manifest.files)} files and {manifest.folder / MANIFEST}", soft_wrap=True, highlight=False
     )
     console.print(
         f"next: hvae-mnn simulate {manifest.folder} --steps 40", soft_wrap=True, highlight=False, markup=False
     )
+
+
+_MANY_BEHAVIOURAL = 1000
+
+
+def _device_lines(manifest: Manifest) -> list[str]:
+    """What a person should know of the memristors."""
+    device, count = manifest.device, sum(layer.weights for layer in manifest.layers)
+    lines = [
+        f"device {device.name}, {manifest.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV"
+    ]
+    if manifest.device_backend != "static":
+        lines.append(f"{count:,} memristors that may move; a read takes {manifest.read_s:g} s")
+    if device.read_v >= device.threshold_v:
+        lines.append(f"warning: reading moves the states (threshold {device.threshold_v * 1e3:g} mV)")
+    if manifest.device_backend == "behavioural" and count > _MANY_BEHAVIOURAL:
+        lines.append(
+            f"warning: {count:,} behavioural devices are slow and take about 60 KB of memory each; --device-backend"
+            " osdi is some hundred times faster"
+        )
+    return lines

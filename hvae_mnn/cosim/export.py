@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.presets import AIST
+from hvae_mnn.devices.presets import AIST, find_device
+from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.netlist.build import LayerExport, write_netlists
+from hvae_mnn.netlist.build import READ_S, LayerExport, write_netlists
+from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
@@ -30,7 +33,11 @@ def build_netlist(
     source: str | Path | Checkpoint | nn.Module,
     folder: str | Path | None = None,
     *,
-    device: MemristorSpec = AIST,
+    device: MemristorSpec | str | Path = AIST,
+    device_backend: DeviceBackend = "static",
+    read_voltage: float | None = None,
+    read_s: float = READ_S,
+    allow_disturb: bool = False,
     calibration: str = "max",
     input_range: float = 1.0,
     progress: Callable[[str, int], None] | None = None,
@@ -42,12 +49,28 @@ def build_netlist(
     bare module `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)`
     follows each array.
 
-    Raises `CheckpointError`, `MappingError`, `ManifestError`; `StorageError` when the folder cannot be written.
+    `device` is a memristor, the name of a preset or a TOML file. Its states stand still (`static`), or move as the
+    back end `behavioural` or `osdi` of ngspice has it, while a read lasts `read_s` seconds. `read_voltage` (volts;
+    default: the device's) is what the largest input becomes; at or above the threshold it is refused, unless
+    `allow_disturb`.
+
+    Raises `CheckpointError`, `DeviceError`, `MappingError`, `ManifestError`; `InputError` for a read that would move
+    states; `EnvironmentProblem` when `osdi` cannot run here; `StorageError` when the folder cannot be written.
     """
-    if isinstance(source, nn.Module):
-        return _build_module(
-            source, Path(folder or NETLISTS / type(source).__name__.lower()), device, input_range, progress
+    device = device if isinstance(device, MemristorSpec) else find_device(device)
+    if read_voltage is not None:
+        device = replace(device, read_v=read_voltage)
+    _check_read(device, device_backend, read_s, allow_disturb)
+    attached = {OSDI_FILE: osdi_library()} if device_backend == "osdi" else {}
+
+    def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
+        return write_netlists(
+            target, exports, device, described, attached, backend=device_backend, read_s=read_s, progress=progress
         )
+
+    if isinstance(source, nn.Module):
+        exports, described = _of_module(source, input_range)
+        return write(Path(folder or NETLISTS / type(source).__name__.lower()), exports, described)
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
     path = checkpoint.path
     exports = _exports(checkpoint, calibration)
@@ -58,7 +81,24 @@ def build_netlist(
         "sha256": sha256(path),
         "calibration": calibration,
     }
-    return write_netlists(target, exports, device, described, {CHECKPOINT: path}, progress)
+    attached[CHECKPOINT] = path
+    return write(target, exports, described)
+
+
+def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_disturb: bool) -> None:
+    """Refuse reads that would move states, unless that is wanted."""
+    if backend not in DEVICE_BACKENDS:
+        raise InputError(f"device back end is {backend!r}; allowed are {', '.join(DEVICE_BACKENDS)}")
+    if not 0 < read_s < math.inf:
+        raise InputError(f"a read of {read_s} s; it must be longer than 0")
+    if device.read_v >= device.threshold_v and not allow_disturb:
+        threshold = f"at or above its threshold of {device.threshold_v:g} V"
+        raise InputError(
+            f"device {device.name}: read voltage {device.read_v:g} V,"
+            f" {threshold if device.threshold_v else 'and it has no threshold'}: reading would move the states; choose"
+            f" a lower --read-voltage{'' if device.threshold_v else ' on a device with a threshold'}, or accept it with"
+            " --allow-disturb"
+        )
 
 
 def default_name(checkpoint: Path) -> str:
@@ -66,13 +106,7 @@ def default_name(checkpoint: Path) -> str:
     return checkpoint.resolve().parent.name if checkpoint.stem == "best" else checkpoint.stem
 
 
-def _build_module(
-    module: nn.Module,
-    folder: Path,
-    device: MemristorSpec,
-    input_range: float,
-    progress: Callable[[str, int], None] | None,
-) -> Manifest:
+def _of_module(module: nn.Module, input_range: float) -> tuple[list[LayerExport], dict[str, Any]]:
     if not 0 < input_range < math.inf:
         raise InputError(f"input_range is {input_range}; it must be a number above 0")
     name = type(module).__name__.lower()
@@ -80,7 +114,7 @@ def _build_module(
     # The input of a layer above the first is the hidden state below it, within (-1, 1).
     first = {name, f"{name}_l0", f"{name}_l0_reverse"}
     exports = [LayerExport(layer, input_range={"x": input_range if layer.name in first else 1.0}) for layer in layers]
-    return write_netlists(folder, exports, device, {"module": type(module).__name__}, progress=progress)
+    return exports, {"module": type(module).__name__}
 
 
 def _exports(checkpoint: Checkpoint, calibration: str) -> list[LayerExport]:

@@ -2,14 +2,17 @@
 
 Names: word line `x12` (role and index) carries +V, its inverted partner `x12n` carries -V; the bit line of column 5 of
 gate unit `i` is `bli5`. The cell of row 3 and column 5 is `Rmi3_5` (memristor, on the inverted line) and `Rsi3_5`
-(fixed resistor). Values are written so that they read back as the same float64.
+(fixed resistor). A memristor that may move is `Xmi3_5` (subcircuit) or `Nmi3_5` (OSDI), and the voltage of its node
+`si3_5` is its state. Values are written so that they read back as the same float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.netlist.device_lines import MovingDevices, line_ending
 
 
 def inverted(word_line: str) -> str:
@@ -27,20 +30,45 @@ def sense_source(unit: str, column: int) -> str:
     return f"Vs{unit}{column}"
 
 
-def array_lines(array: GateArray) -> Iterator[str]:
-    """The array's elements, one chunk of text per word line: 2 C element lines each (paper Fig. 2b, eq. 12)."""
+def state_node(unit: str, row: int, column: int) -> str:
+    """Node whose voltage is the state of a moving memristor."""
+    return f"s{unit}{row}_{column}"
+
+
+def array_lines(array: GateArray, moving: MovingDevices | None = None) -> Iterator[str]:
+    """The array's elements, one chunk of text per word line: 2 C element lines each (paper Fig. 2b, eq. 12).
+
+    Memristors are resistors, or with `moving` devices that begin in the state of their conductance.
+    """
     unit = array.unit
     columns = range(array.conductance.shape[1])
     fixed_ohm = repr(1 / array.fixed_siemens)
-    resistance = 1 / array.conductance
     # Only the row's number, its word line and its values differ from row to row, so the rest is laid out once.
-    memristors = "\n".join(f"Rm{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} %r" for k in columns)
+    if moving is None:
+        values = 1 / array.conductance
+        memristors = "\n".join(f"Rm{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} %r" for k in columns)
+    else:
+        values = moving.spec.state(array.conductance)
+        letter, ending = line_ending(moving.spec, moving.backend)
+        memristors = "\n".join(
+            f"{letter}m{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} s{unit}{{row}}_{k} {ending} x0=%r"
+            for k in columns
+        )
     resistors = "\n".join(f"Rs{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} {fixed_ohm}" for k in columns)
     for row, line in enumerate(array.word_lines):
-        yield memristors.format(row=row, line=inverted(line)) % tuple(resistance[row].tolist())
+        yield memristors.format(row=row, line=inverted(line)) % tuple(values[row].tolist())
         yield "\n"
         yield resistors.format(row=row, line=line)
         yield "\n"
+
+
+_INITIAL_STATE = re.compile(r" x0=\S+$", re.MULTILINE)
+
+
+def with_states(elements: str, states: Iterable[float]) -> str:
+    """The text of `array_lines` with other initial states, one per memristor, row by row."""
+    found = iter(states)
+    return _INITIAL_STATE.sub(lambda _: f" x0={float(next(found))!r}", elements)
 
 
 def header(array: GateArray) -> str:

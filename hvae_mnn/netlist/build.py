@@ -21,6 +21,7 @@ from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import GATE_UNITS, RecurrentLayer
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import layer_deck, unit_deck
+from hvae_mnn.netlist.device_lines import DeviceBackend, MovingDevices, library, model_file
 from hvae_mnn.netlist.manifest import (
     CONDUCTANCES,
     MANIFEST,
@@ -32,6 +33,9 @@ from hvae_mnn.netlist.manifest import (
 )
 
 Array = NDArray[np.float64]
+
+READ_S = 1e-6
+"""Default length of a read in seconds, when devices may move."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,15 @@ def write_netlists(
     device: MemristorSpec,
     source: Mapping[str, Any],
     attached: Mapping[str, Path] | None = None,
+    *,
+    backend: DeviceBackend = "static",
+    read_s: float = READ_S,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
     """Write the netlists of `exports` to `folder`, which appears whole or not at all and replaces an older build there.
 
-    `attached` files (name in the folder -> path) are copied beside the netlists and hashed with them.
+    With another `backend` than `static` the memristors are devices whose states may move, and a read takes `read_s`
+    seconds. `attached` files (name in the folder -> path) are copied beside the netlists and hashed with them.
     `progress(array, cells)` is called after every array. Raises `ManifestError` when `folder` holds something else, and
     `HvaeMnnError` when the disk is full or not writable.
     """
@@ -72,10 +80,12 @@ def write_netlists(
     with _replacing_folder(folder) as temporary:
         layers = []
         tensors: dict[str, Array] = {}
+        moving = None if backend == "static" else MovingDevices(device, backend, read_s)
         for export in exports:
-            layers.append(_write_layer(temporary, export, device, tensors, progress))
+            layers.append(_write_layer(temporary, export, device, moving, tensors, progress))
         (temporary / CONDUCTANCES).write_bytes(save(tensors))
-        for name, path in (attached or {}).items():
+        models = {library(device): model_file(library(device))} if backend == "behavioural" else {}
+        for name, path in (models | dict(attached or {})).items():
             shutil.copyfile(path, temporary / name)
         for path in temporary.iterdir():
             path.chmod(0o644)
@@ -84,6 +94,8 @@ def write_netlists(
             name=folder.name,
             source=dict(source),
             device=device,
+            device_backend=backend,
+            read_s=read_s,
             layers=tuple(layers),
             files={path.name: sha256(path) for path in sorted(temporary.iterdir())},
         )
@@ -110,6 +122,7 @@ def _write_layer(
     folder: Path,
     export: LayerExport,
     device: MemristorSpec,
+    moving: MovingDevices | None,
     tensors: dict[str, Array],
     progress: Callable[[str, int], None] | None,
 ) -> LayerEntry:
@@ -123,12 +136,13 @@ def _write_layer(
     units = []
     for array in arrays:
         driven = np.array([volts[line] for line in array.word_lines])
-        units.append(_write_unit(folder, array, driven, export.preactivation_range.get(array.unit), tensors))
+        limit = export.preactivation_range.get(array.unit)
+        units.append(_write_unit(folder, array, driven, limit, moving, tensors))
         if progress is not None:
             progress(array.name, array.conductance.size)
     deck = f"{layer.name}.cir"
     shared = {line: value for line, value in volts.items() if not line.startswith("ct")}
-    text = layer_deck(arrays, layer.cell, [unit.include for unit in units], shared, volts_per_unit, memory)
+    text = layer_deck(arrays, layer.cell, [unit.include for unit in units], shared, volts_per_unit, memory, moving)
     (folder / deck).write_text(text, encoding="ascii")
     gate_count = len({unit.row_block for unit in GATE_UNITS[layer.cell]})
     return LayerEntry(
@@ -147,15 +161,20 @@ def _write_layer(
 
 
 def _write_unit(
-    folder: Path, array: GateArray, driven: Array, preactivation_range: float | None, tensors: dict[str, Array]
+    folder: Path,
+    array: GateArray,
+    driven: Array,
+    preactivation_range: float | None,
+    moving: MovingDevices | None,
+    tensors: dict[str, Array],
 ) -> UnitEntry:
     """Elements, deck and tensors of one array; `driven` (R,) are the volts of its test vector."""
     include, deck = f"{array.name}.inc", f"{array.name}.cir"
     columns = array.conductance.shape[1]
     with (folder / include).open("w", encoding="ascii") as file:
         file.write(header(array))
-        file.writelines(array_lines(array))
-    text = unit_deck(array.name, array.unit, array.word_lines, columns, include, driven)
+        file.writelines(array_lines(array, moving))
+    text = unit_deck(array.name, array.unit, array.word_lines, columns, include, driven, moving)
     (folder / deck).write_text(text, encoding="ascii")
     tensors[f"{array.name}.conductance"] = array.conductance
     tensors[f"{array.name}.test_volts"] = driven

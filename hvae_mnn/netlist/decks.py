@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import bit_line, inverted, sense_source
+from hvae_mnn.netlist.device_lines import MovingDevices, control_prologue, device_header
 
 Array = NDArray[np.float64]
 
@@ -36,9 +37,13 @@ def sense_lines(unit: str, columns: int) -> Iterator[str]:
         yield f"{sense_source(unit, k)} {bit_line(unit, k)} 0 DC 0"
 
 
-def _control(printed: Sequence[str]) -> Iterator[str]:
+def _devices(moving: MovingDevices | None) -> list[str]:
+    return [] if moving is None else device_header(moving.spec, moving.backend)
+
+
+def _control(printed: Sequence[str], moving: MovingDevices | None) -> Iterator[str]:
     yield ".control"
-    yield "set num_threads=1"
+    yield from control_prologue("behavioural" if moving is None else moving.backend)
     yield "set numdgt=16"
     yield "op"
     for name in printed:
@@ -47,17 +52,28 @@ def _control(printed: Sequence[str]) -> Iterator[str]:
     yield ".end"
 
 
-def unit_deck(array: str, unit: str, word_lines: Sequence[str], columns: int, include: str, volts: Array) -> str:
-    """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in
-    amperes."""
+def unit_deck(
+    array: str,
+    unit: str,
+    word_lines: Sequence[str],
+    columns: int,
+    include: str,
+    volts: Array,
+    moving: MovingDevices | None = None,
+) -> str:
+    """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in amperes.
+
+    It is an operating point, in which devices that may move hold their state.
+    """
     lines = [
         f"hvae-mnn gate unit {array}: column currents of one read (paper Fig. 2b)",
         *_LEGEND,
         KLU,
+        *_devices(moving),
         f".include {include}",
         *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()]),
         *sense_lines(unit, columns),
-        *_control([f"i({sense_source(unit, k)})" for k in range(columns)]),
+        *_control([f"i({sense_source(unit, k)})" for k in range(columns)], moving),
     ]
     return "\n".join(lines) + "\n"
 
@@ -69,6 +85,7 @@ def layer_deck(
     volts: Mapping[str, float],
     volts_per_unit: float,
     memory: Array | None,
+    moving: MovingDevices | None = None,
 ) -> str:
     """A deck of a whole layer: its arrays on shared word lines, and its gates, memory and hidden state as behavioural
     sources.
@@ -83,6 +100,7 @@ def layer_deck(
         *_LEGEND,
         "* Hp<unit><k> makes it the pre-activation in the model's units; B sources make the new state of those.",
         KLU,
+        *_devices(moving),
     ]
     lines += [f".include {include}" for include in includes]
     lines += driver_lines(list(volts), [f"DC {v!r}" for v in volts.values()])
@@ -95,7 +113,7 @@ def layer_deck(
     printed = [f"i({sense_source(array.unit, k)})" for array in arrays for k in range(hidden)]
     states = ("memory", "hidden") if cell == "lstm" else ("hidden",)
     printed += [f"v({state}{k})" for state in states for k in range(hidden)]
-    return "\n".join([*lines, *_control(printed)]) + "\n"
+    return "\n".join([*lines, *_control(printed, moving)]) + "\n"
 
 
 def _sigmoid(node: str) -> str:

@@ -6,6 +6,7 @@ in volts, and holds `x0` in an operating point.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +17,9 @@ from hvae_mnn.errors import EnvironmentProblem
 Backend = Literal["behavioural", "osdi"]
 """`behavioural`: B sources, on any ngspice; `osdi`: compiled, on an ngspice that loads OSDI 0.3."""
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+DeviceBackend = Literal["static", "behavioural", "osdi"]
+"""`static`: a resistor of the device's conductance, which never moves."""
+DEVICE_BACKENDS: tuple[DeviceBackend, ...] = get_args(DeviceBackend)
 
 OSDI_FILE = "memristor.osdi"
 """Compiled device beside a deck."""
@@ -24,6 +28,16 @@ MODEL = "memristor"
 """Name of the `.model` card of OSDI devices."""
 TRANSIENT_OPTIONS = ".options klu reltol=1e-4 trtol=1"
 """ngspice's defaults let the state be off by several percent."""
+
+
+@dataclass(frozen=True)
+class MovingDevices:
+    """How an array's memristors are simulated when their states may move."""
+
+    spec: MemristorSpec
+    backend: Backend
+    read_s: float
+    """How long a read drives the word lines, seconds."""
 
 
 def model_file(name: str) -> Path:

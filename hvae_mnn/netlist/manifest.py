@@ -17,16 +17,16 @@ from hvae_mnn.devices.presets import spec_from_dict
 from hvae_mnn.errors import HvaeMnnError, ManifestError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
+from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices, line_ending
 
-FORMAT = "hvae-mnn-netlist/1"
+FORMAT = "hvae-mnn-netlist/2"
 MANIFEST = "manifest.json"
 CONDUCTANCES = "conductances.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of layers and files: what ngspice, shells and file systems all take as it is."""
-_NOT_AN_ARRAY_LINE = re.compile(
-    rb"^(?!R[ms][a-z]+[0-9]+_[0-9]+ [a-z]+[0-9]+n? bl[a-z]+[0-9]+ [0-9][0-9.e+-]*\n|\* [ -~]*\n|\Z)", re.MULTILINE
-)
-"""Anything but a resistor or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
+_NUMBER = "[0-9][0-9.e+-]*"
+_CELL = "[a-z]+[0-9]+_[0-9]+"
+_LINES = "[a-z]+[0-9]+n? bl[a-z]+[0-9]+"
 _ROUNDING = 1 + 1e-9
 
 
@@ -100,6 +100,10 @@ class Manifest:
     """Where the weights came from."""
     device: MemristorSpec
     """The memristor that the weights are mapped to; its `g_mid` is the fixed resistor's conductance 1/R_s."""
+    device_backend: DeviceBackend
+    """Whether its state may move, and what computes that."""
+    read_s: float
+    """How long a read takes, seconds; of no effect on `static` devices."""
     layers: tuple[LayerEntry, ...]
     files: dict[str, str]
     """SHA-256 of every file but the manifest."""
@@ -108,6 +112,13 @@ class Manifest:
     def fixed_siemens(self) -> float:
         """1/R_s of every cell."""
         return self.device.g_mid
+
+    @property
+    def moving(self) -> MovingDevices | None:
+        """How the memristors move; None where they do not."""
+        if self.device_backend == "static":
+            return None
+        return MovingDevices(self.device, self.device_backend, self.read_s)
 
     @property
     def path(self) -> Path:
@@ -133,6 +144,8 @@ class Manifest:
             "source": self.source,
             "mapping": "eq. 12: I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit u",
             "device": self.device.to_dict(),
+            "device_backend": self.device_backend,
+            "read_s": self.read_s,
             "fixed_siemens": self.device.g_mid,
             "conductances": CONDUCTANCES,
             "layers": [asdict(layer) for layer in self.layers],
@@ -175,6 +188,8 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
             name=_text(stored["name"]),
             source=dict(stored["source"]),
             device=spec_from_dict(stored["device"]),
+            device_backend=_backend(stored["device_backend"]),
+            read_s=_positive(stored["read_s"]),
             layers=tuple(_layer(layer) for layer in stored["layers"]),
             files={_plain(name): _text(value) for name, value in stored["files"].items()},
         )
@@ -191,6 +206,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} should be text")
     return value
+
+
+def _backend(value: Any) -> DeviceBackend:
+    for name in DEVICE_BACKENDS:
+        if value == name:
+            return name
+    raise ValueError(f"device_backend is {value!r}, allowed are {', '.join(DEVICE_BACKENDS)}")
 
 
 def _plain(value: Any) -> str:
@@ -308,9 +330,20 @@ def _verify(manifest: Manifest) -> None:
                 f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
                 " short: build the netlists again"
             )
+    foreign = _no_array_line(manifest.moving)
     for _, unit in manifest.units():
         # Hashes prove only that file and manifest belong together; ngspice would run a command in a foreign folder.
         path = manifest.folder / unit.include
-        found_line = _NOT_AN_ARRAY_LINE.search(path.read_bytes())
+        found_line = foreign.search(path.read_bytes())
         if found_line:
-            raise ManifestError(f"{path}: the line at byte {found_line.start()} is no resistor; not run")
+            raise ManifestError(f"{path}: the line at byte {found_line.start()} is no element of an array; not run")
+
+
+def _no_array_line(moving: MovingDevices | None) -> re.Pattern[bytes]:
+    """Anything but a cell or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
+    memristor = f"Rm{_CELL} {_LINES} {_NUMBER}"
+    if moving is not None:
+        letter, ending = line_ending(moving.spec, moving.backend)
+        memristor = f"{letter}m{_CELL} {_LINES} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
+    allowed = f"{memristor}\n|Rs{_CELL} {_LINES} {_NUMBER}\n|\\* [ -~]*\n|\\Z"
+    return re.compile(f"^(?!{allowed})".encode("ascii"), re.MULTILINE)

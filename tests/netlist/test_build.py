@@ -169,7 +169,7 @@ def test_a_line_that_is_no_resistor_is_not_run_even_with_the_right_hashes(built,
     path = built / "net_i.inc"
     path.write_text(path.read_text() + line + "\n", newline="")
     change(built, lambda stored: stored["files"].update({"net_i.inc": sha256(path)}))
-    with pytest.raises(ManifestError, match="is no resistor; not run"):
+    with pytest.raises(ManifestError, match="is no element of an array; not run"):
         read_manifest(built)
 
 
