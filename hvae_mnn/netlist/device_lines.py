@@ -26,8 +26,10 @@ OSDI_FILE = "memristor.osdi"
 OSDI_SOURCE = "memristor_osdi.c"
 MODEL = "memristor"
 """Name of the `.model` card of OSDI devices."""
-TRANSIENT_OPTIONS = ".options klu reltol=1e-4 trtol=1"
-"""ngspice's defaults let the state be off by several percent."""
+TRANSIENT_OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=100"
+"""ngspice's defaults let the state be off by several percent. Its time step follows reltol x trtol, 1e-5 here. Newton's
+method stops at reltol alone: at 1e-4 it accepts, on a short step, the rate that it extrapolated from the voltage
+before, so that a read below threshold moves a state that the read before it had moved."""
 
 
 @dataclass(frozen=True)
