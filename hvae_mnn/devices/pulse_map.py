@@ -81,7 +81,8 @@ class PulseMap:
         """
         start, end = np.broadcast_arrays(self._begin(x0), self._begin(x1))
         self._refuse(end < start - _ROUNDING, start, end, "lies behind it; use the opposite polarity")
-        return np.maximum(self._joules(self._within(end)) - self._joules(self._within(start)), 0.0)
+        joules: Array = np.maximum(self._joules(self._within(end)) - self._joules(self._within(start)), 0.0)
+        return joules
 
     def _rate(self, progress: Array) -> Array:
         return np.abs(self.spec.rate(self._state(progress), self.volts))

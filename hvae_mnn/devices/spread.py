@@ -1,0 +1,117 @@
+"""Devices that deviate from their spec, and what pulses of one amplitude do to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.pulse_map import PulseMap, at_full_speed, shifted_speed
+from hvae_mnn.errors import DeviceError
+
+Array = NDArray[np.float64]
+_WIDEST = 1.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much devices deviate. These are assumptions of the simulation, not AIST data: no source gives any."""
+
+    device_speed: float = 0.05
+    """Sigma of the logarithm of a device's own speed: device to device."""
+    cycle_speed: float = 0.02
+    """Sigma of the logarithm of the speed from pulse to pulse: cycle to cycle."""
+    threshold: float = 0.02
+    """Sigma of a device's thresholds relative to the spec's, both by the same factor; gaussian."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no sigma."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and 0 <= value <= _WIDEST):
+                raise DeviceError(
+                    f"the spread {field.name} is {value:g}; needed is a sigma from 0 (none) to {_WIDEST:g}, e.g. 0.05"
+                )
+
+    def sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Devices:
+        """Devices of that shape, drawn once: they keep their speed and thresholds."""
+        speed = np.exp(self.device_speed * rng.standard_normal(shape))
+        # A threshold that is not above zero would make the device move by itself.
+        threshold = np.maximum(1 + self.threshold * rng.standard_normal(shape), 0.1)
+        return Devices(speed, threshold)
+
+    def cycle(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Factors on the speed in one pulse."""
+        return np.exp(self.cycle_speed * rng.standard_normal(shape))
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What is particular to each device, arrays of one shape."""
+
+    speed: Array
+    """Times as fast as the spec; 0: stuck."""
+    threshold: Array
+    """Times the spec's thresholds."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array of devices."""
+        return self.speed.shape
+
+
+class Pulses:
+    """Pulses of one amplitude and both polarities on an array of devices of any shape.
+
+    A pulse is a signed number of seconds: positive raises the state (SET), negative lowers it (RESET), 0 is none.
+    """
+
+    def __init__(self, spec: MemristorSpec, amplitude_v: float, devices: Devices) -> None:
+        """Tabulate both polarities; raises `DeviceError` for an amplitude or a device without a usable table."""
+        self.spec, self.amplitude_v, self.devices = spec, amplitude_v, devices
+        self._speeds = {
+            sign: devices.speed * shifted_speed(spec, sign * amplitude_v, devices.threshold) for sign in (1, -1)
+        }
+        # A voltage below the spec's threshold still moves the devices with lower ones.
+        self._maps = {
+            sign: PulseMap(at_full_speed(spec, sign * amplitude_v), sign * amplitude_v)
+            for sign, speeds in self._speeds.items()
+            if speeds.any()
+        }
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """Which devices this amplitude moves, in either polarity."""
+        return (self._speeds[1] > 0) | (self._speeds[-1] > 0)
+
+    def subset(self, index: NDArray[np.intp]) -> Pulses:
+        """The devices at these flat indices (N,), on the same tables."""
+        part = object.__new__(Pulses)
+        part.spec, part.amplitude_v, part._maps = self.spec, self.amplitude_v, self._maps
+        part.devices = Devices(self.devices.speed.ravel()[index], self.devices.threshold.ravel()[index])
+        part._speeds = {sign: speeds.ravel()[index] for sign, speeds in self._speeds.items()}
+        return part
+
+    def pulse(self, x: Array, seconds: Array, cycle: Array) -> tuple[Array, Array]:
+        """States after one pulse each, and joules; `x`, signed `seconds` and the factors `cycle` on the speed have the
+        devices' shape."""
+        end, joules = x.copy(), np.zeros_like(x)
+        for sign, speeds in self._speeds.items():
+            on = seconds * sign > 0
+            if on.any():
+                end[on], joules[on] = self._one_polarity(sign, x[on], np.abs(seconds[on]), speeds[on] * cycle[on])
+        return end, joules
+
+    def _one_polarity(self, sign: int, x: Array, width: Array, speed: Array) -> tuple[Array, Array]:
+        power = self.amplitude_v**2
+        table = self._maps.get(sign)
+        if table is None:
+            return x, power * self.spec.conductance(x) * width
+        end = table.after(x, width * speed)
+        per_speed = np.divide(1.0, speed, out=np.zeros_like(speed), where=speed > 0)
+        # A device that does not move, or arrived before the pulse's end, is a resistor from then on.
+        still = np.maximum(width - table.width(x, end) * per_speed, 0)
+        return end, table.energy(x, end) * per_speed + power * self.spec.conductance(end) * still
