@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,20 @@ from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Disturb:
+    """What reading did to the memristors of one array."""
+
+    above_threshold: int
+    """How many of them the last read drove beyond a threshold."""
+    max_drift: float
+    """Largest |x - x0| since the run began."""
+    mean_drift: float
+    """Mean of |x - x0|."""
+    moved: int
+    """How many have moved at all."""
 
 
 class CrossbarSource:
@@ -41,7 +56,11 @@ class CrossbarSource:
                 self.adcs[layer.name, unit.name] = Converter(adc_bits, full_scale)
         self.largest_volts = 0.0
         """Largest magnitude on any word line so far."""
-        self._threshold = manifest.device.threshold_v
+        self._device, self._moving = manifest.device, manifest.moving
+        self.disturb: dict[tuple[str, str], Disturb] = {}
+        """By layer and gate unit, after its last read; empty where memristors cannot move."""
+        self.most_above_threshold = 0
+        """Largest number of memristors beyond a threshold in one step of one layer so far."""
         self._converted: dict[tuple[str, str], tuple[Tensor, Array]] = {}
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,11 +71,24 @@ class CrossbarSource:
         entries = [entry.unit(name) for name in units]
         volts = self._word_lines(entry, entries, inputs)
         currents = self._engine.currents({unit.array: _rows(unit, volts) for unit in entries})
+        self._watch(entry, entries, volts)
         found = {}
         for unit in entries:
             preactivation = currents[unit.array] * (unit.weight_scale / entry.volts_per_unit)
             found[unit.name] = torch.from_numpy(self.adcs[layer, unit.name](preactivation))
         return found
+
+    def _watch(self, layer: LayerEntry, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> None:
+        """Count the memristors beyond a threshold, and take in how far they have moved."""
+        beyond = {role: int(self._device.moves(-values).sum()) for role, values in volts.items()}
+        count = {unit.name: sum(beyond[group.role] for group in unit.rows) * unit.columns for unit in units}
+        self.most_above_threshold = max(self.most_above_threshold, sum(count.values()))
+        for unit in units:
+            drift = self._engine.drift(unit.array)
+            if drift is not None:
+                self.disturb[layer.name, unit.name] = Disturb(
+                    count[unit.name], float(drift[0]), float(drift[1]), int(drift[2])
+                )
 
     def _word_lines(
         self, layer: LayerEntry, units: Sequence[UnitEntry], inputs: Mapping[str, Tensor]
@@ -71,10 +103,12 @@ class CrossbarSource:
             else:
                 volts[role] = self._convert(layer, role, inputs["c" if role in ("cp", "ct") else role])
             self.largest_volts = max(self.largest_volts, float(np.abs(volts[role]).max()))
-        if self.largest_volts >= self._threshold:
+        threshold = self._device.threshold_v
+        accepted = self._device.read_v >= threshold  # the build was told so
+        if self.largest_volts >= threshold and not accepted:
             raise InputError(
                 f"layer {layer.name}: a word line would carry {self.largest_volts:.4g} V, at or above the device's"
-                f" threshold of {self._threshold:g} V, and reading would move the states; switch the DACs on"
+                f" threshold of {threshold:g} V, and reading would move the states; switch the DACs on"
                 " (--dac-bits), or build with --calibration max"
             )
         return volts

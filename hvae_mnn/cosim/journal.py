@@ -2,6 +2,9 @@
 
 Everything but the engine is a function of the run's options: with the answers at hand, a resumed run repeats the
 software side and asks the engine only for what is not written yet. Every answer carries a checksum of what was asked.
+
+Devices that move have a past. Their drift is part of every answer, and now and then the engine's position is written
+beside the journal: a resumed run restores it and asks again what was asked since.
 """
 
 from __future__ import annotations
@@ -15,14 +18,20 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
+from hvae_mnn.engines.drift import FIELDS
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import RunError
-from hvae_mnn.files import disk_errors
+from hvae_mnn.files import disk_errors, replacing
 
 Array = NDArray[np.float64]
 _HEAD = struct.Struct("<4sIIQ")  # magic, CRC-32 of names and voltages, CRC-32 of the currents, their bytes
 _MAGIC = b"HVJ1"
+_ANSWERS = "answers"
+POSITION_EVERY = 64
+"""Answers between two positions of devices that move."""
 
 
 class JournalEngine:
@@ -33,29 +42,83 @@ class JournalEngine:
         self.name = engine.name
         self.engine = engine
         self._columns = columns
+        self._drifts: dict[str, Array] = {}
+        self._answers = 0
         self.seconds = 0.0
         """Time spent in `engine`, without the answers from the journal."""
         self.replayed = 0
         """Answers taken from the journal so far."""
         self._path = path
+        self._position_path = path.with_suffix(".position")
         with disk_errors(path):
             self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
+        self._moves = any(engine.drift(name) is not None for name in columns)
+        self._restored_at = self._restore() if self._moves else 0
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; raises `RunError` when the journal answers another question."""
         asked = _checksum(volts)
-        stored = self._stored(asked, sum(len(value) * self._columns[name] for name, value in volts.items()))
+        count = sum(len(value) * self._columns[name] for name, value in volts.items())
+        stored = self._stored(asked, count + self._moves * len(FIELDS) * len(volts))
+        self._answers += 1
         if stored is not None:
             self.replayed += 1
+            if self._moves and self._answers > self._restored_at:
+                self.engine.currents(volts)  # lives through it again
             return self._cut(stored, volts)
+        if self._answers <= self._restored_at:
+            raise RunError(
+                f"{self._path} ends before {self._position_path}, which goes with it: it was cut short; start the run"
+                " again"
+            )
         start = time.perf_counter()
         found = self.engine.currents(volts)
         self.seconds += time.perf_counter() - start
-        payload = b"".join(np.ascontiguousarray(found[name]).tobytes() for name in volts)
+        parts = [found[name] for name in volts]
+        if self._moves:
+            self._drifts |= {name: drift for name in volts if (drift := self.engine.drift(name)) is not None}
+            parts += [self._drifts[name] for name in volts]
+        payload = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
         with disk_errors(self._path):
             self._file.write(_HEAD.pack(_MAGIC, asked, zlib.crc32(payload), len(payload)) + payload)
             self._file.flush()
+        if self._moves and self._answers % POSITION_EVERY == 0:
+            self._keep_position()
         return found
+
+    def drift(self, name: str) -> Array | None:
+        """See `Engine.drift`."""
+        return self._drifts.get(name)
+
+    def position(self) -> dict[str, Array]:
+        """See `Engine.position`."""
+        return self.engine.position()
+
+    def restore(self, position: Mapping[str, Array]) -> None:
+        """See `Engine.restore`."""
+        self.engine.restore(position)
+
+    def _keep_position(self) -> None:
+        tensors = {**self.engine.position(), _ANSWERS: np.array([self._answers])}
+        with replacing(self._position_path) as temporary:
+            save_file(tensors, temporary)
+
+    def _restore(self) -> int:
+        """Bring the engine to the position that was written last; returns after how many answers that was."""
+        if not self._position_path.exists():
+            return 0
+        try:
+            tensors = load_file(self._position_path)
+            answers = int(tensors.pop(_ANSWERS)[0])
+        except (SafetensorError, KeyError, OSError) as error:
+            raise RunError(f"{self._position_path} cannot be read: {error}; start the run again") from None
+        self.engine.restore(tensors)
+        return answers
+
+    def remove(self) -> None:
+        """Delete the journal of a finished run."""
+        self._path.unlink()
+        self._position_path.unlink(missing_ok=True)
 
     def _stored(self, asked: int, count: int) -> bytes | None:
         """The next written answer of `count` values; None at the end. A half-written one is cut off."""
@@ -83,6 +146,8 @@ class JournalEngine:
             count = len(value) * self._columns[name]
             found[name] = values[place : place + count].reshape(len(value), -1).copy()
             place += count
+        if self._moves:
+            self._drifts |= dict(zip(volts, values[place:].reshape(-1, len(FIELDS)).copy(), strict=True))
         return found
 
     def close(self) -> None:

@@ -52,6 +52,7 @@ class Lockstep:
     ) -> None:
         """`tick` is called after every time step of encoder or decoder."""
         self._digital = Stepper(model)
+        self._disturb = source.disturb
         self._source = _Checked(source, self._digital)
         self._hardware = Stepper(model, self._source)
         self._vocabulary, self._options, self._records, self._tick = vocabulary, options, records, tick
@@ -70,6 +71,7 @@ class Lockstep:
         self._source.array_errors.clear()
         hardware_state, hardware = self._hardware.step(layer, inputs[1], states[1])
         self._records.layer_step(*where, layer, digital, hardware, self._source.array_errors)
+        self._records.drift_step(*where, layer, {unit: self._disturb.get((layer, unit)) for unit in digital})
         return [digital_state, hardware_state]
 
     def _encode(self, index: int, tokens: Sequence[int]) -> list[State]:

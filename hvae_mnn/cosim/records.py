@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from hvae_mnn.cosim.crossbar_source import Disturb
 from hvae_mnn.files import disk_errors
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
+DRIFT = "drift.parquet"
+"""Of runs with memristors that may move."""
 SAMPLED_UNITS = 16
 """Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long
 run."""
@@ -48,6 +51,20 @@ SCHEMAS = {
             ("digital_nll", pa.float64()),  # -ln p(target), nats
             ("hardware_nll", pa.float64()),
             ("max_logit_error", pa.float64()),
+        ]
+    ),
+    # One row per time step and gate unit.
+    DRIFT: pa.schema(
+        [
+            ("sentence", pa.int32()),
+            ("phase", pa.string()),
+            ("position", pa.int32()),
+            ("layer", pa.string()),
+            ("unit", pa.string()),
+            ("above_threshold", pa.int64()),  # memristors that this read drove beyond a threshold
+            ("max_drift", pa.float64()),  # |x - x0| since the run began
+            ("mean_drift", pa.float64()),
+            ("moved", pa.int64()),
         ]
     ),
     # One row per time step, gate unit and sampled hidden unit.
@@ -102,6 +119,8 @@ class Records:
     """Writes a run's tables; a context that gives them their names only when all went well."""
 
     folder: Path
+    moving: bool = False
+    """Whether memristors may move: only then there is a table of their drift."""
     errors: dict[str, dict[str, ErrorTotal]] = field(default_factory=dict)
     """By layer and gate unit."""
     agreed: int = 0
@@ -112,6 +131,8 @@ class Records:
     def __post_init__(self) -> None:
         """Open the tables."""
         for name, schema in SCHEMAS.items():
+            if name == DRIFT and not self.moving:
+                continue
             with disk_errors(self.folder / name):
                 self._writers[name] = pq.ParquetWriter(self._temporary(name), schema)
             self._rows[name] = defaultdict(list)
@@ -144,6 +165,15 @@ class Records:
             for hidden in range(0, size, max(1, size // SAMPLED_UNITS)):
                 values = {"digital": float(expected[0, hidden]), "hardware": float(hardware[unit][0, hidden])}
                 self._add(PREACTIVATIONS, **where, hidden=hidden, **values)
+
+    def drift_step(
+        self, sentence: int, phase: str, position: int, layer: str, disturb: Mapping[str, Disturb | None]
+    ) -> None:
+        """Take in what one time step of one layer did to its memristors, by gate unit; None where they cannot move."""
+        for unit, found in disturb.items():
+            if found is not None:
+                where = {"sentence": sentence, "phase": phase, "position": position, "layer": layer, "unit": unit}
+                self._add(DRIFT, **where, **asdict(found))
 
     def token(self, **row: Any) -> None:
         """Take in one decoder step: the columns of the token table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,8 @@ from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 RUNS = Path("runs")
 SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
+BEHAVIOURAL_BYTES = 60 * 2**10
+"""Memory of a behavioural memristor in ngspice, measured."""
 
 Progress = Callable[[str, int, int], None]
 """(`loading` | `stepping`, done, total): arrays loaded, or steps of encoder and decoder done."""
@@ -141,9 +144,17 @@ def start_engine(name: str, manifest: Manifest, progress: Progress | None = None
     if name == "ideal":
         tensors = load_file(manifest.folder / CONDUCTANCES)
         conductances = {unit.array: tensors[f"{unit.array}.conductance"] for _, unit in manifest.units()}
-        return IdealEngine(conductances, manifest.fixed_siemens)
+        return IdealEngine(conductances, manifest.fixed_siemens, manifest.moving)
+    _require_memory(manifest)
     decks = [
-        ArrayDeck(unit.array, unit.name, tuple(unit.word_lines), unit.columns, manifest.folder / unit.include)
+        ArrayDeck(
+            unit.array,
+            unit.name,
+            tuple(unit.word_lines),
+            unit.columns,
+            manifest.folder / unit.include,
+            manifest.moving,
+        )
         for _, unit in manifest.units()
     ]
     loaded: list[str] = []
@@ -154,6 +165,17 @@ def start_engine(name: str, manifest: Manifest, progress: Progress | None = None
             progress("loading", len(loaded), len(decks))
 
     return NgspiceEngine(decks, on_loaded)
+
+
+def _require_memory(manifest: Manifest) -> None:
+    """Refuse more behavioural devices than this machine can hold: ngspice keeps an expression tree for each."""
+    count = sum(layer.weights for layer in manifest.layers)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > there:
+        raise RunError(
+            f"{manifest.folder} has {count:,} behavioural memristors, about {count * BEHAVIOURAL_BYTES / 2**30:.0f} GiB"
+            f" in ngspice; this machine has {there / 2**30:.0f} GiB: build it with --device-backend osdi"
+        )
 
 
 def _new_folder(out: Path | None, name: str) -> Path:
@@ -192,7 +214,10 @@ def execute(
     if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
         raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
     with _alone(folder):
-        with closing(JournalEngine(engine, folder / JOURNAL, columns)) as journal, Records(folder) as records:
+        with (
+            closing(JournalEngine(engine, folder / JOURNAL, columns)) as journal,
+            Records(folder, moving=manifest.moving is not None) as records,
+        ):
             source = CrossbarSource(manifest, journal, plan.options.dac_bits, plan.options.adc_bits)
             tokens = _run_sentences(plan, checkpoint, source, records, progress)
         summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
@@ -200,7 +225,7 @@ def execute(
             finish(folder)
         summary["seconds_total"] = round(time.perf_counter() - began, 3)
         write_json(folder / SUMMARY, summary)
-        (folder / JOURNAL).unlink()
+        journal.remove()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
 
 
@@ -263,12 +288,29 @@ def _summary(
             "adc": {f"{layer}.{unit}": _clipping(c) for (layer, unit), c in source.adcs.items()},
         },
         "max_word_line_volts": source.largest_volts,
+        "devices": _devices(manifest, source),
         "seconds_in_engine": round(journal.seconds, 3),
         "engine_facts": journal.facts(),
         "options": asdict(plan.options),
         "seeds": {"latent": plan.options.seed},
         "checkpoint_sha256": manifest.files[CHECKPOINT],
         "versions": versions(),
+    }
+
+
+def _devices(manifest: Manifest, source: CrossbarSource) -> dict[str, Any]:
+    """What the memristors are, and how far they have moved; drift is None where they cannot move."""
+    last = list(source.disturb.values())
+    total = sum(layer.weights for layer in manifest.layers)
+    return {
+        "preset": manifest.device.name,
+        "backend": manifest.device_backend,
+        "count": total,
+        "read_s": manifest.read_s,
+        "threshold_v": manifest.device.threshold_v,
+        "above_threshold": source.most_above_threshold,
+        "max_drift": max((disturb.max_drift for disturb in last), default=0.0) if manifest.moving else None,
+        "moved": sum(disturb.moved for disturb in last) if manifest.moving else None,
     }
 
 

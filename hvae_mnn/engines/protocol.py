@@ -27,6 +27,18 @@ class Engine(Protocol):
         """
         ...
 
+    def drift(self, name: str) -> Array | None:
+        """How far the array's states have moved since the beginning (`drift.FIELDS`); None for devices that cannot."""
+        ...
+
+    def position(self) -> dict[str, Array]:
+        """What the next answers depend on besides the voltages asked: empty for devices that cannot move."""
+        ...
+
+    def restore(self, position: Mapping[str, Array]) -> None:
+        """Go on from a `position`; the answers that follow are those of the engine it was taken from, bit for bit."""
+        ...
+
     def close(self) -> None:
         """Release processes and files; the engine is not used afterwards."""
         ...

@@ -3,9 +3,11 @@
 `python -m hvae_mnn.engines.worker` speaks `frames` on its standard streams. The word-line sources are `external`:
 ngspice asks for their voltages at every Newton iteration. Time is cut in windows, one read each. The first request in
 a new window hands the finished window's column currents over and blocks until the next voltages arrive, so the deck
-is loaded once, the circuit keeps its state, and a step costs its solves and nothing else. After `WINDOWS_PER_RUN`
-reads, and after a restart, a transient begins anew: arrays of resistors have no state to lose; devices that move would
-have to hand theirs over.
+is loaded once, the circuit keeps its state, and a step costs its solves and nothing else.
+
+ngspice keeps every point in memory, so a transient ends after a number of reads and another one begins. Resistors have
+no state to lose. Memristors that move are loaded anew with the states they had: what a read gives depends on the states
+at the beginning of its transient and on the reads since, and on nothing else.
 """
 
 from __future__ import annotations
@@ -17,20 +19,28 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.shared_library import SharedLibrary, library_name
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
-from hvae_mnn.netlist.arrays import sense_source
+from hvae_mnn.netlist.arrays import sense_source, state_node, with_states
 from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines
+from hvae_mnn.netlist.device_lines import OSDI_FILE, TRANSIENT_OPTIONS
+
+Array = NDArray[np.float64]
 
 WINDOW_S = 1e-3
 """Length of one read in seconds; without reactive elements it only spaces the time points."""
 WINDOWS_PER_RUN = 2048
-"""ngspice keeps every point of a run in memory, so a transient is ended and begun again after this many reads."""
+"""Windows of a transient of resistors, the first of which is idle."""
+_SAVED_PER_LINE = 100
+_END = 1e-3
+"""Part of a window in front of its edge that no other time point falls into."""
 _SLACK = 1e-9
 """Part of a window by which rounding may miss its edge."""
 
@@ -46,6 +56,40 @@ def running_deck(unit: str, word_lines: Sequence[str], columns: int, include: st
         *sense_lines(unit, columns),
         f".save {saved}",
         f".tran {WINDOW_S!r} {windows * WINDOW_S!r} 0 {WINDOW_S!r}",
+        ".end",
+    ]
+
+
+def moving_deck(
+    unit: str,
+    word_lines: Sequence[str],
+    columns: int,
+    include: str,
+    windows: int,
+    header: Sequence[str],
+    window_s: float,
+) -> list[str]:
+    """Lines of a deck with memristors that move: besides the currents it saves their states.
+
+    The clock's edge at the end of every window makes ngspice take a time point there, and begin the next window with a
+    short step of first order, so that no step averages over two reads.
+    """
+    saved = [f"i({sense_source(unit, k)})" for k in range(columns)]
+    saved += [f"v({state_node(unit, row, k)})" for row in range(len(word_lines)) for k in range(columns)]
+    return [
+        f"hvae-mnn worker {unit}",
+        TRANSIENT_OPTIONS,
+        *header,
+        f".include {include}",
+        *driver_lines(word_lines, ["DC 0 external"] * len(word_lines)),
+        *sense_lines(unit, columns),
+        f"Vclock clock 0 PWL(0 0 {window_s!r} 1) r=0",
+        # Many short lines: a line of this length would be cut.
+        *(
+            f".save {' '.join(saved[start : start + _SAVED_PER_LINE])}"
+            for start in range(0, len(saved), _SAVED_PER_LINE)
+        ),
+        f".tran {window_s!r} {windows * window_s!r} 0 {window_s!r}",
         ".end",
     ]
 
@@ -70,8 +114,13 @@ class Worker:
     """Answers reads of one array until its input closes."""
 
     def __init__(self, setup: dict[str, Any], inbox: BinaryIO, outbox: BinaryIO) -> None:
-        """`setup`: unit, word_lines, columns, include (path of the array's elements)."""
+        """`setup`: unit, word_lines, columns, include (path of the array's elements); for memristors that move, also
+        `moving`: header (lines before the devices), osdi (whether to load the compiled device), window_s, windows, and
+        states, a list row by row, or None for those in the file."""
         self._inbox, self._outbox = inbox, outbox
+        self._setup = setup
+        self._moving: dict[str, Any] | None = setup.get("moving")
+        self._window_s: float = self._moving["window_s"] if self._moving else WINDOW_S
         self._columns: int = setup["columns"]
         self._unit: str = setup["unit"]
         # ngspice passes the source's name in lower case.
@@ -80,27 +129,47 @@ class Worker:
         self._queue: deque[list[float]] = deque()
         self._before: Mapping[bytes, float] = self._idle
         self._places: list[int] = []
-        self._answer: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        self._answer: Array | None = None
+        self._states: Array = np.array([] if self._moving is None else self._moving["states"] or [])
         self._pending = self._announced = False
         self._started = time.perf_counter()
         self._library = _load_library()
         self._library.echo = _to_log
         self._library.on_other_time, self._library.on_point = self._other_time, self._point
         self._library.command("set num_threads=1")
-        lines = running_deck(self._unit, setup["word_lines"], self._columns, setup["include"], WINDOWS_PER_RUN)
-        self._library.load(lines)
-        self._check("loading")
+        if self._moving and self._moving["osdi"]:
+            self._library.command(f"osdi {OSDI_FILE}")
+            self._check("loading the compiled device")
+        self._load()
         self._say(frames.LOADED, json.dumps({"ngspice": str(self._library.ngspice_version)}).encode())
 
     def run(self) -> None:
         """Run transient after transient; returns never (the input's end ends the process)."""
         while True:
             self._before = self._library.voltages = self._idle
-            self._library.voltages_from, self._library.voltages_until = -1.0, WINDOW_S * (1 + _SLACK)
+            self._library.voltages_from, self._library.voltages_until = -1.0, self._window_s * (1 + _SLACK)
             self._library.command("run")
             self._check("running")
             self._deliver()
             self._library.command("destroy all")
+            if self._moving:
+                self._library.command("remcirc")
+                self._load()
+
+    def _load(self) -> None:
+        """Load the circuit; memristors that move begin with the states that were found last."""
+        unit, word_lines, include = self._unit, self._setup["word_lines"], self._setup["include"]
+        if self._moving is None:
+            lines = running_deck(unit, word_lines, self._columns, include, WINDOWS_PER_RUN)
+        else:
+            if self._states.size:
+                elements = Path(include).read_text(encoding="ascii")
+                include = f"{include}.now"
+                Path(include).write_text(with_states(elements, self._states.tolist()), encoding="ascii")
+            header, windows = self._moving["header"], self._moving["windows"]
+            lines = moving_deck(unit, word_lines, self._columns, include, windows, header, self._window_s)
+        self._library.load(lines)
+        self._check("loading")
 
     def _check(self, doing: str) -> None:
         if self._library.errors:
@@ -112,19 +181,19 @@ class Worker:
         self._deliver()
         if not self._announced:
             self._announced = True
-            self._say(frames.READY, b"")
+            self._say(frames.READY, self._states.tobytes())
         self._before = self._library.voltages
         self._library.voltages = dict(zip(self._sources, self._read(), strict=True))
         self._pending, self._answer = True, None
-        whole = np.floor(now / WINDOW_S - _SLACK)
+        whole = np.floor(now / self._window_s - _SLACK)
         # Plain floats, which the library compares faster than numpy's, at every request.
-        self._library.voltages_from = float((whole + _SLACK) * WINDOW_S)
-        self._library.voltages_until = float((whole + 1 + _SLACK) * WINDOW_S)
+        self._library.voltages_from = float((whole + _SLACK) * self._window_s)
+        self._library.voltages_until = float((whole + 1 + _SLACK) * self._window_s)
         self._started = time.perf_counter()
         return self._library.voltages
 
     def _read(self) -> list[float]:
-        if not self._queue:
+        while not self._queue:
             try:
                 _, payload = frames.receive(self._inbox)
             except EOFError:
@@ -134,17 +203,29 @@ class Worker:
 
     def _point(self, vectors: Any, count: int) -> None:
         if not self._places:
-            place_of = {name: place for place, name in enumerate(self._library.vector_names(vectors, count))}
-            self._places = [place_of[f"{sense_source(self._unit, k).lower()}#branch"] for k in range(self._columns)]
+            self._find_places(self._library.vector_names(vectors, count))
         table = vectors.vecsa
+        if self._moving:
+            if table[self._time_place].creal < self._library.voltages_until - _END * self._window_s:
+                return  # within a window
+            self._states = np.array([table[place].creal for place in self._state_places])
         self._answer = np.array([table[place].creal for place in self._places])
+
+    def _find_places(self, names: list[str]) -> None:
+        place_of = {name: place for place, name in enumerate(names)}
+        unit, columns = self._unit, range(self._columns)
+        self._places = [place_of[f"{sense_source(unit, k).lower()}#branch"] for k in columns]
+        if self._moving:
+            rows = range(len(self._sources))
+            self._time_place = place_of["time"]
+            self._state_places = [place_of[state_node(unit, row, k)] for row in rows for k in columns]
 
     def _deliver(self) -> None:
         if self._pending:
             if self._answer is None or not np.isfinite(self._answer).all():
                 raise RuntimeError("running: ngspice gave no currents for a read")
             busy = np.array([time.perf_counter() - self._started])
-            self._say(frames.CURRENTS, busy.tobytes() + self._answer.tobytes())
+            self._say(frames.CURRENTS, busy.tobytes() + self._answer.tobytes() + self._states.tobytes())
             self._pending = False
 
     def _say(self, kind: bytes, payload: bytes) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.records import PREACTIVATIONS, STEPS
+from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, STEPS, TOKENS
 from hvae_mnn.plots.files import new_figure, save_figure
 
 LAYERS = ("encoder1", "encoder2", "decoder")
@@ -60,15 +60,14 @@ def error_figure(folder: Path) -> Figure:
     figure = new_figure(11.5, 6.6)
     for axes, layer in zip(figure.subplots(3, 1, sharex=False), LAYERS, strict=True):
         rows = table["layer"] == layer
-        sentence, position = table["sentence"][rows], table["position"][rows]
-        _, first, step = np.unique(sentence * 1_000_000 + position, return_index=True, return_inverse=True)
+        position = table["position"][rows]
+        first = _by_step(table, layer, "max_error", np.maximum)[0]
         count = len(first)
         for column, label, style in (
             ("max_error", "hardware against digital, each on its own states", "-"),
             ("max_array_error", "one read (DAC, array, ADC) against a product of the same inputs", "--"),
         ):
-            worst = np.zeros(count)
-            np.maximum.at(worst, step, table[column][rows])
+            worst = _by_step(table, layer, column, np.maximum)[1]
             axes.plot(np.arange(count), np.maximum(worst, _FLOOR), style, marker=".", ms=3, lw=1, label=label)
         for start in np.flatnonzero(position[first] == 0):
             axes.axvline(start, color="0.85", lw=0.8, zorder=0)
@@ -81,9 +80,59 @@ def error_figure(folder: Path) -> Figure:
     return figure
 
 
+def disturb_figure(folder: Path) -> Figure:
+    """What reading did to memristors that may move, over time steps: how many were driven beyond a threshold, how far
+    states have drifted, and what that does to the pre-activations and the tokens."""
+    table, steps, tokens = (_columns(folder / name) for name in (DRIFT, STEPS, TOKENS))
+    figure = new_figure(11.5, 8.2)
+    driven, drift, error = figure.subplots(3, 1)
+    for number, layer in enumerate(LAYERS):
+        color = f"C{number}"
+        _, beyond = _by_step(table, layer, "above_threshold", np.add)
+        driven.plot(beyond, color=color, marker=".", ms=3, lw=1, label=layer)
+        for column, style, what in (("max_drift", "-", "largest"), ("mean_drift", "--", "mean")):
+            _, worst = _by_step(table, layer, column, np.maximum)
+            drift.plot(worst, style, color=color, lw=1.2, label=f"{layer}, {what}")
+        _, worst = _by_step(steps, layer, "max_error", np.maximum)
+        _, scale = _by_step(steps, layer, "full_scale", np.maximum)
+        error.plot(worst / max(scale.max(initial=0.0), 1e-300), color=color, marker=".", ms=3, lw=1, label=layer)
+    driven.set_ylabel("memristors driven\nbeyond a threshold")
+    driven.set_title("read disturb over time steps of each layer")
+    drift.set_ylabel("drift of the state\n|x - x0|")
+    error.set_ylabel("max |error| of pre-\nactivations / full scale")
+    error.set_xlabel("time step")
+    agree = tokens["agree"].astype(float)
+    shared = error.twinx()
+    offset = len(_by_step(steps, "decoder", "max_error", np.maximum)[1]) - len(agree)
+    shared.plot(
+        np.arange(len(agree)) + max(0, offset), np.cumsum(agree) / np.arange(1, len(agree) + 1), color="0.35", ls=":"
+    )
+    shared.set_ylim(-0.02, 1.05)
+    shared.set_ylabel("tokens equal to the\ndigital model's so far (dotted)")
+    for axes in (driven, drift, error):
+        axes.legend(frameon=False, fontsize="small", ncols=2, loc="center left", bbox_to_anchor=(1.08, 0.5))
+    return figure
+
+
+def _by_step(
+    table: dict[str, NDArray[Any]], layer: str, column: str, together: np.ufunc
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Of one layer: the first row of every time step, and the column over its gate units taken together."""
+    rows = table["layer"] == layer
+    key = table["sentence"][rows] * 1_000_000 + table["position"][rows]
+    _, first, step = np.unique(key, return_index=True, return_inverse=True)
+    found = np.zeros(len(first))
+    together.at(found, step, table[column][rows])
+    return first, found
+
+
 def save_simulation_figures(folder: Path) -> list[Path]:
-    """Write `preactivations` and `error_over_steps` as PNG and SVG into the run's folder."""
-    return [
+    """Write `preactivations`, `error_over_steps` and, of memristors that may move, `read_disturb` as PNG and SVG into the
+    run's folder."""
+    paths = [
         *save_figure(preactivation_figure(folder), folder, "preactivations"),
         *save_figure(error_figure(folder), folder, "error_over_steps"),
     ]
+    if (folder / DRIFT).exists():
+        paths += save_figure(disturb_figure(folder), folder, "read_disturb")
+    return paths
