@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hvae_mnn import build_netlist
-from hvae_mnn.engines.ngspice import ArrayDeck
+from hvae_mnn.engines.ngspice import ArrayDeck, array_decks
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -55,10 +55,7 @@ class Workspace:
 
 def decks(manifest: Manifest, layer: LayerEntry) -> list[ArrayDeck]:
     """The layer's arrays as the engine takes them."""
-    return [
-        ArrayDeck(unit.array, unit.name, tuple(unit.word_lines), unit.columns, manifest.folder / unit.include)
-        for unit in layer.units
-    ]
+    return array_decks(manifest, layer.name)
 
 
 def random_reads(manifest: Manifest, layer: LayerEntry, generator: np.random.Generator) -> Reads:

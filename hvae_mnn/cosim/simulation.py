@@ -28,7 +28,7 @@ from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.engines.ideal import IdealEngine
-from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
+from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import ManifestError, RunError
 from hvae_mnn.files import disk_errors, sha256, write_json
@@ -146,17 +146,7 @@ def start_engine(name: str, manifest: Manifest, progress: Progress | None = None
         conductances = {unit.array: tensors[f"{unit.array}.conductance"] for _, unit in manifest.units()}
         return IdealEngine(conductances, manifest.fixed_siemens, manifest.moving)
     _require_memory(manifest)
-    decks = [
-        ArrayDeck(
-            unit.array,
-            unit.name,
-            tuple(unit.word_lines),
-            unit.columns,
-            manifest.folder / unit.include,
-            manifest.moving,
-        )
-        for _, unit in manifest.units()
-    ]
+    decks = array_decks(manifest)
     loaded: list[str] = []
 
     def on_loaded(array: str) -> None:

@@ -25,6 +25,7 @@ from hvae_mnn.engines.worker import WINDOWS_PER_RUN
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.decks import unit_deck
 from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, device_header, library, model_file
+from hvae_mnn.netlist.manifest import Manifest
 
 Array = NDArray[np.float64]
 
@@ -68,6 +69,22 @@ class ArrayDeck:
         """After how many reads the memristors are loaded anew, since ngspice keeps every point in memory."""
         values = self.columns * (len(self.word_lines) + 1)
         return max(8, min(WINDOWS_PER_RUN, _POINTS_BYTES // (8 * _POINTS_PER_READ * values)))
+
+
+def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]:
+    """All arrays of a build, or those of one layer."""
+    return [
+        ArrayDeck(
+            unit.array,
+            unit.name,
+            tuple(unit.word_lines),
+            unit.columns,
+            manifest.folder / unit.include,
+            manifest.moving,
+        )
+        for entry, unit in manifest.units()
+        if layer in (None, entry.name)
+    ]
 
 
 class WorkerDied(Exception):

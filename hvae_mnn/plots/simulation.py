@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, STEPS, TOKENS
+from hvae_mnn.engines.drift import MOVED
 from hvae_mnn.plots.files import new_figure, save_figure
 
 LAYERS = ("encoder1", "encoder2", "decoder")
@@ -82,35 +83,47 @@ def error_figure(folder: Path) -> Figure:
 
 def disturb_figure(folder: Path) -> Figure:
     """What reading did to memristors that may move, over time steps: how many were driven beyond a threshold, how far
-    states have drifted, and what that does to the pre-activations and the tokens."""
+    states have drifted, and what that does to pre-activations and tokens."""
     table, steps, tokens = (_columns(folder / name) for name in (DRIFT, STEPS, TOKENS))
-    figure = new_figure(11.5, 8.2)
-    driven, drift, error = figure.subplots(3, 1)
+    figure = new_figure(11.5, 9.0)
+    driven, drift, error, agreement = figure.subplots(4, 1, height_ratios=[2, 3, 3, 2])
     for number, layer in enumerate(LAYERS):
         color = f"C{number}"
-        _, beyond = _by_step(table, layer, "above_threshold", np.add)
-        driven.plot(beyond, color=color, marker=".", ms=3, lw=1, label=layer)
-        for column, style, what in (("max_drift", "-", "largest"), ("mean_drift", "--", "mean")):
-            _, worst = _by_step(table, layer, column, np.maximum)
-            drift.plot(worst, style, color=color, lw=1.2, label=f"{layer}, {what}")
-        _, worst = _by_step(steps, layer, "max_error", np.maximum)
-        _, scale = _by_step(steps, layer, "full_scale", np.maximum)
-        error.plot(worst / max(scale.max(initial=0.0), 1e-300), color=color, marker=".", ms=3, lw=1, label=layer)
-    driven.set_ylabel("memristors driven\nbeyond a threshold")
-    driven.set_title("read disturb over time steps of each layer")
-    drift.set_ylabel("drift of the state\n|x - x0|")
-    error.set_ylabel("max |error| of pre-\nactivations / full scale")
-    error.set_xlabel("time step")
-    agree = tokens["agree"].astype(float)
-    shared = error.twinx()
-    offset = len(_by_step(steps, "decoder", "max_error", np.maximum)[1]) - len(agree)
-    shared.plot(
-        np.arange(len(agree)) + max(0, offset), np.cumsum(agree) / np.arange(1, len(agree) + 1), color="0.35", ls=":"
+        style: dict[str, Any] = {"color": color, "lw": 1.2, "marker": ".", "ms": 3}
+        driven.plot(_by_step(table, layer, "above_threshold", np.add)[1], **style, label=layer)
+        for column, line in (("max_drift", "-"), ("mean_drift", "--")):
+            drift.plot(np.maximum(_by_step(table, layer, column, np.maximum)[1], _FLOOR), line, **style)
+        worst = _by_step(steps, layer, "max_array_error", np.maximum)[1]
+        scale = _by_step(steps, layer, "full_scale", np.maximum)[1].max(initial=_FLOOR)
+        error.plot(np.maximum(worst / scale, _FLOOR), **style)
+    drift.axhline(MOVED, color="0.6", lw=1, ls=":")
+    drift.annotate(
+        "above: counted as moved",
+        (0.995, MOVED),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        size="small",
     )
-    shared.set_ylim(-0.02, 1.05)
-    shared.set_ylabel("tokens equal to the\ndigital model's so far (dotted)")
-    for axes in (driven, drift, error):
-        axes.legend(frameon=False, fontsize="small", ncols=2, loc="center left", bbox_to_anchor=(1.08, 0.5))
+    agree = tokens["agree"].astype(float)
+    agreement.plot(
+        np.cumsum(agree) / np.arange(1, len(agree) + 1), color=f"C{LAYERS.index('decoder')}", marker=".", ms=3
+    )
+    agreement.set_ylim(-0.05, 1.05)
+    for axes, label in (
+        (driven, "memristors driven\nbeyond a threshold"),
+        (drift, "drift |x - x0| of states\nlargest, mean (dashed)"),
+        (error, "largest error of a read\n/ full scale"),
+        (agreement, "tokens as digital,\nshare so far"),
+    ):
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    drift.set_yscale("log")
+    error.set_yscale("log")
+    driven.set_title("read disturb over the time steps of each layer")
+    agreement.set_xlabel("time step of the layer (tokens: of the decoder)")
+    handles, labels = driven.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -127,8 +140,8 @@ def _by_step(
 
 
 def save_simulation_figures(folder: Path) -> list[Path]:
-    """Write `preactivations`, `error_over_steps` and, of memristors that may move, `read_disturb` as PNG and SVG into the
-    run's folder."""
+    """Write `preactivations`, `error_over_steps` and, where memristors may move, `read_disturb` into the run's folder,
+    as PNG and SVG."""
     paths = [
         *save_figure(preactivation_figure(folder), folder, "preactivations"),
         *save_figure(error_figure(folder), folder, "error_over_steps"),

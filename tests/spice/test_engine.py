@@ -20,7 +20,7 @@ from torch import nn
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.ideal import IdealEngine
-from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
+from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine, array_decks
 from hvae_mnn.engines.probe import probe
 from hvae_mnn.engines.worker import WINDOWS_PER_RUN
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
@@ -36,11 +36,7 @@ def manifest(tmp_path_factory):
 
 
 def decks(manifest, units="ifgo"):
-    return [
-        ArrayDeck(unit.array, unit.name, tuple(unit.word_lines), unit.columns, manifest.folder / unit.include)
-        for _, unit in manifest.units()
-        if unit.name in units
-    ]
+    return [deck for deck in array_decks(manifest) if deck.unit in units]
 
 
 def ideal(manifest):
