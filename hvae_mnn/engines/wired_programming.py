@@ -56,8 +56,9 @@ class WiredProgrammed:
         return self.read / self.target - 1
 
 
-def check_size(rows: int, columns: int, backend: Backend) -> None:
+def check_size(shape: tuple[int, ...], backend: Backend) -> None:
     """Raise `InputError` for an array that ngspice would take too long for."""
+    rows, columns = shape
     most = MOST_CELLS[backend]
     if rows * columns > most:
         other = f", or --ngspice osdi (up to {MOST_CELLS['osdi']:,})" if backend == "behavioural" else ""
@@ -80,7 +81,7 @@ def program_wired(
     The decks `round<n>.cir` stay in `folder`; `progress(round, rounds)` follows. Raises `InputError` for an array that
     is too large, `DeviceError`, `EnvironmentProblem`, `SimulatorError`.
     """
-    check_size(*targets.shape, array.backend)
+    check_size(targets.shape, array.backend)
     control = Controller(array.spec, targets, settings)
     x = np.full(targets.shape, array.spec.x_init) if x0 is None else np.array(x0, dtype=np.float64)
     count, still = np.zeros(targets.shape, dtype=np.int64), np.zeros(targets.shape, dtype=np.int64)
