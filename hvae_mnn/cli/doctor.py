@@ -35,7 +35,7 @@ class Check:
 def command() -> None:
     """Check this machine, by really running ngspice: versions, direct solver, OSDI; each problem with its remedy."""
     console = Console()
-    checks = [*_python_checks(), *_ngspice_checks()]
+    checks = [*_python_checks(), *_ngspice_checks(), *_device_checks()]
     table = Table(title="hvae-mnn doctor", title_justify="left")
     for heading in ("", "what", "found", "remedy"):
         table.add_column(heading, overflow="fold")
@@ -76,13 +76,28 @@ def _ngspice_checks() -> Iterator[Check]:
         yield _osdi_check(facts.osdi, facts.osdi_versions)
     found_command = command_line_version()
     if found_command is None:
-        yield Check("ngspice command", "not found", "note", "exported decks cannot be run by hand; " + _NGSPICE_REMEDY)
+        remedy = "iv, program, and exported decks run by hand need it; " + _NGSPICE_REMEDY
+        yield Check("ngspice command", "not found", "note", remedy)
     elif facts.version is not None and found_command != facts.version:
         yield Check(
             "ngspice command", found_command, "note", f"libngspice is {facts.version}: install one version of both"
         )
     else:
         yield Check("ngspice command", found_command)
+
+
+def _device_checks() -> Iterator[Check]:
+    """Every back end of moving memristors, by one pulse on one device."""
+    from hvae_mnn.engines.backends import backend_problem
+    from hvae_mnn.netlist.device_lines import BACKENDS
+
+    yield Check("devices: static", "resistors, on any ngspice")
+    for backend in BACKENDS:
+        problem = backend_problem(backend)
+        if problem is None:
+            yield Check(f"devices: {backend}", "a pulse moves a memristor as its equation says")
+        else:
+            yield Check(f"devices: {backend}", "does not run here", "note", problem)
 
 
 def _solver_check(solver: str | None) -> Check:

@@ -61,7 +61,7 @@ def build_netlist(
     if read_voltage is not None:
         device = replace(device, read_v=read_voltage)
     _check_read(device, device_backend, read_s, allow_disturb)
-    attached = {OSDI_FILE: osdi_library()} if device_backend == "osdi" else {}
+    attached = {OSDI_FILE: osdi_library(device.law)} if device_backend == "osdi" else {}
 
     def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
         return write_netlists(

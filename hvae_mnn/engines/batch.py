@@ -32,7 +32,7 @@ _SHOWN_LINES = 8
 def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
     """Put what the deck's devices need beside it: the subcircuit, or the compiled library."""
     name, source = (
-        (library(spec), model_file(library(spec))) if backend == "behavioural" else (OSDI_FILE, osdi_library())
+        (library(spec), model_file(library(spec))) if backend == "behavioural" else (OSDI_FILE, osdi_library(spec.law))
     )
     with replacing(folder / name) as temporary:
         shutil.copyfile(source, temporary)

@@ -99,7 +99,9 @@ def _link(deck: ArrayDeck, folder: Path) -> str:
     files = {f"{deck.name}.inc": deck.include.resolve()}
     if deck.moving is not None:
         spec, backend = deck.moving.spec, deck.moving.backend
-        files |= {OSDI_FILE: osdi_library()} if backend == "osdi" else {library(spec): model_file(library(spec))}
+        files |= (
+            {OSDI_FILE: osdi_library(spec.law)} if backend == "osdi" else {library(spec): model_file(library(spec))}
+        )
     for name, target in files.items():
         if not (folder / name).is_symlink():
             (folder / name).symlink_to(target)

@@ -1,4 +1,8 @@
-"""The compiled device: built once on the user's machine from our own source, kept under the hash of what made it."""
+"""The compiled device: built once on the user's machine from our own sources, kept under the hash of what made it.
+
+With a C compiler it is built from `memristor_osdi.c`; without one, but with `openvaf`, from the Verilog-A. A library
+that somebody built elsewhere is named by `HVAE_MNN_OSDI`.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,18 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from hvae_mnn.engines.probe import probe
+from hvae_mnn.engines.probe import osdi_refusal, probe
 from hvae_mnn.errors import EnvironmentProblem
 from hvae_mnn.files import replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 
-_C_FLAGS = ("-O2", "-shared", "-fPIC")
+READY_MADE = "HVAE_MNN_OSDI"
+"""Environment variable that names a library built elsewhere."""
 _TIMEOUT_S = 120
-_FALL_BACK = "or use --device-backend behavioural"
+_FALL_BACK = "or use the behavioural back end, which needs none"
 
 
 def cache_folder() -> Path:
@@ -28,20 +34,21 @@ def cache_folder() -> Path:
     return Path(given or Path.home() / ".cache") / "hvae-mnn" / "osdi"
 
 
-def osdi_problem() -> str | None:
-    """Why moving devices cannot run compiled on this machine, with the remedy; None when they can."""
+def osdi_problem(law: str = "aist") -> str | None:
+    """Why compiled devices of this law cannot run on this machine, with the remedy; None when they can."""
     try:
-        osdi_library()
+        osdi_library(law)
     except EnvironmentProblem as error:
         return str(error)
     return None
 
 
 @functools.cache
-def osdi_library() -> Path:
-    """The compiled device, built when it is not there yet; raises `EnvironmentProblem` with the remedy.
+def osdi_library(law: str) -> Path:
+    """The compiled device, built when it is not there yet, and accepted by this machine's ngspice.
 
-    An ngspice without OSDI takes `pre_osdi` without a word and exits with 0, so it is probed first.
+    Raises `EnvironmentProblem` with the remedy. An ngspice without OSDI takes `pre_osdi` without a word and exits with
+    0, so it is asked first.
     """
     facts = probe()
     if facts.problem:
@@ -51,35 +58,64 @@ def osdi_library() -> Path:
             f"ngspice {facts.version or ''} cannot load compiled devices (no OSDI): install ngspice 42 or later with"
             f" OSDI (make system), {_FALL_BACK}"
         )
-    return _compiled()
-
-
-def _compiled() -> Path:
-    compiler, command = _compiler()
-    source = model_file(OSDI_SOURCE)
-    made_of = [source.read_bytes(), " ".join(command).encode(), _version(compiler), platform.machine().encode()]
-    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:32]
-    library = cache_folder() / digest / OSDI_FILE
-    if not _whole(library):
-        _compile(command, source, library)
+    library = _ready_made() or _compiled(_recipe(law))
+    refused = osdi_refusal(library)
+    if refused:
+        raise EnvironmentProblem(
+            f"ngspice {facts.version or ''} refuses {library}: {refused}; it has to be a library of OSDI 0.3 for this"
+            f" machine: build it again, {_FALL_BACK}"
+        )
     return library
 
 
-def _compiler() -> tuple[str, tuple[str, ...]]:
-    """Path of the C compiler, and the command without its files. `CC` may name it, as in a Makefile."""
-    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    found = shutil.which(words[0])
-    if found is None:
-        raise EnvironmentProblem(
-            f"no C compiler ({words[0]}) to build the OSDI device with: install one (Debian: apt-get install gcc"
-            f" libc6-dev), or name it with CC, {_FALL_BACK}"
+def _ready_made() -> Path | None:
+    named = os.environ.get(READY_MADE)
+    if not named:
+        return None
+    if not Path(named).is_file():
+        raise EnvironmentProblem(f"{READY_MADE} names {named}, which is no file; correct or unset it")
+    return Path(named).resolve()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a library is built: `command ... -o LIBRARY SOURCE`."""
+
+    command: tuple[str, ...]
+    source: Path
+
+    def digest(self) -> str:
+        """Of everything that the result depends on."""
+        version = subprocess.run([self.command[0], "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False)
+        parts = (
+            self.source.read_bytes(),
+            "\0".join(self.command).encode(),
+            version.stdout,
+            platform.machine().encode(),
         )
-    return found, (found, *words[1:], *_C_FLAGS)
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
-def _version(compiler: str) -> bytes:
-    done = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False)
-    return done.stdout
+def _recipe(law: str) -> _Recipe:
+    """The C compiler, which `CC` may name as in a Makefile; else openvaf."""
+    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    compiler = shutil.which(words[0])
+    if compiler is not None:
+        return _Recipe((compiler, *words[1:], "-O2", "-shared", "-fPIC"), model_file(OSDI_SOURCE))
+    openvaf = shutil.which("openvaf")
+    if openvaf is not None:
+        return _Recipe((openvaf,), model_file(f"{law}.va"))
+    raise EnvironmentProblem(
+        f"no C compiler ({words[0]}) and no openvaf to build the OSDI device with: install one (Debian: apt-get install"
+        f" gcc libc6-dev), or name it with CC, {_FALL_BACK}"
+    )
+
+
+def _compiled(recipe: _Recipe) -> Path:
+    library = cache_folder() / recipe.digest() / OSDI_FILE
+    if not _whole(library):
+        _build(recipe, library)
+    return library
 
 
 def _seal(library: Path) -> Path:
@@ -95,18 +131,22 @@ def _whole(library: Path) -> bool:
         return False
 
 
-def _compile(command: tuple[str, ...], source: Path, library: Path) -> None:
+def _build(recipe: _Recipe, library: Path) -> None:
+    compiler = recipe.command[0]
     with tempfile.TemporaryDirectory(prefix="hvae-mnn-osdi-") as folder:
         built = Path(folder) / OSDI_FILE
+        command = [*recipe.command, "-o", str(built), str(recipe.source)]
         try:
             done = subprocess.run(
-                [*command, "-o", built, source], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired:
-            raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; {_FALL_BACK[3:]}") from None
+            raise EnvironmentProblem(
+                f"{compiler} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}"
+            ) from None
         if done.returncode or not built.is_file():
             said = (done.stderr.strip().splitlines() or ["no message"])[0]
-            raise EnvironmentProblem(f"{command[0]} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")
+            raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")
         content = built.read_bytes()
     with replacing(library) as temporary:
         temporary.write_bytes(content)

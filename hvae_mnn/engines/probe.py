@@ -10,6 +10,10 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hvae_mnn.engines.shared_library import SharedLibrary
 
 _DECK = """hvae-mnn probe: a divider
 .options klu
@@ -66,6 +70,24 @@ def probe() -> NgspiceFacts:
     return NgspiceFacts(None, None, None, None, False, (), f"libngspice ended with code {done.returncode}: {tail}")
 
 
+def osdi_refusal(library: Path) -> str | None:
+    """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
+    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
+        # A name without spaces: ngspice cuts its commands into words.
+        link = Path(folder) / "device.osdi"
+        link.symlink_to(library)
+        command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", str(link)]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return f"libngspice did not answer within {_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    said = [line.replace(str(link), library.name) for line in done.stdout.splitlines() if line.strip()]
+    said.sort(key=lambda line: "supports" not in line)  # why, before that
+    return said[0] if said else f"libngspice ended with code {done.returncode}"
+
+
 def command_line_version() -> str | None:
     """Version of the `ngspice` command, None if it is not installed."""
     path = shutil.which("ngspice")
@@ -119,14 +141,31 @@ def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
     library.command("osdi /nonexistent.osdi")
     osdi = not any("no such command" in line for line in library.log)
     for name, path in libraries.items() if osdi else ():
-        library.log.clear()
-        library.command(f"osdi {path}")
-        if not any("only supports" in line or "couldn't be loaded" in line or "Error" in line for line in library.log):
+        if not _loading_errors(library, path):
             osdi_versions.append(name)
     return NgspiceFacts(version, library_name(), solver, volts, osdi, tuple(osdi_versions), None)
 
 
+def _loading_errors(library: SharedLibrary, path: str) -> list[str]:
+    """What ngspice says against a compiled device; it has no exit status for that."""
+    library.log.clear()
+    library.command(f"osdi {path}")
+    signs = ("only supports", "couldn't be loaded", "error", "does not", "not found")
+    return [line.strip() for line in library.log if any(sign in line.lower() for sign in signs)]
+
+
+def _try_here(path: str) -> None:
+    """Load one compiled device; ends with 1 and what ngspice says when it is refused. Runs in the child process."""
+    from hvae_mnn.engines.shared_library import SharedLibrary
+
+    errors = _loading_errors(SharedLibrary(), path)
+    print("\n".join(errors))  # noqa: T201
+    sys.exit(bool(errors))
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--osdi":
+        _try_here(sys.argv[2])
     from hvae_mnn.errors import HvaeMnnError
 
     try:
