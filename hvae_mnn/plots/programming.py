@@ -44,6 +44,10 @@ def _what(summary: dict[str, Any]) -> str:
     return f"{summary['device']}, {how} at {settings['amplitude_v']:g} V, {summary['scheme']}"
 
 
+def _percent(summary: dict[str, Any]) -> str:
+    return f"{summary['settings']['tolerance'] * 100:.3g} %"
+
+
 def pulses_figure(folder: Path) -> Figure:
     """Fraction of the devices within the tolerance against the pulses that each may have had."""
     summary, table = _summary(folder), _columns(folder / ROUNDS)
@@ -60,17 +64,18 @@ def pulses_figure(folder: Path) -> Figure:
         if len(arrays) > 1:
             style = {"color": f"C{number}", "label": name} if len(arrays) <= _LABELLED else {"color": _GREY}
             axes.plot(within * 100, lw=1, **style)
-    label = "all arrays" if len(arrays) > 1 else next(iter(arrays))
-    axes.plot(shares * 100, "o-", color=_DARK, lw=2, ms=5, label=f"{label}: {summary['network']['devices']:,} devices")
+    name = "all arrays" if len(arrays) > 1 else next(iter(arrays))
+    label = f"time map: {name}, {summary['network']['devices']:,} devices"
+    axes.plot(shares * 100, "o-", color=_DARK, lw=2, ms=5, label=label, clip_on=False)
     if table["wired"].any():
         wired = summary["wired"]
         text = f"ngspice: {wired['rows']} x {wired['columns']}, wires of {wired['wire_ohm']:g} Ω per cell"
-        axes.plot(table["within"][table["wired"]] * 100, "s--", color=_ORANGE, lw=1.5, ms=5, label=text)
+        axes.plot(table["within"][table["wired"]] * 100, "s--", color=_ORANGE, lw=1.5, ms=5, label=text, clip_on=False)
     axes.set_xlim(0, rounds)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(-2, 103)
     axes.set_xlabel("pulses per device, at most")
-    axes.set_ylabel(f"devices within {summary['settings']['tolerance']:.3g} of their target, %")
+    axes.set_ylabel(f"devices within ±{_percent(summary)} of their target, %")
     axes.set_title(f"Pulses to tolerance: {_what(summary)}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
@@ -96,9 +101,9 @@ def error_figure(folder: Path) -> Figure:
     for axes, (title, first, final) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         axes.hist(first, bins, color=_ORANGE, alpha=0.55, label="before: after one pulse")
         axes.hist(final, bins, histtype="step", color=_BLUE, lw=1.8, label="after: at the end")
-        axes.axvline(tolerance, color=_DARK, ls="--", lw=1.2, label=f"tolerance {tolerance:.3g}")
+        axes.axvline(tolerance, color=_DARK, ls="--", lw=1.2, label=f"tolerance {_percent(summary)}")
         axes.set_xscale("log")
-        axes.set_xlabel("|G / target - 1|")
+        axes.set_xlabel("relative error |G / target − 1|")
         axes.set_ylabel("devices")
         axes.set_title(title, fontsize="medium")
         axes.legend(loc="upper left", fontsize="small")
@@ -115,7 +120,7 @@ def target_figure(folder: Path) -> Figure:
     """Achieved against target conductance; devices that are not within the tolerance stand out."""
     summary = _summary(folder)
     table = _columns(folder / DEVICES, "target_s", "conductance_s", "within")
-    figure = new_figure(6.2, 5.6)
+    figure = new_figure(7, 5.8)
     axes = figure.subplots()
     target, found = table["target_s"] * 1e6, table["conductance_s"] * 1e6
     ends = [target.min(), target.max()]
@@ -133,7 +138,7 @@ def target_figure(folder: Path) -> Figure:
     axes.set_xlabel("target conductance, µS")
     axes.set_ylabel("conductance at the end, µS")
     axes.set_title(f"Target and achieved: {_what(summary)}", fontsize="medium")
-    axes.legend(loc="upper left", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small", ncols=3, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -149,7 +154,11 @@ def disturbed_figure(folder: Path) -> Figure:
     moved[table["row"].to_numpy(), table["column"].to_numpy()] = table["disturbed_dx"].to_numpy()
     figure = new_figure(6.4, 5.4)
     axes = figure.subplots()
-    text = f"half-selected cells see {array['half_selected_v'] * 1e3:.3g} mV" if array["half_selected_v"] else "1T1R"
+    text = (
+        f"half-selected cells see {array['half_selected_v'] * 1e3:.3g} mV"
+        if array["half_selected_v"]
+        else "none half-selected"
+    )
     axes.set_title(
         f"Disturbed cells of {name}: {array['disturbed']:,} of {array['devices']:,}\n{_what(summary)}; {text}",
         fontsize="medium",
