@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -119,8 +120,10 @@ def _show(console: Console, result: ProgrammingResult) -> None:
         f"{summary['device']}, {how} at {settings['amplitude_v']:g} V, scheme {summary['scheme']}; assumed spread"
         f" (log speed per device, per pulse; threshold): {spread['device_speed']:g}, {spread['cycle_speed']:g},"
         f" {spread['threshold']:g}",
-        f"network: {network['devices']:,} devices, {network['within'] / network['devices']:.2%} in tolerance,"
+        f"network: {network['devices']:,} devices, {network['pulses_mean']:.2f} pulses each,"
+        f" {network['within'] / network['devices']:.2%} in tolerance,"
         f" {network['failed']:,} failed ({network['stuck']:,} never moved), {network['disturbed']:,} disturbed",
+        f"per weight: {_si(network['energy_per_weight_j'], 'J')}, {_si(network['time_per_weight_s'], 's')}",
         f"time: {_si(network['serial_s'], 's')} device by device,"
         f" {_si(network['line_parallel_s'], 's')} with all devices of a word line at a time",
         f"energy: {_si(network['energy_j'], 'J')} in the pulsed devices,"
@@ -141,10 +144,12 @@ def _show(console: Console, result: ProgrammingResult) -> None:
 def _table(summary: dict[str, Any]) -> Table:
     arrays = summary["arrays"]
     more = f" (the first {_SHOWN_ARRAYS} of {len(arrays)} arrays)" if len(arrays) > _SHOWN_ARRAYS else ""
-    table = Table(title=Text(f"programming {summary['targets']}{more}"), title_justify="left")
-    headings = ("array", "devices", "pulses mean", "max", "in tolerance", "failed", "disturbed", "J/weight", "s/weight")
+    table = Table(
+        title=Text(f"programming {summary['targets']}{more}"), title_justify="left", box=SIMPLE_HEAD, padding=0
+    )
+    headings = ("array", "devices", "pulses", "max", "within", "failed", "disturbed", "energy", "time")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "array" else "right", no_wrap=heading == "array")
+        table.add_column(heading, justify="left" if heading == "array" else "right", no_wrap=True)
     for name, array in list(arrays.items())[:_SHOWN_ARRAYS]:
         table.add_row(
             Text(name),
@@ -174,6 +179,8 @@ def _wired_lines(wired: dict[str, Any]) -> list[str]:
 
 def _si(value: float, unit: str) -> str:
     """Three digits and the fitting prefix."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f} {unit}"
     for scale, prefix in _PREFIXES:
         if abs(value) >= 0.9995 * scale:
             return f"{value / scale:.3g} {prefix}{unit}"
