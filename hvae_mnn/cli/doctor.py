@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,5 +113,7 @@ def _osdi_check(osdi: bool, versions: tuple[str, ...]) -> Check:
         )
     if versions:
         return Check("OSDI", f"{' and '.join(versions)}, each by loading a library compiled here")
-    compiler = "there is no C compiler" if shutil.which("cc") is None else "the probe library was refused"
+    from hvae_mnn.engines.probe import c_compiler
+
+    compiler = "there is no C compiler" if c_compiler() is None else "the probe library was refused"
     return Check("OSDI", f"live; version not proven, as {compiler}", "note", "install a C compiler, e.g. gcc")

@@ -21,6 +21,7 @@ _FAILED = (
     "timestep too small",
     "simulation(s) aborted",
     "singular matrix",
+    "out of bounds",
     "fatal error",
     "error:",
     "error in",

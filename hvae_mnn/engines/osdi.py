@@ -10,14 +10,13 @@ import functools
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvae_mnn.engines.probe import osdi_refusal, probe
+from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
 from hvae_mnn.errors import EnvironmentProblem
 from hvae_mnn.files import replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
@@ -97,17 +96,16 @@ class _Recipe:
 
 
 def _recipe(law: str) -> _Recipe:
-    """The C compiler, which `CC` may name as in a Makefile; else openvaf."""
-    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    compiler = shutil.which(words[0])
+    """With the C compiler; else with openvaf."""
+    compiler = c_compiler()
     if compiler is not None:
-        return _Recipe((compiler, *words[1:], "-O2", "-shared", "-fPIC"), model_file(OSDI_SOURCE))
+        return _Recipe((*compiler, "-O2", "-shared", "-fPIC"), model_file(OSDI_SOURCE))
     openvaf = shutil.which("openvaf")
     if openvaf is not None:
         return _Recipe((openvaf,), model_file(f"{law}.va"))
     raise EnvironmentProblem(
-        f"no C compiler ({words[0]}) and no openvaf to build the OSDI device with: install one (Debian: apt-get install"
-        f" gcc libc6-dev), or name it with CC, {_FALL_BACK}"
+        f"no C compiler ({os.environ.get('CC') or 'cc'}) and no openvaf to build the OSDI device with: install one"
+        f" (Debian: apt-get install gcc libc6-dev), or name it with CC, {_FALL_BACK}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -105,9 +106,16 @@ def _version_in(lines: list[str]) -> str | None:
     return None
 
 
+def c_compiler() -> tuple[str, ...] | None:
+    """Command of the C compiler, which `CC` may name as in a Makefile; None when there is none."""
+    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    found = shutil.which(words[0])
+    return None if found is None else (found, *words[1:])
+
+
 def _compile_osdi(folder: Path) -> dict[str, str]:
     """Libraries without devices, one per OSDI version: enough to see whether ngspice takes the version."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
+    compiler = c_compiler()
     if compiler is None:
         return {}
     found = {}
@@ -115,7 +123,7 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         # In a folder of its own: a file called `osdi` in the working folder would be taken for a script.
         source, library = folder / f"v{minor}.c", folder / f"v{minor}.osdi"
         source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
-        built = subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], capture_output=True, check=False)
+        built = subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, source], capture_output=True, check=False)
         if built.returncode == 0:
             found[name] = str(library)
     return found
