@@ -92,7 +92,7 @@ def command(targets: Path | None, **given: Any) -> None:
         tasks = {what: bar.add_task(what, total=None, visible=False) for what in ("programming", "ngspice")}
 
         def progress(what: str, done: int, total: int) -> None:
-            text = "arrays" if what == "programming" else "rounds in ngspice, at most"
+            text = "rounds of pulses, at most" if what == "programming" else "rounds in ngspice, at most"
             bar.update(tasks[what], description=text, completed=done, total=total, visible=True)
 
         result = program(

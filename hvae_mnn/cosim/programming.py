@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary
 from hvae_mnn.cosim.programming_targets import Targets, find_targets
-from hvae_mnn.devices.half_select import SCHEMES, Disturbance, Scheme, SelectedArray
+from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.programming import Controller, Programmed, Settings, program_devices
+from hvae_mnn.devices.programming import Controller, Settings, program_devices
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.wired_programming import WiredProgrammed, check_size, program_wired
@@ -27,7 +28,7 @@ from hvae_mnn.netlist.programming_deck import WiredArray
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
-"""(`programming` | `ngspice`, done, total): arrays done, or rounds of the wired array."""
+"""(`programming` | `ngspice`, done, total): rounds, at most, of all arrays by the map, or of the wired one."""
 RUNS = Path("runs")
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
@@ -96,23 +97,21 @@ def program(
     corner = None if wired is None else _corner(found, wired)
     folder = _new_folder(None if out is None else Path(out), f"program-{found.name}")
     began = time.monotonic()
-    summaries = {}
-    with ProgrammingRecords(folder) as records:
-        streams = np.random.SeedSequence(seed).spawn(len(found.arrays))
-        for number, ((name, conductance), stream) in enumerate(zip(found.arrays.items(), streams, strict=True)):
-            if progress is not None:
-                progress("programming", number, len(found.arrays))
-            result, disturbance = _one_array(
-                found.spec, conductance, settings, scheme, spread, np.random.default_rng(stream)
-            )
-            records.array(name, result, disturbance)
-            summaries[name] = array_summary(result, disturbance)
-        if progress is not None:
-            progress("programming", len(found.arrays), len(found.arrays))
-        in_ngspice = None
-        if wired is not None and corner is not None:
-            in_ngspice = _in_ngspice(found.spec, corner[1], settings, scheme, wired, folder / DECKS, progress)
-            records.wired(in_ngspice, found.spec)
+    try:
+        with ProgrammingRecords(folder) as records:
+            arrays = _by_the_map(found, settings, scheme, spread, seed, records, progress)
+            in_ngspice = None
+            if wired is not None and corner is not None:
+                array = WiredArray(
+                    found.spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s
+                )
+                in_ngspice = _in_ngspice(array, corner[1], settings, folder / DECKS, progress)
+                records.wired(in_ngspice, found.spec)
+    except BaseException:
+        # Decks of a failed simulation stay; an empty folder would only take the name.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
     summary: dict[str, Any] = {
         "targets": found.origin,
         "device": found.spec.name,
@@ -120,29 +119,43 @@ def program(
         "settings": asdict(settings),
         "spread_assumed": asdict(spread),
         "seed": seed,
-        "network": totals(summaries.values()),
-        "arrays": summaries,
+        "network": totals(arrays.values()),
+        "arrays": arrays,
         "seconds_total": round(time.monotonic() - began, 3),
     }
     if in_ngspice is not None and wired is not None and corner is not None:
-        summary["wired"] = {**asdict(wired), "array": corner[0], **wired_summary(in_ngspice, found.spec)}
+        described = {"array": corner[0], "backend": wired.backend, "wire_ohm": wired.wire_ohm}
+        summary["wired"] = {**described, **wired_summary(in_ngspice, found.spec)}
     write_json(folder / SUMMARY, summary)
     if draw is not None:
         draw(folder)
     return ProgrammingResult(folder, summary, in_ngspice)
 
 
-def _one_array(
-    spec: MemristorSpec,
-    targets: Array,
+def _by_the_map(
+    found: Targets,
     settings: Settings,
     scheme: Scheme,
     spread: Spread,
-    rng: np.random.Generator,
-) -> tuple[Programmed, Disturbance]:
-    array = SelectedArray(spec, settings.amplitude_v, scheme, spread.sample(targets.shape, rng))
-    result = program_devices(spec, targets, array, settings, spread, rng)
-    return result, array.disturbance
+    seed: int,
+    records: ProgrammingRecords,
+    progress: Progress | None,
+) -> dict[str, dict[str, Any]]:
+    """Every array's figures, by name; each array has a random stream of its own."""
+    summaries = {}
+    streams = np.random.SeedSequence(seed).spawn(len(found.arrays))
+    for number, ((name, targets), stream) in enumerate(zip(found.arrays.items(), streams, strict=True)):
+
+        def tick(done: int, total: int, number: int = number) -> None:
+            if progress is not None:
+                progress("programming", number * total + done, len(found.arrays) * total)
+
+        rng = np.random.default_rng(stream)
+        array = SelectedArray(found.spec, settings.amplitude_v, scheme, spread.sample(targets.shape, rng))
+        result = program_devices(found.spec, targets, array, settings, spread, rng, progress=tick)
+        records.array(name, result, array.disturbance)
+        summaries[name] = array_summary(result, array.disturbance)
+    return summaries
 
 
 def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
@@ -163,16 +176,8 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
 
 
 def _in_ngspice(
-    spec: MemristorSpec,
-    targets: Array,
-    settings: Settings,
-    scheme: Scheme,
-    wired: Wired,
-    folder: Path,
-    progress: Progress | None,
+    array: WiredArray, targets: Array, settings: Settings, folder: Path, progress: Progress | None
 ) -> WiredProgrammed:
-    array = WiredArray(spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s)
-
     def tick(done: int, total: int) -> None:
         if progress is not None:
             progress("ngspice", done, total)

@@ -117,7 +117,8 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
     assert result.summary["wired"]["within"] == 6
     assert (result.summary["wired"]["array"], result.summary["wired"]["wire_ohm"]) == ("gru_nh", 5.0)
     assert (tmp_path / "run" / "ngspice" / "round1.cir").exists()
-    assert ("programming", 4, 4) in seen
+    assert max(done for what, done, _ in seen if what == "programming") > 3 * 20
+    assert {total for what, _, total in seen} == {20, 4 * 20}
     assert ("ngspice", 1, 20) in seen
 
 
@@ -173,7 +174,7 @@ def test_a_full_disk_leaves_no_half_table(tmp_path, monkeypatch):
     monkeypatch.setattr(programming_records.pq.ParquetWriter, "write_table", fails)
     with pytest.raises(StorageError, match=r"devices\.parquet: No space left"):
         program(random=(2, 2), out=tmp_path / "run")
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_device_that_moves_at_every_voltage_needs_a_transistor_per_cell(tmp_path):
