@@ -25,6 +25,7 @@ QUESTIONS = {
     "overhead": "what orchestrator, pipe and callbacks add to ngspice",
     "memory": "resident memory over 1,000 steps; at paper size, in all",
     "netlist": "netlist text against PySpice's element objects",
+    "devices": "moving memristors: microseconds per device and time point, behavioural, osdi, resistor",
     "ideal": "the ideal engine against a bare numpy product",
 }
 DEFAULT_JSON = Path("build/bench.json")

@@ -30,7 +30,7 @@ from hvae_mnn.engines.shared_library import SharedLibrary, library_name
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.netlist.arrays import sense_source, state_node, with_states
 from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines
-from hvae_mnn.netlist.device_lines import OSDI_FILE, TRANSIENT_OPTIONS
+from hvae_mnn.netlist.device_lines import OSDI_FILE, READ_OPTIONS
 
 Array = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def moving_deck(
     saved += [f"v({state_node(unit, row, k)})" for row in range(len(word_lines)) for k in range(columns)]
     return [
         f"hvae-mnn worker {unit}",
-        TRANSIENT_OPTIONS,
+        READ_OPTIONS,
         *header,
         f".include {include}",
         *driver_lines(word_lines, ["DC 0 external"] * len(word_lines)),
