@@ -171,7 +171,7 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
     part = np.ascontiguousarray(found.arrays[name][:rows, :columns])
     check_size(part.shape, wired.backend)
     if wired.backend == "osdi":
-        osdi_library(found.device.law)
+        osdi_library(found.spec.law)
     return name, part
 
 
