@@ -108,7 +108,11 @@ class Target(Protocol):
 
 
 class Controller:
-    """Knows targets, and the spec's time map at one amplitude; not the deviations of the devices."""
+    """Knows targets, and the spec's time map at one amplitude; not the deviations of the devices.
+
+    It remembers from which side a device last came: one that swings about its target, since it is far from what the
+    spec says or is read through wires, gets half the width at every further swing.
+    """
 
     def __init__(self, spec: MemristorSpec, targets: Array, settings: Settings) -> None:
         """Raises `DeviceError` for targets outside the spec's range, or an amplitude that does not move it."""
@@ -121,24 +125,34 @@ class Controller:
                 f"memristor {spec.name!r}: the amplitude {volts:g} V is not above its read voltage {spec.read_v:g} V;"
                 " raise the amplitude"
             )
+        self._error, self._part = np.zeros(targets.shape), np.ones(targets.shape)
         # A state takes for ever to reach the very end; half a tolerance from it is near enough.
         near = 1 + settings.tolerance / 2
         self._aim = np.clip(
             spec.state(targets), spec.state(near / spec.r_off_ohm), spec.state(1 / (near * spec.r_on_ohm))
         )
+        self._polarity, self._swings = np.zeros(targets.shape), np.zeros(targets.shape)
 
     def within(self, conductance: Array) -> Mask:
         """Which conductances, siemens, are within the tolerance of their targets."""
         return np.abs(conductance / self.targets - 1) <= self.settings.tolerance
 
     def pulses(self, conductance: Array, todo: Mask) -> Array:
-        """Signed seconds of the pulses that take these conductances to their targets; 0 where nothing is to do."""
+        """Signed seconds of the pulses that take these conductances to their targets; 0 where nothing is to do.
+
+        A device that a pulse threw to the other side of its target, hardly nearer than before, gets half the width from
+        then on: the map is wrong for it (wires take a part of the voltage), and it would go to and fro for ever.
+        """
         x = np.clip(self.spec.state(conductance), 0, 1)
         seconds = np.zeros_like(x)
         for sign, table in self._maps.items():
             on = todo & ((self._aim - x) * sign > 0)
             seconds[on] = sign * table.width(x[on], self._aim[on])
-        return seconds
+        error = conductance / self.targets - 1
+        thrown = (error * self._error < 0) & (np.abs(error) > np.abs(self._error) / 2)
+        self._part = np.where(thrown, self._part / 2, self._part)
+        self._error = error
+        return seconds * self._part
 
 
 def check_targets(spec: MemristorSpec, targets: Array) -> None:
