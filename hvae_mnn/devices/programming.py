@@ -110,8 +110,7 @@ class Target(Protocol):
 class Controller:
     """Knows targets, and the spec's time map at one amplitude; not the deviations of the devices.
 
-    It remembers from which side a device last came: one that swings about its target, since it is far from what the
-    spec says or is read through wires, gets half the width at every further swing.
+    It remembers how far a device was from its target, and on which side, for the rule in `pulses`.
     """
 
     def __init__(self, spec: MemristorSpec, targets: Array, settings: Settings) -> None:
@@ -125,13 +124,12 @@ class Controller:
                 f"memristor {spec.name!r}: the amplitude {volts:g} V is not above its read voltage {spec.read_v:g} V;"
                 " raise the amplitude"
             )
-        self._error, self._part = np.zeros(targets.shape), np.ones(targets.shape)
         # A state takes for ever to reach the very end; half a tolerance from it is near enough.
         near = 1 + settings.tolerance / 2
         self._aim = np.clip(
             spec.state(targets), spec.state(near / spec.r_off_ohm), spec.state(1 / (near * spec.r_on_ohm))
         )
-        self._polarity, self._swings = np.zeros(targets.shape), np.zeros(targets.shape)
+        self._missing, self._part = np.zeros(targets.shape), np.ones(targets.shape)
 
     def within(self, conductance: Array) -> Mask:
         """Which conductances, siemens, are within the tolerance of their targets."""
@@ -148,10 +146,11 @@ class Controller:
         for sign, table in self._maps.items():
             on = todo & ((self._aim - x) * sign > 0)
             seconds[on] = sign * table.width(x[on], self._aim[on])
-        error = conductance / self.targets - 1
-        thrown = (error * self._error < 0) & (np.abs(error) > np.abs(self._error) / 2)
+        # In x, in which the map is nearly even: a small step beyond a target near x = 1 is a large one of G.
+        missing = self._aim - x
+        thrown = (missing * self._missing < 0) & (np.abs(missing) > np.abs(self._missing) / 2)
         self._part = np.where(thrown, self._part / 2, self._part)
-        self._error = error
+        self._missing = missing
         return seconds * self._part
 
 

@@ -175,3 +175,13 @@ def test_amplitudes_and_spreads_that_cannot_be_meant_are_refused():
         Spread(cycle_speed=-0.1)
     with pytest.raises(DeviceError, match="the spread threshold is nan"):
         Spread(threshold=float("nan"))
+
+
+@pytest.mark.parametrize("spec", [AIST, HP_TIO2], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("speed", [2.0, 5.0])
+def test_devices_much_faster_than_the_map_do_not_swing_for_ever(spec, speed):
+    # Without a shorter second try, a device twice as fast is thrown from one side of its target to the other.
+    targets = np.linspace(spec.g_min, spec.g_max, 60)
+    result = run(spec, targets, devices=Devices(np.full(60, speed), np.ones(60)))
+    assert result.within.all()
+    assert result.pulses.max() <= 10
