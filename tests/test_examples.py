@@ -73,3 +73,14 @@ def test_converters(tmp_path, make_checkpoint):
     assert errors[0] > 10 * errors[1]
     assert errors[:2] == errors[2:]  # the circuit and eq. 12 give the same codes
     assert (tmp_path / "out/converters.png").stat().st_size > 10_000
+
+
+def test_read_disturb(tmp_path, make_checkpoint):
+    arguments = ("--steps", 6, "--volts", 0.05, 0.2, "--referee", "behavioural", "--out", tmp_path / "out")
+    printed = run(tmp_path, "05_read_disturb.py", make_checkpoint("rnn"), *arguments)
+    rows = re.findall(r"^(ideal|ngspice) +(\d+) mV: +(\d+) of \d+ states moved, by up to (\S+);", printed, re.MULTILINE)
+    assert [row[:2] for row in rows] == [("ideal", "50"), ("ideal", "200"), ("ngspice", "200")]
+    assert rows[0][2] == "0"
+    assert rows[1][2] == rows[2][2] != "0"
+    assert float(rows[1][3]) == pytest.approx(float(rows[2][3]), rel=0.05)
+    assert (tmp_path / "out/read_disturb.png").stat().st_size > 10_000
