@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,21 +14,21 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary
 from hvae_mnn.cosim.programming_targets import Targets, find_targets
+from hvae_mnn.cosim.run_folder import new_folder
 from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.programming import Controller, Settings, program_devices
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.wired_programming import WiredProgrammed, check_size, program_wired
-from hvae_mnn.errors import InputError, RunError
-from hvae_mnn.files import disk_errors, write_json
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import write_json
 from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 """(`programming` | `ngspice`, done, total): rounds, at most, of all arrays by the map, or of the wired one."""
-RUNS = Path("runs")
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
 USUAL_SETTINGS, USUAL_SPREAD = Settings(), Spread()
@@ -95,7 +94,7 @@ def program(
     for conductance in found.arrays.values():
         Controller(found.spec, conductance, settings)
     corner = None if wired is None else _corner(found, wired)
-    folder = _new_folder(None if out is None else Path(out), f"program-{found.name}")
+    folder = new_folder(None if out is None else Path(out), f"program-{found.name}")
     began = time.monotonic()
     try:
         with ProgrammingRecords(folder) as records:
@@ -183,19 +182,3 @@ def _in_ngspice(
             progress("ngspice", done, total)
 
     return program_wired(array, targets, settings, folder, progress=tick)
-
-
-def _new_folder(out: Path | None, name: str) -> Path:
-    """A folder for a new run; a default name gets a number when it is taken."""
-    if out is None:
-        for number in itertools.count(1):
-            folder = RUNS / (name if number == 1 else f"{name}-{number}")
-            if not folder.exists():
-                out = folder
-                break
-    assert out is not None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists and is not empty; choose another --out")
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    return out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import platform
 import time
@@ -27,16 +26,16 @@ from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
+from hvae_mnn.cosim.run_folder import RUNS, new_folder
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import ManifestError, RunError
-from hvae_mnn.files import disk_errors, sha256, write_json
+from hvae_mnn.files import sha256, write_json
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
-RUNS = Path("runs")
 SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
 BEHAVIOURAL_BYTES = 60 * 2**10
@@ -81,7 +80,7 @@ def start(
         origin=origin,
         sentences=tuple(map(tuple, sentences)),
     )
-    folder = _new_folder(out, manifest.name)
+    folder = new_folder(out, manifest.name, "go on with it: --resume, or choose another --out")
     plan.save(folder)
     return folder, plan
 
@@ -166,22 +165,6 @@ def _require_memory(manifest: Manifest) -> None:
             f"{manifest.folder} has {count:,} behavioural memristors, about {count * BEHAVIOURAL_BYTES / 2**30:.0f} GiB"
             f" in ngspice; this machine has {there / 2**30:.0f} GiB: build it with --device-backend osdi"
         )
-
-
-def _new_folder(out: Path | None, name: str) -> Path:
-    """A folder for a new run; a default name gets a number when it is taken."""
-    if out is None:
-        for number in itertools.count(1):
-            folder = RUNS / (name if number == 1 else f"{name}-{number}")
-            with disk_errors(folder), contextlib.suppress(FileExistsError):
-                folder.mkdir(parents=True)
-                return folder
-    assert out is not None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists and is not empty; go on with it: --resume, or choose another --out")
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    return out
 
 
 def execute(

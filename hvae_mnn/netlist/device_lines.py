@@ -27,9 +27,10 @@ OSDI_SOURCE = "memristor_osdi.c"
 MODEL = "memristor"
 """Name of the `.model` card of OSDI devices."""
 TRANSIENT_OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=100"
-"""For programming and characterising. ngspice's defaults let the state be off by several percent. Its time step follows reltol x trtol, 1e-5 here. Newton's
-method stops at reltol alone: at 1e-4 it accepts, on a short step, the rate that it extrapolated from the voltage
-before, so that a read below threshold moves a state that the read before it had moved."""
+"""For programming and characterising. ngspice's defaults let the state be off by several percent. Its time step follows
+reltol x trtol, 1e-5 here. Newton's method stops at reltol alone: at 1e-4 it accepts, on a short step, the rate that it
+extrapolated from the voltage before, so that a read below threshold moves a state that the read before it had moved.
+"""
 READ_OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=1e4"
 """For reads in a row: a voltage that jumps from one read to the next looks like a large error of the time step, and is
 none, since a read begins with a step of first order. A read takes five time points then instead of twelve."""

@@ -1,0 +1,31 @@
+"""Where a run's files go."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+from hvae_mnn.errors import RunError
+from hvae_mnn.files import disk_errors
+
+RUNS = Path("runs")
+
+
+def new_folder(out: Path | None, name: str, remedy: str = "choose another --out") -> Path:
+    """A folder for a new run: `out`, or `runs/<name>` with a number behind it when that is taken.
+
+    Raises `RunError` with the remedy when `out` holds something, `StorageError` when it cannot be made.
+    """
+    if out is None:
+        for number in itertools.count(1):
+            folder = RUNS / (name if number == 1 else f"{name}-{number}")
+            with disk_errors(folder), contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+    assert out is not None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists and is not empty; {remedy}")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    return out
