@@ -1,0 +1,129 @@
+"""`hvae-mnn iv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from hvae_mnn.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from hvae_mnn.cosim.characterise import IvResult, Shape
+
+EPILOG = """
+Examples:
+
+    hvae-mnn iv
+
+    hvae-mnn iv --device hp --amplitude 1 --frequency 1 --frequency 4 --frequency 20
+
+    hvae-mnn iv --preset my_device.toml --waveform triangle --backend behavioural
+
+    hvae-mnn iv --waveform pulses --amplitude 0.2 --frequency 500 --cycles 5
+
+Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -b.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option_panel("Device", options=["--device", "--preset", "--x0"])
+@click.option_panel("Drive", options=["--waveform", "--amplitude", "--frequency", "--cycles"])
+@click.option_panel("Run", options=["--backend", "--out"])
+@click.option(
+    "--device", type=click.Choice(["aist", "hp"]), help="State equation, with its own preset.  [default: aist]"
+)
+@click.option("--preset", help="Preset (aist, aist_literal, hp_tio2), or a TOML file.")
+@click.option("--x0", type=float, help="State at the beginning, 0 to 1.  [default: the preset's]")
+@click.option("--waveform", type=click.Choice(["sine", "triangle", "pulses"]), default="sine", show_default=True)
+@click.option("--amplitude", type=float, default=0.5, show_default=True, help="Volts.")
+@click.option(
+    "--frequency",
+    "frequencies",
+    type=float,
+    multiple=True,
+    default=(10.0, 50.0, 250.0),
+    show_default=True,
+    help="Hertz; again for more on one plot. Of pulses: width and pause are half a period.",
+)
+@click.option("--cycles", type=int, default=2, show_default=True, help="Periods; of pulses: number per polarity.")
+@click.option(
+    "--backend",
+    type=click.Choice(["behavioural", "osdi", "reference", "all"]),
+    default="all",
+    show_default=True,
+    help="In ngspice as subcircuit or compiled; reference: LSODA alone; all that run here.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
+def command(
+    device: str | None,
+    preset: str | None,
+    x0: float | None,
+    waveform: Shape,
+    amplitude: float,
+    frequencies: tuple[float, ...],
+    cycles: int,
+    backend: str,
+    out: Path | None,
+) -> None:
+    """Draw the hysteresis of one memristor: I-V loops, state and resistance, switching times, pulse trains.
+
+    Every back end of ngspice is compared with an independent integration.
+    """
+    from hvae_mnn.cosim.characterise import Drive, iv
+    from hvae_mnn.devices.presets import DEFAULT_PRESET, find_device
+    from hvae_mnn.errors import InputError
+    from hvae_mnn.plots.iv import save_iv_figures
+
+    spec = find_device(preset if preset is not None else DEFAULT_PRESET[device or "aist"])
+    if device is not None and spec.law != device:
+        raise InputError(f"--preset {preset} is of law {spec.law}, --device says {device}; leave out one of them")
+    drive = Drive(amplitude, frequencies, waveform, cycles, x0)
+    with progress_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("running", total=None)
+        result = iv(
+            spec,
+            backend=backend,
+            drive=drive,
+            out=out,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            draw=save_iv_figures,
+        )
+    _show(Console(), result)
+
+
+def _show(console: Console, result: IvResult) -> None:
+    summary = result.summary
+    table = Table(title=f"{summary['device']['name']}: state against the reference", title_justify="left")
+    for heading in ("frequency", "back end", "max |dx|", "rms dx", "time points", "seconds"):
+        table.add_column(heading, justify="left" if heading == "back end" else "right", no_wrap=True)
+    for run in summary["runs"]:
+        for backend in summary["back_ends"]:
+            found = run[backend]
+            figures = (
+                f"{found['max_dx']:.1e}",
+                f"{found['rms_dx']:.1e}",
+                f"{found['points']:,}",
+                f"{found['seconds']:.2f}",
+            )
+            table.add_row(f"{run['frequency_hz']:g} Hz", backend, *figures)
+    if summary["back_ends"]:
+        console.print(table)
+    lobes = (f"{run['lobe_area_va']:.3g} VA at {run['frequency_hz']:g} Hz" for run in summary["runs"])
+    lines = [f"lobes: {', '.join(lobes)}"]
+    between = [run["between_back_ends_max_dx"] for run in summary["runs"] if "between_back_ends_max_dx" in run]
+    if between:
+        lines.append(f"back ends differ from each other by at most {max(between):.1e} in x")
+    for backend, error in summary["switching_largest_error"].items():
+        lines.append(f"switching times, {backend}: within {error:.1e} of the quadrature")
+    lines += [f"not run: {backend}: {why}" for backend, why in summary["missing"].items()]
+    lines.append(f"numbers: {summary['device']['source']}")
+    if summary["device"]["law"] == "aist":
+        lines.append("mind: in this equation SET slows as the voltage rises, the opposite of every measured device")
+    lines.append(f"wrote {result.folder}/: summary.json; iv, switching, pulse_train (.parquet); ngspice/ (.cir, .raw);")
+    lines.append("  iv_loops, state_and_resistance, switching_time, potentiation_depression (.png, .svg)")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,173 @@
+"""Figures of one memristor: I-V loops, state and resistance, time to switch, pulse trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hvae_mnn.cosim.characterise import SUMMARY
+from hvae_mnn.cosim.characterise_records import SWITCHING, TRACES, TRAINS
+from hvae_mnn.plots.files import new_figure, save_figure
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Told apart by colour-blind people, too (Okabe and Ito)."""
+_LINES: dict[str, dict[str, Any]] = {
+    "behavioural": {"lw": 3.2, "alpha": 0.45},
+    "osdi": {"lw": 1.3},
+    "reference": {"lw": 1.2, "ls": (0, (4, 3)), "color": "black"},
+}
+_NAMES = {"behavioural": "ngspice, behavioural", "osdi": "ngspice, OSDI", "reference": "reference (LSODA)"}
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _who(table: dict[str, NDArray[Any]]) -> list[str]:
+    """Back ends in the order of drawing: the reference on top."""
+    return [name for name in _LINES if name in table["backend"]]
+
+
+def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize="small",
+    )
+
+
+def iv_loops(folder: Path, name: str) -> Figure:
+    """Current against voltage, all frequencies on one plot; below, |current| on a logarithmic axis."""
+    table = _columns(folder / TRACES)
+    figure = new_figure(10.5, 5.0)
+    linear, logarithmic = figure.subplots(1, 2)
+    handles: dict[str, Any] = {}
+    for number, frequency in enumerate(np.unique(table["frequency_hz"])):
+        for who in _who(table):
+            rows = (table["frequency_hz"] == frequency) & (table["backend"] == who)
+            style = {"color": COLORS[number % len(COLORS)], **_LINES[who]}
+            volts, amperes = table["volts"][rows], table["amperes"][rows]
+            (line,) = linear.plot(volts, amperes * 1e6, **style)
+            logarithmic.plot(volts, np.maximum(np.abs(amperes), 1e-12), **style)
+            handles.setdefault(_NAMES[who] if who == "reference" else f"{_NAMES[who]}, {frequency:g} Hz", line)
+    linear.set_ylabel("current (µA)")
+    logarithmic.set_ylabel("|current| (A)")
+    logarithmic.set_yscale("log")
+    largest = np.abs(table["amperes"]).max()
+    logarithmic.set_ylim(largest * 1e-4, largest * 1.5)
+    for axes in (linear, logarithmic):
+        axes.set_xlabel("voltage (V)")
+        axes.grid(alpha=0.3)
+    figure.suptitle(f"pinched hysteresis of {name}")
+    _legend(figure, handles, 3)
+    return figure
+
+
+def state_and_resistance(folder: Path, name: str) -> Figure:
+    """Voltage, state and resistance over time; a column per frequency."""
+    table = _columns(folder / TRACES)
+    frequencies = np.unique(table["frequency_hz"])
+    figure = new_figure(max(6.0, 4.0 * len(frequencies)), 7.0)
+    panels = figure.subplots(3, len(frequencies), sharex="col", sharey="row", squeeze=False)
+    handles: dict[str, Any] = {}
+    for column, frequency in enumerate(frequencies):
+        for who in _who(table):
+            rows = (table["frequency_hz"] == frequency) & (table["backend"] == who)
+            style = {"color": COLORS[column % len(COLORS)], **_LINES[who]}
+            milliseconds = table["time_s"][rows] * 1e3
+            panels[0, column].plot(milliseconds, table["volts"][rows], **style)
+            panels[1, column].plot(milliseconds, table["x"][rows], **style)
+            (line,) = panels[2, column].plot(milliseconds, table["ohm"][rows] / 1e3, **style)
+            handles.setdefault(_NAMES[who], line)
+        panels[0, column].set_title(f"{frequency:g} Hz")
+        panels[2, column].set_xlabel("time (ms)")
+    for row, label in enumerate(("voltage (V)", "state x", "resistance (kΩ)")):
+        panels[row, 0].set_ylabel(label)
+        for axes in panels[row]:
+            axes.grid(alpha=0.3)
+    figure.suptitle(f"state and resistance of {name}")
+    _legend(figure, handles, 3)
+    return figure
+
+
+def switching_time_figure(folder: Path, name: str) -> Figure:
+    """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage."""
+    table = _columns(folder / SWITCHING)
+    figure = new_figure(6.4, 4.6)
+    axes = figure.subplots()
+    for number, (polarity, side) in enumerate((("SET", table["volts"] > 0), ("RESET", table["volts"] < 0))):
+        rows = side & (table["backend"] == "reference") & np.isfinite(table["seconds"])
+        style: dict[str, Any] = {"color": COLORS[number]}
+        axes.plot(np.abs(table["volts"][rows]), table["seconds"][rows] * 1e3, **style, label=f"{polarity}, quadrature")
+        for who, marker in (("behavioural", "s"), ("osdi", "x")):
+            rows = side & (table["backend"] == who)
+            if rows.any():
+                volts, milliseconds = np.abs(table["volts"][rows]), table["seconds"][rows] * 1e3
+                hollow: dict[str, Any] = {"mfc": "none"} if marker == "s" else {}
+                axes.plot(volts, milliseconds, marker, ms=8, **style, **hollow, label=f"{polarity}, {_NAMES[who]}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("|voltage| (V)")
+    axes.set_ylabel("time to switch (ms)")
+    axes.set_title(f"switching time of {name}, x = 0.05 to 0.95 and back", fontsize="medium")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def potentiation_depression(folder: Path, name: str) -> Figure:
+    """Conductance after each pulse of a train, and the voltage of the pulses."""
+    table = _columns(folder / TRAINS)
+    figure = new_figure(6.8, 4.6)
+    axes = figure.subplots()
+    markers = {"behavioural": ("s", 9), "osdi": ("o", 5), "reference": ("+", 9)}
+    for number, who in enumerate(_who(table)):
+        rows = table["backend"] == who
+        marker, size = markers[who]
+        color = "black" if who == "reference" else COLORS[number]
+        hollow: dict[str, Any] = {"mfc": "none"} if who == "behavioural" else {}
+        axes.plot(
+            table["pulse"][rows],
+            table["siemens"][rows] * 1e6,
+            marker,
+            ms=size,
+            color=color,
+            ls=":",
+            lw=0.7,
+            **hollow,
+            label=_NAMES[who],
+        )
+    up = table["volts"] > 0
+    if up.any():
+        last = table["pulse"][up].max()
+        axes.axvline(last + 0.5, color="0.7", lw=1)
+        volts, width = table["volts"][up][0], table["width_s"][0]
+        axes.set_title(f"{name}: {last} pulses of {volts:g} V, then {last} of {-volts:g} V, {width * 1e3:.3g} ms each")
+    axes.set_xlabel("pulse")
+    axes.set_ylabel("conductance (µS)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def save_iv_figures(folder: Path) -> list[Path]:
+    """Write all figures of a run as PNG and SVG into its folder."""
+    name = str(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["device"]["name"])
+    paths = [
+        *save_figure(iv_loops(folder, name), folder, "iv_loops"),
+        *save_figure(state_and_resistance(folder, name), folder, "state_and_resistance"),
+        *save_figure(switching_time_figure(folder, name), folder, "switching_time"),
+    ]
+    if pq.read_metadata(folder / TRAINS).num_rows:
+        paths += save_figure(potentiation_depression(folder, name), folder, "potentiation_depression")
+    return paths
