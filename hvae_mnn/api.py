@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from hvae_mnn.cosim import simulation
+from hvae_mnn.cosim import characterise, programming, simulation
+from hvae_mnn.cosim.characterise import Drive, IvResult
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options, choose_sentences
+from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
+from hvae_mnn.devices.presets import find_device
+from hvae_mnn.devices.programming import Settings
+from hvae_mnn.devices.spread import Spread
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
+from hvae_mnn.plots.iv import save_iv_figures
+from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
@@ -66,14 +74,28 @@ def resume(folder: str | Path | None = None, progress: Progress | None = None) -
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
+iv = partial(characterise.iv, draw=save_iv_figures)
+"""`cosim.characterise.iv`, with its figures."""
+program = partial(programming.program, draw=save_programming_figures)
+"""`cosim.programming.program`, with its figures."""
+
 __all__ = [
     "Checkpoint",
+    "Drive",
+    "IvResult",
     "Manifest",
     "Options",
+    "ProgrammingResult",
+    "Settings",
     "SimulationResult",
+    "Spread",
+    "Wired",
     "build_netlist",
+    "find_device",
+    "iv",
     "load_checkpoint",
     "newest_run",
+    "program",
     "read_manifest",
     "resume",
     "simulate",

@@ -19,7 +19,7 @@ Examples:
 
     hvae-mnn iv
 
-    hvae-mnn iv --device hp --amplitude 1 --frequency 1 --frequency 4 --frequency 20
+    hvae-mnn iv --device hp --amplitude 1.5 --frequency 1 --frequency 4 --frequency 20
 
     hvae-mnn iv --preset my_device.toml --waveform triangle --backend behavioural
 
@@ -39,15 +39,14 @@ Decks and raw files lie in the run's folder, ngspice/; any of them runs again wi
 @click.option("--preset", help="Preset (aist, aist_literal, hp_tio2), or a TOML file.")
 @click.option("--x0", type=float, help="State at the beginning, 0 to 1.  [default: the preset's]")
 @click.option("--waveform", type=click.Choice(["sine", "triangle", "pulses"]), default="sine", show_default=True)
-@click.option("--amplitude", type=float, default=0.5, show_default=True, help="Volts.")
+@click.option("--amplitude", type=float, help="Volts.  [default: 0.5; hp: 1]")
 @click.option(
     "--frequency",
     "frequencies",
     type=float,
     multiple=True,
-    default=(10.0, 50.0, 250.0),
-    show_default=True,
-    help="Hertz; again for more on one plot. Of pulses: width and pause are half a period.",
+    help="Hertz; again for more on one plot. Of pulses: width and pause are half a period.  [default: 10, 50, 250; hp:"
+    " 1, 2, 5]",
 )
 @click.option("--cycles", type=int, default=2, show_default=True, help="Periods; of pulses: number per polarity.")
 @click.option(
@@ -63,7 +62,7 @@ def command(
     preset: str | None,
     x0: float | None,
     waveform: Shape,
-    amplitude: float,
+    amplitude: float | None,
     frequencies: tuple[float, ...],
     cycles: int,
     backend: str,
@@ -73,15 +72,16 @@ def command(
 
     Every back end of ngspice is compared with an independent integration.
     """
-    from hvae_mnn.cosim.characterise import Drive, iv
-    from hvae_mnn.devices.presets import DEFAULT_PRESET, find_device
+    from hvae_mnn.api import Drive, find_device, iv
+    from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ
+    from hvae_mnn.devices.presets import DEFAULT_PRESET
     from hvae_mnn.errors import InputError
-    from hvae_mnn.plots.iv import save_iv_figures
 
     spec = find_device(preset if preset is not None else DEFAULT_PRESET[device or "aist"])
     if device is not None and spec.law != device:
         raise InputError(f"--preset {preset} is of law {spec.law}, --device says {device}; leave out one of them")
-    drive = Drive(amplitude, frequencies, waveform, cycles, x0)
+    volts = USUAL_AMPLITUDE_V[spec.law] if amplitude is None else amplitude
+    drive = Drive(volts, frequencies or USUAL_FREQUENCIES_HZ[spec.law], waveform, cycles, x0)
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("running", total=None)
         result = iv(
@@ -90,7 +90,6 @@ def command(
             drive=drive,
             out=out,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-            draw=save_iv_figures,
         )
     _show(Console(), result)
 

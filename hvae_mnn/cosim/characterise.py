@@ -46,8 +46,8 @@ _X_FROM, _X_TO = 0.05, 0.95
 class Drive:
     """What a memristor is driven with."""
 
-    amplitude_v: float = 0.5
-    frequencies_hz: tuple[float, ...] = (10.0, 50.0, 250.0)
+    amplitude_v: float
+    frequencies_hz: tuple[float, ...]
     """One run each. Of pulses: width and pause are half a period."""
     waveform: Shape = "sine"
     cycles: int = 2
@@ -77,6 +77,12 @@ class Drive:
         half = 0.5 / frequency
         train = pulses(self.amplitude_v, self.cycles, half, half, edge_s=half * 1e-4)
         return train.waveform(), half / _STEPS_PER_PULSE
+
+
+USUAL_AMPLITUDE_V = {"aist": 0.5, "hp": 1.0}
+"""By law: shows a loop."""
+USUAL_FREQUENCIES_HZ = {"aist": (10.0, 50.0, 250.0), "hp": (1.0, 2.0, 5.0)}
+"""By law: shows the loop shrink."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def iv(
     cannot run here, `SimulatorError`, `StorageError`.
     """
     spec = device if isinstance(device, MemristorSpec) else find_device(device)
-    drive = drive or Drive()
+    drive = drive or Drive(USUAL_AMPLITUDE_V[spec.law], USUAL_FREQUENCIES_HZ[spec.law])
     chosen, missing = _backends(backend, spec)
     folder = new_folder(None if out is None else Path(out), f"iv-{spec.name}")
     decks = folder / DECKS

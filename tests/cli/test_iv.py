@@ -1,0 +1,159 @@
+"""`hvae-mnn iv`: files, figures, numbers, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hvae_mnn.cli.main import main
+from hvae_mnn.cosim.characterise import Drive, iv
+from hvae_mnn.devices.presets import AIST
+from hvae_mnn.engines import osdi
+from hvae_mnn.engines.batch import read_raw
+from hvae_mnn.errors import EnvironmentProblem, RunError
+from hvae_mnn.plots.iv import save_iv_figures
+
+pytestmark = pytest.mark.spice
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("iv") / "run"
+    drive = Drive(0.5, (10.0, 50.0, 250.0), cycles=2)
+    return iv(AIST, backend="behavioural", drive=drive, out=folder, draw=save_iv_figures)
+
+
+def test_the_command_says_what_it_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["iv", "--frequency", "20", "--cycles", "1", "--backend", "behavioural"])
+    printed = capsys.readouterr().out
+    assert "behavioural" in printed
+    assert "circuit-friendly" in printed
+    assert "SET slows as the voltage rises" in printed
+    assert (tmp_path / "runs/iv-aist/summary.json").is_file()
+
+
+def test_every_number_of_the_run_is_in_its_files(run):
+    assert {path.name for path in run.folder.iterdir()} == {
+        "summary.json",
+        "iv.parquet",
+        "pulse_train.parquet",
+        "switching.parquet",
+        "ngspice",
+        *(
+            f"{name}.{ending}"
+            for name in ("iv_loops", "state_and_resistance", "switching_time", "potentiation_depression")
+            for ending in ("png", "svg")
+        ),
+    }
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert [found["frequency_hz"] for found in summary["runs"]] == [10, 50, 250]
+    for found in summary["runs"]:
+        assert 0 < found["behavioural"]["max_dx"] < 3e-3
+    lobes = [found["lobe_area_va"] for found in summary["runs"]]
+    assert lobes[0] > lobes[1] > lobes[2] > 0
+    assert summary["switching_largest_error"]["behavioural"] < 1e-4
+
+
+def test_raw_files_hold_what_the_table_holds(run):
+    raw = read_raw(run.folder / "ngspice" / "behavioural-50hz.raw")
+    table = pq.read_table(
+        run.folder / "iv.parquet", filters=[("backend", "=", "behavioural"), ("frequency_hz", "=", 50)]
+    )
+    np.testing.assert_array_equal(table["x"].to_numpy(), raw["v(x)"])
+    np.testing.assert_array_equal(table["amperes"].to_numpy(), -raw["i(vdrive)"])
+    np.testing.assert_allclose(table["ohm"].to_numpy(), AIST.resistance(raw["v(x)"]))
+
+
+def test_loops_are_pinched(run):
+    table = pq.read_table(run.folder / "iv.parquet").to_pydict()
+    volts, amperes = np.array(table["volts"]), np.array(table["amperes"])
+    assert np.abs(amperes[np.abs(volts) < 1e-6]).max() < 1e-9
+    np.testing.assert_allclose(amperes * np.array(table["ohm"]), volts, atol=1e-6)
+
+
+def test_trains_raise_and_lower_the_conductance(run):
+    table = pq.read_table(run.folder / "pulse_train.parquet").to_pydict()
+    for who in ("behavioural", "reference"):
+        siemens = np.array([g for g, name in zip(table["siemens"], table["backend"], strict=True) if name == who])
+        assert siemens.size == 31
+        assert (np.diff(siemens[:16]) > 0).all()
+        assert (np.diff(siemens[15:]) < 0).all()
+
+
+def test_set_slows_and_reset_speeds_up_with_voltage(run):
+    table = pq.read_table(run.folder / "switching.parquet", filters=[("backend", "=", "reference")]).to_pydict()
+    volts, seconds = np.array(table["volts"]), np.array(table["seconds"])
+    assert (np.diff(seconds[volts > 0]) > 0).all()
+    assert (np.diff(seconds[volts < 0]) > 0).all()  # volts ascend towards 0
+
+
+@pytest.mark.parametrize("waveform", ["triangle", "pulses"])
+def test_other_waveforms_follow_the_reference(tmp_path, waveform):
+    result = iv("hp_tio2", backend="behavioural", drive=Drive(1.0, (5.0,), waveform), out=tmp_path / "run")
+    assert result.summary["runs"][0]["behavioural"]["max_dx"] < 1e-3
+    assert result.summary["missing"] == {}
+
+
+def test_the_reference_alone_needs_no_ngspice(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = iv(
+        "aist", backend="reference", drive=Drive(0.3, (20.0,), x0=0.4), out=tmp_path / "run", draw=save_iv_figures
+    )
+    assert result.summary["back_ends"] == []
+    assert not (result.folder / "ngspice").exists()
+    assert (result.folder / "iv_loops.png").stat().st_size > 10_000
+    assert pq.read_table(result.folder / "iv.parquet")["x"][0].as_py() == 0.4
+
+
+@pytest.fixture
+def no_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.delenv(osdi.READY_MADE, raising=False)
+    osdi.osdi_library.cache_clear()
+    yield
+    osdi.osdi_library.cache_clear()
+
+
+def test_without_a_compiler_all_runs_the_rest_and_says_why(tmp_path, no_compiler, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["iv", "--frequency", "50", "--cycles", "1"])
+    assert "not run: osdi: no C compiler" in capsys.readouterr().out
+    with pytest.raises(EnvironmentProblem, match="no C compiler"):
+        iv("aist", backend="osdi", out=tmp_path / "osdi")
+    assert not (tmp_path / "osdi").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "aits"], "'aits' is unknown; allowed are aist, aist_literal, hp_tio2, or a file"),
+        (["--preset", "mine.toml"], "mine.toml does not exist"),
+        (["--device", "hp", "--preset", "aist"], "--preset aist is of law aist, --device says hp"),
+        (["--amplitude", "-1"], "--amplitude is -1 V"),
+        (["--amplitude", "nan"], "--amplitude is nan V"),
+        (["--frequency", "0"], "--frequency is (0.0,)"),
+        (["--cycles", "0"], "--cycles is 0"),
+        (["--x0", "1.5"], "--x0 is 1.5; a state lies within 0 and 1"),
+        (["--out", "taken"], "taken exists and is not empty"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "something").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["iv", *arguments])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_taken_is_left_alone(run):
+    with pytest.raises(RunError, match="not empty; choose another --out"):
+        iv("aist", out=run.folder)
