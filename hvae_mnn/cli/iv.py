@@ -72,10 +72,11 @@ def command(
 
     Every back end of ngspice is compared with an independent integration.
     """
-    from hvae_mnn.api import Drive, find_device, iv
-    from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ
-    from hvae_mnn.devices.presets import DEFAULT_PRESET
+    # Not from hvae_mnn.api, which imports torch.
+    from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
+    from hvae_mnn.devices.presets import DEFAULT_PRESET, find_device
     from hvae_mnn.errors import InputError
+    from hvae_mnn.plots.iv import save_iv_figures
 
     spec = find_device(preset if preset is not None else DEFAULT_PRESET[device or "aist"])
     if device is not None and spec.law != device:
@@ -90,6 +91,7 @@ def command(
             drive=drive,
             out=out,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            draw=save_iv_figures,
         )
     _show(Console(), result)
 

@@ -79,7 +79,11 @@ def command(targets: Path | None, **given: Any) -> None:
 
     Widths come from the device model's own time map; write-verify reads and repeats until the tolerance is met.
     """
-    from hvae_mnn.api import Settings, Spread, Wired, program
+    # Not from hvae_mnn.api, which imports torch.
+    from hvae_mnn.cosim.programming import Wired, program
+    from hvae_mnn.devices.programming import Settings
+    from hvae_mnn.devices.spread import Spread
+    from hvae_mnn.plots.programming import save_programming_figures
 
     settings = Settings(given["amplitude"], given["tolerance"], given["max_pulses"], given["open_loop"])
     spread = Spread(given["device_sigma"], given["cycle_sigma"], given["threshold_sigma"])
@@ -103,6 +107,7 @@ def command(targets: Path | None, **given: Any) -> None:
             wired=wired,
             out=given["out"],
             progress=progress,
+            draw=save_programming_figures,
         )
     _show(Console(), result)
 
