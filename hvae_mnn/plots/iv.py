@@ -13,21 +13,14 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.characterise import SUMMARY
 from hvae_mnn.cosim.characterise_records import SWITCHING, TRACES, TRAINS
-from hvae_mnn.plots.files import new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Told apart by colour-blind people, too (Okabe and Ito)."""
 _LINES: dict[str, dict[str, Any]] = {
     "behavioural": {"lw": 3.2, "alpha": 0.45},
     "osdi": {"lw": 1.3},
     "reference": {"lw": 1.2, "ls": (0, (4, 3)), "color": "black"},
 }
 _NAMES = {"behavioural": "ngspice, behavioural", "osdi": "ngspice, OSDI", "reference": "reference (LSODA)"}
-
-
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
-    table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _who(table: dict[str, NDArray[Any]]) -> list[str]:
@@ -48,7 +41,7 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 
 def iv_loops(folder: Path, name: str) -> Figure:
     """Current against voltage, all frequencies on one plot; below, |current| on a logarithmic axis."""
-    table = _columns(folder / TRACES)
+    table = read_columns(folder / TRACES)
     figure = new_figure(10.5, 5.0)
     linear, logarithmic = figure.subplots(1, 2)
     handles: dict[str, Any] = {}
@@ -75,7 +68,7 @@ def iv_loops(folder: Path, name: str) -> Figure:
 
 def state_and_resistance(folder: Path, name: str) -> Figure:
     """Voltage, state and resistance over time; a column per frequency."""
-    table = _columns(folder / TRACES)
+    table = read_columns(folder / TRACES)
     frequencies = np.unique(table["frequency_hz"])
     figure = new_figure(max(6.0, 4.0 * len(frequencies)), 7.0)
     panels = figure.subplots(3, len(frequencies), sharex="col", sharey="row", squeeze=False)
@@ -102,7 +95,7 @@ def state_and_resistance(folder: Path, name: str) -> Figure:
 
 def switching_time_figure(folder: Path, name: str) -> Figure:
     """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage."""
-    table = _columns(folder / SWITCHING)
+    table = read_columns(folder / SWITCHING)
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
     for number, (polarity, side) in enumerate((("SET", table["volts"] > 0), ("RESET", table["volts"] < 0))):
@@ -127,7 +120,7 @@ def switching_time_figure(folder: Path, name: str) -> Figure:
 
 def potentiation_depression(folder: Path, name: str) -> Figure:
     """Conductance after each pulse of a train, and the voltage of the pulses."""
-    table = _columns(folder / TRAINS)
+    table = read_columns(folder / TRAINS)
     figure = new_figure(6.8, 4.6)
     axes = figure.subplots()
     markers = {"behavioural": ("s", 9), "osdi": ("o", 5), "reference": ("+", 9)}

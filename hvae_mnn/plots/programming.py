@@ -16,21 +16,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SUMMARY, WIRED
-from hvae_mnn.plots.files import new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
 
-_DARK, _BLUE, _ORANGE, _GREY = "#222222", "#0072B2", "#D55E00", "0.75"
-"""Okabe and Ito's colours, told apart by colour-blind eyes and in grey."""
+_DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"
 _SMALLEST = 1e-6
 """Relative errors below are drawn here, since the axis is logarithmic."""
 _POINTS = 20_000
 """Devices drawn one by one; of more, an even selection."""
 _LABELLED = 6
 """Arrays that get a line with a name of their own."""
-
-
-def _columns(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    table = pq.read_table(path, columns=list(names) or None)
-    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -50,7 +44,7 @@ def _percent(summary: dict[str, Any]) -> str:
 
 def pulses_figure(folder: Path) -> Figure:
     """Fraction of the devices within the tolerance against the pulses that each may have had."""
-    summary, table = _summary(folder), _columns(folder / ROUNDS)
+    summary, table = _summary(folder), read_columns(folder / ROUNDS)
     figure = new_figure(7, 4.6)
     axes = figure.subplots()
     arrays = summary["arrays"]
@@ -87,12 +81,12 @@ def error_figure(folder: Path) -> Figure:
     summary = _summary(folder)
     tolerance = summary["settings"]["tolerance"]
     panels: list[tuple[str, NDArray[Any], NDArray[Any]]] = []
-    table = _columns(folder / DEVICES, "target_s", "first_s", "conductance_s")
+    table = read_columns(folder / DEVICES, "target_s", "first_s", "conductance_s")
     panels.append(
         (f"time map, {len(table['target_s']):,} devices with assumed spread", *_errors(table, "conductance_s"))
     )
     if (folder / WIRED).exists():
-        wired = _columns(folder / WIRED, "target_s", "first_s", "read_s")
+        wired = read_columns(folder / WIRED, "target_s", "first_s", "read_s")
         text = f"ngspice, {len(wired['target_s'])} devices without spread, with wires, as read"
         panels.append((text, *_errors(wired, "read_s")))
     figure = new_figure(6.2 * len(panels) + 0.8, 4.4)
@@ -119,7 +113,7 @@ def _errors(table: dict[str, NDArray[Any]], final: str) -> tuple[NDArray[Any], N
 def target_figure(folder: Path) -> Figure:
     """Achieved against target conductance; devices that are not within the tolerance stand out."""
     summary = _summary(folder)
-    table = _columns(folder / DEVICES, "target_s", "conductance_s", "within")
+    table = read_columns(folder / DEVICES, "target_s", "conductance_s", "within")
     figure = new_figure(7, 5.8)
     axes = figure.subplots()
     target, found = table["target_s"] * 1e6, table["conductance_s"] * 1e6
@@ -131,7 +125,7 @@ def target_figure(folder: Path) -> Figure:
         text = f"{label} tolerance: {len(chosen):,} devices"
         axes.scatter(target[shown], found[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
     if (folder / WIRED).exists():
-        wired = _columns(folder / WIRED, "target_s", "read_s")
+        wired = read_columns(folder / WIRED, "target_s", "read_s")
         text = f"ngspice, wired, as read: {len(wired['read_s'])} devices"
         style: dict[str, Any] = {"marker": "s", "facecolors": "none", "edgecolors": _DARK, "lw": 0.7}
         axes.scatter(wired["target_s"] * 1e6, wired["read_s"] * 1e6, s=22, label=text, **style)
