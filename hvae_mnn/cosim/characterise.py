@@ -61,6 +61,9 @@ class Drive:
             raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is a number above 0, e.g. 0.5")
         if not self.frequencies_hz or not all(0 < f < float("inf") for f in self.frequencies_hz):
             raise InputError(f"--frequency is {self.frequencies_hz}; allowed are numbers above 0, in hertz")
+        names = [f"{frequency:g}" for frequency in self.frequencies_hz]
+        if len(set(names)) != len(names):
+            raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")
         if self.waveform not in SHAPES:
             raise InputError(f"--waveform is {self.waveform!r}; allowed are {', '.join(SHAPES)}")
         if not isinstance(self.cycles, int) or self.cycles < 1:

@@ -8,6 +8,7 @@ The same equations stand in `device_models/*.va` (Verilog-A), `*.lib` (ngspice s
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ Array = NDArray[np.float64]
 _OFF = -1e30
 """A lower bound that never binds: what a guard that is switched off compares with."""
 _ROUNDING = 1 + 1e-9
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class MemristorSpec:
 
     def __post_init__(self) -> None:
         """Refuse what physics does not allow."""
+        if not _PLAIN_NAME.fullmatch(self.name):  # it stands in decks and file names
+            raise DeviceError(f"a memristor's name is {self.name!r}; allowed are letters, digits, '.', '_' and '-'")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float | int) and not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -105,12 +106,13 @@ def read_preset(path: Path) -> MemristorSpec:
         raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DeviceError(f"{path} cannot be read as TOML: {error}") from None
+    name = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "-", path.stem).strip("-") or "device"
     base = stored.pop("base", None)
     if base is not None:
         if not isinstance(base, str) or base not in PRESETS:
             raise DeviceError(f"{path}: base is {base!r}; allowed are {', '.join(PRESETS)}")
-        stored = {**PRESETS[base].to_dict(), "name": path.stem, "source": f"{path.name}, from {base}", **stored}
-    stored = {"name": path.stem, "source": path.name, **stored}
+        stored = {**PRESETS[base].to_dict(), "name": name, "source": f"{path.name}, from {base}", **stored}
+    stored = {"name": name, "source": path.name, **stored}
     try:
         return spec_from_dict(stored)
     except DeviceError as error:

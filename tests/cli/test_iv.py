@@ -136,6 +136,7 @@ def test_without_a_compiler_all_runs_the_rest_and_says_why(tmp_path, no_compiler
         (["--amplitude", "-1"], "--amplitude is -1 V"),
         (["--amplitude", "nan"], "--amplitude is nan V"),
         (["--frequency", "0"], "--frequency is (0.0,)"),
+        (["--frequency", "10", "--frequency", "10"], "--frequency names 10, 10 Hz; allowed is each once"),
         (["--cycles", "0"], "--cycles is 0"),
         (["--x0", "1.5"], "--x0 is 1.5; a state lies within 0 and 1"),
         (["--out", "taken"], "taken exists and is not empty"),

@@ -116,6 +116,7 @@ def test_a_users_preset_from_toml(tmp_path):
         ('law = "aist"\nr_off_ohm = 1e5', "r_on_ohm is missing"),
         ('law = "vteam"', "law is 'vteam'; allowed are aist, hp"),
         ("r_off_ohm = ", "cannot be read as TOML"),
+        ('base = "aist"\nname = "a\\n.control"', "a memristor's name is 'a.*allowed are letters"),
     ],
 )
 def test_what_is_wrong_in_a_users_preset_is_named(tmp_path, text, message):
@@ -125,6 +126,12 @@ def test_what_is_wrong_in_a_users_preset_is_named(tmp_path, text, message):
         find_device(path)
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_file_of_any_name_gives_a_plain_one(tmp_path):
+    path = tmp_path / "my device (ü).toml"
+    path.write_text('base = "aist"')
+    assert find_device(path).name == "my-device"
 
 
 def test_unknown_presets_are_named():
