@@ -70,7 +70,8 @@ def command(
 ) -> None:
     """Draw the hysteresis of one memristor: I-V loops, state and resistance, switching times, pulse trains.
 
-    Every back end of ngspice is compared with an independent integration.
+    Every back end of ngspice is compared with an independent integration. The AIST numbers are circuit-friendly ones
+    from one secondary source, not measured; in its equation SET slows as the voltage rises.
     """
     # Not from hvae_mnn.api, which imports torch.
     from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
@@ -113,8 +114,10 @@ def _show(console: Console, result: IvResult) -> None:
             table.add_row(f"{run['frequency_hz']:g} Hz", backend, *figures)
     if summary["back_ends"]:
         console.print(table)
-    lobes = (f"{run['lobe_area_va']:.3g} VA at {run['frequency_hz']:g} Hz" for run in summary["runs"])
-    lines = [f"lobes: {', '.join(lobes)}"]
+    lines = []
+    if summary["drive"]["waveform"] != "pulses":
+        lobes = (f"{run['lobe_area_va']:.3g} VA at {run['frequency_hz']:g} Hz" for run in summary["runs"])
+        lines.append(f"loop area: {', '.join(lobes)}")
     between = [run["between_back_ends_max_dx"] for run in summary["runs"] if "between_back_ends_max_dx" in run]
     if between:
         lines.append(f"back ends differ from each other by at most {max(between):.1e} in x")
@@ -124,7 +127,11 @@ def _show(console: Console, result: IvResult) -> None:
     lines.append(f"numbers: {summary['device']['source']}")
     if summary["device"]["law"] == "aist":
         lines.append("mind: in this equation SET slows as the voltage rises, the opposite of every measured device")
-    lines.append(f"wrote {result.folder}/: summary.json; iv, switching, pulse_train (.parquet); ngspice/ (.cir, .raw);")
-    lines.append("  iv_loops, state_and_resistance, switching_time, potentiation_depression (.png, .svg)")
+    drawn = [path.stem for path in sorted(result.folder.glob("*.svg"))]
+    if "potentiation_depression" not in drawn:
+        lines.append("no pulse train: this amplitude does not switch both ways; choose a larger one")
+    decks = " ngspice/ (.cir, .raw);" if summary["back_ends"] else ""
+    lines.append(f"wrote {result.folder}/: summary.json; iv, switching, pulse_train (.parquet);{decks}")
+    lines.append(f"  {', '.join(drawn)} (.png, .svg)")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

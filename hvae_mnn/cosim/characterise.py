@@ -152,7 +152,7 @@ def iv(
         "back_ends": list(chosen),
         "missing": missing,
         "runs": [
-            {"frequency_hz": frequency, "lobe_area_va": _lobe_area(traces["reference"]), **figures}
+            {"frequency_hz": frequency, "lobe_area_va": _lobe_area(traces["reference"], drive), **figures}
             for frequency, (traces, figures) in zip(drive.frequencies_hz, runs, strict=True)
         ],
         "switching_largest_error": switching,
@@ -250,11 +250,14 @@ def _compare(
     return traces, figures
 
 
-def _lobe_area(trace: Trace) -> float:
-    """Volt-amperes enclosed by the pinched loop: |integral of i dv| of both polarities, mean over all time."""
+def _lobe_area(trace: Trace, drive: Drive) -> float | None:
+    """Volt-amperes that the pinched loop encloses in a period: |integral of i dv| of both polarities, mean over all
+    periods. None for pulses, which draw no loop."""
+    if drive.waveform == "pulses":
+        return None
     change = np.diff(trace.volts)
     middle, current = (trace.volts[1:] + trace.volts[:-1]) / 2, (trace.amperes[1:] + trace.amperes[:-1]) / 2
-    return float(sum(abs((current * change)[side].sum()) for side in (middle > 0, middle < 0)))
+    return float(sum(abs((current * change)[side].sum()) for side in (middle > 0, middle < 0))) / drive.cycles
 
 
 def _train(
@@ -265,7 +268,8 @@ def _train(
     records: IvRecords,
     steps: _Steps,
 ) -> None:
-    """Potentiation, then depression by as many equal pulses; conductance after each."""
+    """Potentiation, then depression by as many equal pulses; conductance after each. No train where a polarity
+    moves nothing."""
     slower = max(float(switching_time(spec, sign * amplitude, _X_FROM, _X_TO)) for sign in (1, -1))
     if not np.isfinite(slower):
         steps("pulse trains")

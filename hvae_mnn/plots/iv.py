@@ -28,6 +28,12 @@ def _who(table: dict[str, NDArray[Any]]) -> list[str]:
     return [name for name in _LINES if name in table["backend"]]
 
 
+def _style(table: dict[str, NDArray[Any]], who: str, number: int) -> dict[str, Any]:
+    """A colour per frequency; the reference is black over the back ends, but not where it stands alone."""
+    style = {"color": COLORS[number % len(COLORS)], **_LINES[who]}
+    return style if len(_who(table)) > 1 else {"color": COLORS[number % len(COLORS)], "lw": 1.5}
+
+
 def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
     figure.legend(
         list(handles.values()),
@@ -39,34 +45,50 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
     )
 
 
-def iv_loops(folder: Path, name: str) -> Figure:
-    """Current against voltage, all frequencies on one plot; below, |current| on a logarithmic axis."""
+def _drive(folder: Path) -> tuple[str, str]:
+    """The device's name, and what it was driven with in words."""
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    name, drive = summary["device"]["name"], summary["drive"]
+    count, amplitude = drive["cycles"], drive["amplitude_v"]
+    if drive["waveform"] == "pulses":
+        return name, f"pulses: {count} of {amplitude:g} V, then {count} of {-amplitude:g} V"
+    return name, f"{drive['waveform']} of {amplitude:g} V, {count} period{'' if count == 1 else 's'}"
+
+
+def iv_loops(folder: Path) -> Figure:
+    """Current against voltage, all frequencies on one plot; beside it |current| on a logarithmic axis."""
     table = read_columns(folder / TRACES)
-    figure = new_figure(10.5, 5.0)
-    linear, logarithmic = figure.subplots(1, 2)
+    name, drive = _drive(folder)
+    # Pulses have no loop to see near 0 V, but steep edges, which a logarithmic axis bends.
+    panels = 1 if drive.startswith("pulses") else 2
+    figure = new_figure(5.25 * panels + 1.0 * (panels == 1), 5.0)
+    linear, *logarithmic = figure.subplots(1, panels, squeeze=False)[0]
     handles: dict[str, Any] = {}
     for number, frequency in enumerate(np.unique(table["frequency_hz"])):
         for who in _who(table):
             rows = (table["frequency_hz"] == frequency) & (table["backend"] == who)
-            style = {"color": COLORS[number % len(COLORS)], **_LINES[who]}
+            style = _style(table, who, number)
             volts, amperes = table["volts"][rows], table["amperes"][rows]
             (line,) = linear.plot(volts, amperes * 1e6, **style)
-            logarithmic.plot(volts, np.maximum(np.abs(amperes), 1e-12), **style)
-            handles.setdefault(_NAMES[who] if who == "reference" else f"{_NAMES[who]}, {frequency:g} Hz", line)
+            for axes in logarithmic:
+                axes.plot(volts, np.maximum(np.abs(amperes), 1e-12), **style)
+            same = who == "reference" and style["color"] == "black"
+            handles.setdefault(_NAMES[who] if same else f"{_NAMES[who]}, {frequency:g} Hz", line)
     linear.set_ylabel("current (µA)")
-    logarithmic.set_ylabel("|current| (A)")
-    logarithmic.set_yscale("log")
     largest = np.abs(table["amperes"]).max()
-    logarithmic.set_ylim(largest * 1e-4, largest * 1.5)
-    for axes in (linear, logarithmic):
+    for axes in logarithmic:
+        axes.set_ylabel("|current| (A)")
+        axes.set_yscale("log")
+        axes.set_ylim(largest * 1e-4, largest * 1.5)
+    for axes in (linear, *logarithmic):
         axes.set_xlabel("voltage (V)")
         axes.grid(alpha=0.3)
-    figure.suptitle(f"pinched hysteresis of {name}")
+    figure.suptitle(f"current against voltage of {name}, {drive}")
     _legend(figure, handles, 3)
     return figure
 
 
-def state_and_resistance(folder: Path, name: str) -> Figure:
+def state_and_resistance(folder: Path) -> Figure:
     """Voltage, state and resistance over time; a column per frequency."""
     table = read_columns(folder / TRACES)
     frequencies = np.unique(table["frequency_hz"])
@@ -76,7 +98,7 @@ def state_and_resistance(folder: Path, name: str) -> Figure:
     for column, frequency in enumerate(frequencies):
         for who in _who(table):
             rows = (table["frequency_hz"] == frequency) & (table["backend"] == who)
-            style = {"color": COLORS[column % len(COLORS)], **_LINES[who]}
+            style = _style(table, who, column)
             milliseconds = table["time_s"][rows] * 1e3
             panels[0, column].plot(milliseconds, table["volts"][rows], **style)
             panels[1, column].plot(milliseconds, table["x"][rows], **style)
@@ -88,26 +110,33 @@ def state_and_resistance(folder: Path, name: str) -> Figure:
         panels[row, 0].set_ylabel(label)
         for axes in panels[row]:
             axes.grid(alpha=0.3)
-    figure.suptitle(f"state and resistance of {name}")
+    name, drive = _drive(folder)
+    figure.suptitle(f"state and resistance of {name}, {drive}")
     _legend(figure, handles, 3)
     return figure
 
 
-def switching_time_figure(folder: Path, name: str) -> Figure:
-    """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage."""
+def switching_time(folder: Path) -> Figure:
+    """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage.
+
+    RESET is drawn dashed and small on top of SET: where both take the same time, both are seen.
+    """
+    name, _ = _drive(folder)
     table = read_columns(folder / SWITCHING)
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
     for number, (polarity, side) in enumerate((("SET", table["volts"] > 0), ("RESET", table["volts"] < 0))):
         rows = side & (table["backend"] == "reference") & np.isfinite(table["seconds"])
         style: dict[str, Any] = {"color": COLORS[number]}
-        axes.plot(np.abs(table["volts"][rows]), table["seconds"][rows] * 1e3, **style, label=f"{polarity}, quadrature")
+        line, size = ({"lw": 3.2, "alpha": 0.5}, 10) if polarity == "SET" else ({"lw": 1.4, "ls": "--"}, 6)
+        volts, milliseconds = np.abs(table["volts"][rows]), table["seconds"][rows] * 1e3
+        axes.plot(volts, milliseconds, **style, **line, label=f"{polarity}, quadrature")
         for who, marker in (("behavioural", "s"), ("osdi", "x")):
             rows = side & (table["backend"] == who)
             if rows.any():
                 volts, milliseconds = np.abs(table["volts"][rows]), table["seconds"][rows] * 1e3
                 hollow: dict[str, Any] = {"mfc": "none"} if marker == "s" else {}
-                axes.plot(volts, milliseconds, marker, ms=8, **style, **hollow, label=f"{polarity}, {_NAMES[who]}")
+                axes.plot(volts, milliseconds, marker, ms=size, **style, **hollow, label=f"{polarity}, {_NAMES[who]}")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("|voltage| (V)")
@@ -118,8 +147,9 @@ def switching_time_figure(folder: Path, name: str) -> Figure:
     return figure
 
 
-def potentiation_depression(folder: Path, name: str) -> Figure:
+def potentiation_depression(folder: Path) -> Figure:
     """Conductance after each pulse of a train, and the voltage of the pulses."""
+    name, _ = _drive(folder)
     table = read_columns(folder / TRAINS)
     figure = new_figure(6.8, 4.6)
     axes = figure.subplots()
@@ -155,12 +185,11 @@ def potentiation_depression(folder: Path, name: str) -> Figure:
 
 def save_iv_figures(folder: Path) -> list[Path]:
     """Write all figures of a run as PNG and SVG into its folder."""
-    name = str(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["device"]["name"])
     paths = [
-        *save_figure(iv_loops(folder, name), folder, "iv_loops"),
-        *save_figure(state_and_resistance(folder, name), folder, "state_and_resistance"),
-        *save_figure(switching_time_figure(folder, name), folder, "switching_time"),
+        *save_figure(iv_loops(folder), folder, "iv_loops"),
+        *save_figure(state_and_resistance(folder), folder, "state_and_resistance"),
+        *save_figure(switching_time(folder), folder, "switching_time"),
     ]
     if pq.read_metadata(folder / TRAINS).num_rows:
-        paths += save_figure(potentiation_depression(folder, name), folder, "potentiation_depression")
+        paths += save_figure(potentiation_depression(folder), folder, "potentiation_depression")
     return paths

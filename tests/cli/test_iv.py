@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.integrate import trapezoid
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.characterise import Drive, iv
@@ -56,6 +57,45 @@ def test_every_number_of_the_run_is_in_its_files(run):
     lobes = [found["lobe_area_va"] for found in summary["runs"]]
     assert lobes[0] > lobes[1] > lobes[2] > 0
     assert summary["switching_largest_error"]["behavioural"] < 1e-4
+
+
+def test_the_area_of_a_loop_is_that_of_one_period(tmp_path):
+    areas = [
+        iv("hp_tio2", backend="reference", drive=Drive(1.0, (2.0,), cycles=cycles), out=tmp_path / str(cycles)).summary[
+            "runs"
+        ][0]["lobe_area_va"]
+        for cycles in (1, 3)
+    ]
+    assert areas[0] == pytest.approx(areas[1], rel=1e-3)
+    # i dv of both polarities, by the trapezoidal rule over the second period of the table
+    table = pq.read_table(tmp_path / "3" / "iv.parquet").to_pydict()
+    time, volts, amperes = (np.array(table[key]) for key in ("time_s", "volts", "amperes"))
+    period = (time >= 0.5) & (time <= 1.0)
+    half = period & (time <= 0.75)
+    assert areas[1] == pytest.approx(2 * abs(trapezoid(amperes[half], volts[half])), rel=1e-3)
+
+
+def test_what_an_amplitude_below_threshold_does_not_give_is_not_promised(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["iv", "--amplitude", "0.05", "--frequency", "20", "--backend", "reference", "--out", "run"])
+    printed = capsys.readouterr().out
+    assert "no pulse train: this amplitude does not switch both ways" in printed
+    assert "potentiation_depression" not in printed
+    assert "ngspice/" not in printed
+
+
+def test_pulses_enclose_no_area(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["iv", "--waveform", "pulses", "--frequency", "100", "--backend", "reference", "--out", "run"])
+    assert "loop area" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "run/summary.json").read_text())["runs"][0]["lobe_area_va"] is None
+
+
+def test_help_says_what_the_numbers_are(capsys):
+    main(["iv", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "circuit-friendly ones from one secondary source" in said
+    assert "SET slows as the voltage rises" in said
 
 
 def test_raw_files_hold_what_the_table_holds(run):
@@ -137,6 +177,7 @@ def test_without_a_compiler_all_runs_the_rest_and_says_why(tmp_path, no_compiler
         (["--amplitude", "nan"], "--amplitude is nan V"),
         (["--frequency", "0"], "--frequency is (0.0,)"),
         (["--frequency", "10", "--frequency", "10"], "--frequency names 10, 10 Hz; allowed is each once"),
+        (["--frequency", "10", "--frequency", "10.0000001"], "--frequency names 10, 10 Hz; allowed is each once"),
         (["--cycles", "0"], "--cycles is 0"),
         (["--x0", "1.5"], "--x0 is 1.5; a state lies within 0 and 1"),
         (["--out", "taken"], "taken exists and is not empty"),

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from hvae_mnn.devices.waveforms import PiecewiseLinear, PulseTrain, Sine, pulses, triangle
 from hvae_mnn.errors import InputError
@@ -66,7 +67,7 @@ def test_pulses_and_where_they_are_read():
     np.testing.assert_allclose(wave.volts(middle), train.amplitudes_v)
     # Each pulse holds its amplitude for its width: the area is width + one edge.
     times = np.linspace(0, wave.duration_s, 2_000_001)
-    area = np.trapezoid(np.clip(wave.volts(times), 0, None), times)
+    area = trapezoid(np.clip(wave.volts(times), 0, None), times)
     assert area == pytest.approx(2 * 0.2 * (1e-3 + 1e-6), rel=1e-5)
 
 

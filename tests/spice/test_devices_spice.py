@@ -57,12 +57,15 @@ def test_hp_follows_the_reference_into_its_ends(tmp_path, backend):
     assert error(tmp_path, HP_TIO2, backend, Sine(4.0, 1, 2), 0.3, 1e-3) < 1e-2
 
 
-@pytest.mark.parametrize(("spec", "volts"), [(AIST, 0.5), (AIST, 0.2), (HP_TIO2, 1.0)])
-def test_the_back_ends_agree(tmp_path, spec, volts):
+@pytest.mark.parametrize(
+    ("spec", "volts", "frequency", "x0"),
+    [(AIST, 0.5, 10, 0.3), (AIST, 0.2, 10, 0.3), (AIST, 1.0, 5, 0.1), (AIST, 0.5, 1, 0.5), (HP_TIO2, 1.0, 2, 0.3)],
+)
+def test_the_back_ends_agree(tmp_path, spec, volts, frequency, x0):
     if osdi_problem():
         pytest.skip(osdi_problem())
-    sine = Sine(volts, 10, 2)
-    first, second = (simulated(tmp_path / b, spec, b, sine, 0.3, 1e-4) for b in ("behavioural", "osdi"))
+    sine = Sine(volts, frequency, 2)
+    first, second = (simulated(tmp_path / b, spec, b, sine, x0, 1 / frequency / 1000) for b in ("behavioural", "osdi"))
     np.testing.assert_allclose(np.interp(first[0], second[0], second[1]), first[1], rtol=0, atol=1e-4)
 
 
@@ -79,6 +82,17 @@ def test_below_threshold_nothing_moves_and_just_above_it_does(tmp_path, backend)
         _, x, _ = simulated(tmp_path, AIST, backend, hold, 0.3, 1e-2)
         drift = np.abs(x - 0.3).max()
         assert (drift > 1e-3) if moves else (drift <= 1e-12)
+
+
+@pytest.mark.parametrize("spec", [AIST, HP_TIO2])
+@pytest.mark.parametrize("volts", [0.05, -0.09, 0.5])
+def test_the_operating_point_holds_the_state_whatever_the_voltage(tmp_path, backend, spec, volts):
+    """Without `uic`, and above the threshold too: the transient begins at x0 with the current v / R(x0)."""
+    hold = PiecewiseLinear((0.0, 1e-6), (volts, volts))
+    times, x, current = simulated(tmp_path, spec, backend, hold, 0.3, 1e-7)
+    assert times[0] == 0
+    assert x[0] == pytest.approx(0.3, abs=1e-12)
+    assert current[0] == pytest.approx(volts / spec.resistance(0.3), rel=1e-9)
 
 
 def test_a_pole_inside_the_operating_area_still_runs(tmp_path, backend):
