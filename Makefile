@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml | system
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
 	@touch $@
 
-setup: system $(STAMP)  ## Install ngspice with KLU and the virtual environment .venv
+setup: system $(STAMP)  ## Install ngspice with KLU, a C compiler and the virtual environment .venv
 
 demo: setup  ## Train a tiny HSR-VAE, export it to netlists, run it through ngspice step by step (minutes)
 	$(BIN)/hvae-mnn doctor

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that Python 3.11 to 3.13 with venv, and an ngspice with the KLU solver (42 or later), are on this machine.
+# Makes sure that Python 3.11 to 3.13 with venv, and an ngspice with the KLU solver (42 or later), are on this machine;
+# and, where that is easy, a C compiler, which builds the memristors that move as compiled devices.
 # Installs Debian packages where it may; where it may not, says exactly what to install. Usage: setup_system.sh
 set -eu
 
@@ -10,7 +11,10 @@ have_ngspice() {
 }
 have_venv() { "${PYTHON:-python3}" -c 'import ensurepip, venv, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
-have_ngspice && have_venv && exit 0
+cc_command=${CC:-cc}
+have_compiler() { command -v "${cc_command%% *}" >/dev/null 2>&1; }
+
+have_ngspice && have_venv && have_compiler && exit 0
 
 . /etc/os-release 2>/dev/null || true
 codename=${VERSION_CODENAME:-}
@@ -28,6 +32,12 @@ say_how() {
     exit 1
 }
 
+may_install() { command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
+if have_ngspice && have_venv && ! may_install; then
+    echo "Note: there is no C compiler; memristors that move run as subcircuits only, which is slow. Debian: apt-get install gcc libc6-dev" >&2
+    exit 0
+fi
+
 command -v apt-get >/dev/null 2>&1 || say_how "This system has no apt-get, so make cannot install them itself."
 if [ "$(id -u)" -eq 0 ]; then as_root=""
 elif command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then as_root="sudo"
@@ -35,6 +45,7 @@ else say_how "This user may not install system packages."; fi
 
 $as_root apt-get update -qq
 have_venv || $as_root apt-get install -y -qq --no-install-recommends python3-venv
+have_compiler || $as_root apt-get install -y -qq --no-install-recommends gcc libc6-dev
 if ! have_ngspice; then
     suite=""
     if [ "${ID:-}" = debian ] && [ "$codename" = bookworm ]; then
