@@ -3,238 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.engines import frames
+from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, include_name
 from hvae_mnn.engines.drift import drift_of
-from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.probe import probe
 from hvae_mnn.engines.shared_library import library_name
-from hvae_mnn.engines.worker import WINDOWS_PER_RUN
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.decks import unit_deck
-from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, device_header, library, model_file
-from hvae_mnn.netlist.manifest import Manifest
+
+__all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 
 Array = NDArray[np.float64]
 
-
-OLDEST_NGSPICE = 42
-"""The first with KLU. Version 39 dies in its first transient with external sources."""
-
-_POINTS_BYTES = 128 * 2**20
-"""Memory that the points of a transient with moving memristors may take, per process."""
-_POINTS_PER_READ = 6
-"""Time points that ngspice takes for a read of memristors that move: five, and a few more while states race."""
-
 SPARSE_CELLS = 65_536
 """Largest array for Sparse 1.3: 257 x 128 takes it 0.2 s to factor, 769 x 256 takes 24 s (KLU: 0.7 s), measured."""
-
-
-@dataclass(frozen=True)
-class ArrayDeck:
-    """An array as the engine needs it."""
-
-    name: str
-    """Array's name, unique."""
-    unit: str
-    """Gate unit, which is part of the element names."""
-    word_lines: tuple[str, ...]
-    """Names of the R word lines."""
-    columns: int
-    """Number of bit lines C."""
-    include: Path
-    """File with the array's elements."""
-    moving: MovingDevices | None = None
-    """How its memristors move; None where they are resistors."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(R, C)."""
-        return len(self.word_lines), self.columns
-
-    @property
-    def reads_per_transient(self) -> int:
-        """After how many reads the memristors are loaded anew, since ngspice keeps every point in memory."""
-        values = self.columns * (len(self.word_lines) + 1)
-        return max(8, min(WINDOWS_PER_RUN, _POINTS_BYTES // (8 * _POINTS_PER_READ * values)))
-
-
-def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]:
-    """All arrays of a build, or those of one layer."""
-    return [
-        ArrayDeck(
-            unit.array,
-            unit.name,
-            tuple(unit.word_lines),
-            unit.columns,
-            manifest.folder / unit.include,
-            manifest.moving,
-        )
-        for entry, unit in manifest.units()
-        if layer in (None, entry.name)
-    ]
-
-
-class WorkerDied(Exception):
-    """A worker ended or could not go on; the argument says why."""
-
-
-def _link(deck: ArrayDeck, folder: Path) -> str:
-    """Name by which a deck in `folder` includes the array: ngspice takes no spaces and no foreign letters in a path.
-
-    The models of moving memristors are our own, never those that lie beside the array.
-    """
-    files = {f"{deck.name}.inc": deck.include.resolve()}
-    if deck.moving is not None:
-        spec, backend = deck.moving.spec, deck.moving.backend
-        files |= (
-            {OSDI_FILE: osdi_library(spec.law)} if backend == "osdi" else {library(spec): model_file(library(spec))}
-        )
-    for name, target in files.items():
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(target)
-    return f"{deck.name}.inc"
-
-
-class _History:
-    """What a worker has to be given to repeat its answers: the states its transient began with, and the reads since.
-
-    Arrays that cannot move need none, and keep none.
-    """
-
-    def __init__(self, deck: ArrayDeck) -> None:
-        self.deck = deck
-        self.states: Array | None = None
-        """(R, C) at the beginning of the transient; None: those in the array's file."""
-        self.reads: list[Array] = []
-        """(R,) each."""
-
-    def extend(self, volts: Array, states: Sequence[Array]) -> None:
-        """Take in reads (B, R) and the states after each."""
-        if self.deck.moving is None:
-            return
-        for read, after in zip(volts, states, strict=True):
-            self.reads.append(read.copy())
-            if len(self.reads) == self.deck.reads_per_transient:
-                self.states, self.reads = after, []
-
-    def as_reads(self) -> Array:
-        """(n, R)."""
-        return np.array(self.reads).reshape(-1, len(self.deck.word_lines))
-
-
-class _Process:
-    """One worker process and its pipes."""
-
-    def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None) -> None:
-        """`states` (R, C) that moving memristors begin with; None for those in the array's file."""
-        self.deck = deck
-        self.states = np.empty(deck.shape if deck.moving else (0, 0))
-        """(R, C): after the last read; (0, 0) where they cannot move."""
-        self.log = folder / f"{deck.name}.log"
-        self.seconds = 0.0
-        self.version = "unknown"
-        with self.log.open("ab") as log:
-            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit
-            # is run.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "hvae_mnn.engines.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=folder,
-                start_new_session=True,
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        include = _link(deck, folder)
-        setup = {"unit": deck.unit, "word_lines": deck.word_lines, "columns": deck.columns, "include": include}
-        if deck.moving is not None:
-            setup["moving"] = {
-                "header": device_header(deck.moving.spec, deck.moving.backend),
-                "osdi": deck.moving.backend == "osdi",
-                "window_s": deck.moving.read_s,
-                "windows": deck.reads_per_transient + 1,
-                "states": None if states is None else states.ravel().tolist(),
-            }
-        self._send(frames.SETUP, json.dumps(setup).encode())
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
-
-    def wait_ready(self) -> None:
-        """Block until the deck is loaded and its first operating point is found, so that no read pays for it."""
-        self.version = str(json.loads(self._receive(frames.LOADED))["ngspice"])
-        if self.version.isdecimal() and int(self.version) < OLDEST_NGSPICE:  # it would die in what comes next
-            raise EnvironmentProblem(
-                f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
-            )
-        found = np.frombuffer(self._receive(frames.READY))
-        self.states = found.reshape(self.states.shape)
-
-    def send(self, volts: Array) -> None:
-        """Hand over B reads, (B, R)."""
-        self._send(frames.VOLTS, np.ascontiguousarray(volts).tobytes())
-
-    def receive(self, reads: int) -> tuple[Array, list[Array]]:
-        """Column currents (B, C) of the reads handed over, and the states (R, C) after each."""
-        found = np.empty((reads, self.deck.columns))
-        states = []
-        for row in found:
-            values = np.frombuffer(self._receive(frames.CURRENTS))
-            self.seconds += float(values[0])
-            row[:] = values[1 : self.deck.columns + 1]
-            self.states = values[self.deck.columns + 1 :].reshape(self.states.shape)
-            states.append(self.states)
-        return found, states
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._to, self._from):
-            with contextlib.suppress(OSError):
-                stream.close()
-
-    def _send(self, kind: bytes, payload: bytes) -> None:
-        try:
-            frames.send(self._to, kind, payload)
-        except OSError:
-            raise WorkerDied(self._why()) from None
-
-    def _receive(self, expected: bytes) -> bytes:
-        try:
-            kind, payload = frames.receive(self._from)
-        except EOFError:
-            raise WorkerDied(self._why()) from None
-        if kind == frames.UNUSABLE:
-            raise EnvironmentProblem(payload.decode("utf-8", "replace"))
-        if kind != expected:
-            raise WorkerDied(payload.decode("utf-8", "replace"))
-        return payload
-
-    def _why(self) -> str:
-        code = self._process.wait()
-        return (
-            f"the ngspice process was ended by signal {-code}"
-            if code < 0
-            else f"the ngspice process ended with exit code {code}"
-        )
 
 
 def _require_klu(decks: Sequence[ArrayDeck]) -> None:
@@ -267,16 +56,16 @@ class NgspiceEngine:
         _require_klu(decks)
         self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
         self._decks = {deck.name: deck for deck in decks}
-        self._processes: dict[str, _Process] = {}
-        self._histories: dict[str, _History] = {}
+        self._processes: dict[str, ArrayProcess] = {}
+        self._histories: dict[str, History] = {}
         self._initial: dict[str, Array] = {}
         self.seconds = 0.0
         self.restarts = 0
         start = time.perf_counter()
         try:
             for deck in decks:
-                self._histories[deck.name] = _History(deck)
-                self._processes[deck.name] = _Process(deck, Path(self._folder.name), None)
+                self._histories[deck.name] = History(deck)
+                self._processes[deck.name] = ArrayProcess(deck, Path(self._folder.name), None)
             for deck in decks:
                 self._ready(deck)
                 if progress is not None:
@@ -324,10 +113,10 @@ class NgspiceEngine:
         except WorkerDied as died:
             raise self._failure(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died) from None
 
-    def _start(self, deck: ArrayDeck) -> _Process:
+    def _start(self, deck: ArrayDeck) -> ArrayProcess:
         """A process that has lived through the array's history."""
         history = self._histories[deck.name]
-        process = self._processes[deck.name] = _Process(deck, Path(self._folder.name), history.states)
+        process = self._processes[deck.name] = ArrayProcess(deck, Path(self._folder.name), history.states)
         process.wait_ready()
         process.send(history.as_reads())
         process.receive(len(history.reads))
@@ -366,7 +155,9 @@ class NgspiceEngine:
         """The error that lets a person see for themselves: deck, log and command."""
         folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-"))
         path = folder / f"{deck.name}.cir"
-        text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, _link(deck, folder), volts, deck.moving)
+        text = unit_deck(
+            deck.name, deck.unit, deck.word_lines, deck.columns, include_name(deck, folder), volts, deck.moving
+        )
         path.write_text(text, encoding="ascii")
         log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"

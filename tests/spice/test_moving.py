@@ -15,7 +15,7 @@ from torch import nn
 from hvae_mnn import Options, build_netlist, read_manifest, resume, simulate
 from hvae_mnn.cosim import journal, simulation
 from hvae_mnn.devices.presets import AIST, HP_TIO2
-from hvae_mnn.engines import ngspice
+from hvae_mnn.engines import array_process
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.osdi import osdi_problem
@@ -137,7 +137,7 @@ def test_transients_hand_their_states_over(tmp_path, backend, start, monkeypatch
     volts = reads(manifest, 20)
     whole = start(manifest)
     expected = whole.currents(volts)
-    monkeypatch.setattr(ngspice, "_POINTS_BYTES", 0)  # eight reads a transient, the least
+    monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)  # eight reads a transient, the least
     assert array_decks(manifest)[0].reads_per_transient == 8
     engine = start(manifest)
     found = engine.currents(volts)
@@ -148,7 +148,7 @@ def test_transients_hand_their_states_over(tmp_path, backend, start, monkeypatch
 
 
 def test_a_worker_that_dies_lives_through_its_past_again(tmp_path, backend, start, monkeypatch):
-    monkeypatch.setattr(ngspice, "_POINTS_BYTES", 0)
+    monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)
     manifest = disturbing(tmp_path / "n", backend)
     undisturbed, engine = start(manifest), start(manifest)
     volts = reads(manifest, 13)
@@ -166,7 +166,7 @@ def test_a_worker_that_dies_lives_through_its_past_again(tmp_path, backend, star
 
 
 def test_a_restored_engine_gives_the_same_bits(tmp_path, backend, start, monkeypatch):
-    monkeypatch.setattr(ngspice, "_POINTS_BYTES", 0)
+    monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)
     manifest = disturbing(tmp_path / "n", backend)
     for make in (start, ideal):
         first, second = make(manifest), make(manifest)

@@ -1,0 +1,227 @@
+"""An array's worker process: what it is given, how it is spoken to, and what it takes to repeat its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.engines import frames
+from hvae_mnn.engines.osdi import osdi_library
+from hvae_mnn.engines.worker import WINDOWS_PER_RUN
+from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, device_header, library, model_file
+from hvae_mnn.netlist.manifest import Manifest
+
+Array = NDArray[np.float64]
+
+OLDEST_NGSPICE = 42
+"""The first with KLU. Version 39 dies in its first transient with external sources."""
+
+_POINTS_BYTES = 128 * 2**20
+"""Memory that the points of a transient with moving memristors may take, per process."""
+_POINTS_PER_READ = 6
+"""Time points that ngspice takes for a read of memristors that move: five, and a few more while states race."""
+
+
+@dataclass(frozen=True)
+class ArrayDeck:
+    """An array as the engine needs it."""
+
+    name: str
+    """Array's name, unique."""
+    unit: str
+    """Gate unit, which is part of the element names."""
+    word_lines: tuple[str, ...]
+    """Names of the R word lines."""
+    columns: int
+    """Number of bit lines C."""
+    include: Path
+    """File with the array's elements."""
+    moving: MovingDevices | None = None
+    """How its memristors move; None where they are resistors."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C)."""
+        return len(self.word_lines), self.columns
+
+    @property
+    def reads_per_transient(self) -> int:
+        """After how many reads the memristors are loaded anew, since ngspice keeps every point in memory."""
+        values = self.columns * (len(self.word_lines) + 1)
+        return max(8, min(WINDOWS_PER_RUN, _POINTS_BYTES // (8 * _POINTS_PER_READ * values)))
+
+
+def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]:
+    """All arrays of a build, or those of one layer."""
+    return [
+        ArrayDeck(
+            unit.array,
+            unit.name,
+            tuple(unit.word_lines),
+            unit.columns,
+            manifest.folder / unit.include,
+            manifest.moving,
+        )
+        for entry, unit in manifest.units()
+        if layer in (None, entry.name)
+    ]
+
+
+class WorkerDied(Exception):
+    """A worker ended or could not go on; the argument says why."""
+
+
+def include_name(deck: ArrayDeck, folder: Path) -> str:
+    """Name by which a deck in `folder` includes the array: ngspice takes no spaces and no foreign letters in a path.
+
+    The models of moving memristors are our own, never those that lie beside the array.
+    """
+    files = {f"{deck.name}.inc": deck.include.resolve()}
+    if deck.moving is not None:
+        spec, backend = deck.moving.spec, deck.moving.backend
+        files |= (
+            {OSDI_FILE: osdi_library(spec.law)} if backend == "osdi" else {library(spec): model_file(library(spec))}
+        )
+    for name, target in files.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(target)
+    return f"{deck.name}.inc"
+
+
+class History:
+    """What a worker has to be given to repeat its answers: the states its transient began with, and the reads since.
+
+    Arrays that cannot move need none, and keep none.
+    """
+
+    def __init__(self, deck: ArrayDeck) -> None:
+        self.deck = deck
+        self.states: Array | None = None
+        """(R, C) at the beginning of the transient; None: those in the array's file."""
+        self.reads: list[Array] = []
+        """(R,) each."""
+
+    def extend(self, volts: Array, states: Sequence[Array]) -> None:
+        """Take in reads (B, R) and the states after each."""
+        if self.deck.moving is None:
+            return
+        for read, after in zip(volts, states, strict=True):
+            self.reads.append(read.copy())
+            if len(self.reads) == self.deck.reads_per_transient:
+                self.states, self.reads = after, []
+
+    def as_reads(self) -> Array:
+        """(n, R)."""
+        return np.array(self.reads).reshape(-1, len(self.deck.word_lines))
+
+
+class ArrayProcess:
+    """One worker process and its pipes."""
+
+    def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None) -> None:
+        """`states` (R, C) that moving memristors begin with; None for those in the array's file."""
+        self.deck = deck
+        self.states = np.empty(deck.shape if deck.moving else (0, 0))
+        """(R, C): after the last read; (0, 0) where they cannot move."""
+        self.log = folder / f"{deck.name}.log"
+        self.seconds = 0.0
+        self.version = "unknown"
+        with self.log.open("ab") as log:
+            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit
+            # is run.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hvae_mnn.engines.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        include = include_name(deck, folder)
+        setup = {"unit": deck.unit, "word_lines": deck.word_lines, "columns": deck.columns, "include": include}
+        if deck.moving is not None:
+            setup["moving"] = {
+                "header": device_header(deck.moving.spec, deck.moving.backend),
+                "osdi": deck.moving.backend == "osdi",
+                "window_s": deck.moving.read_s,
+                "windows": deck.reads_per_transient + 1,
+                "states": None if states is None else states.ravel().tolist(),
+            }
+        self._send(frames.SETUP, json.dumps(setup).encode())
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Block until the deck is loaded and its first operating point is found, so that no read pays for it."""
+        self.version = str(json.loads(self._receive(frames.LOADED))["ngspice"])
+        if self.version.isdecimal() and int(self.version) < OLDEST_NGSPICE:  # it would die in what comes next
+            raise EnvironmentProblem(
+                f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
+            )
+        found = np.frombuffer(self._receive(frames.READY))
+        self.states = found.reshape(self.states.shape)
+
+    def send(self, volts: Array) -> None:
+        """Hand over B reads, (B, R)."""
+        self._send(frames.VOLTS, np.ascontiguousarray(volts).tobytes())
+
+    def receive(self, reads: int) -> tuple[Array, list[Array]]:
+        """Column currents (B, C) of the reads handed over, and the states (R, C) after each."""
+        found = np.empty((reads, self.deck.columns))
+        states = []
+        for row in found:
+            values = np.frombuffer(self._receive(frames.CURRENTS))
+            self.seconds += float(values[0])
+            row[:] = values[1 : self.deck.columns + 1]
+            self.states = values[self.deck.columns + 1 :].reshape(self.states.shape)
+            states.append(self.states)
+        return found, states
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._to, self._from):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _send(self, kind: bytes, payload: bytes) -> None:
+        try:
+            frames.send(self._to, kind, payload)
+        except OSError:
+            raise WorkerDied(self._why()) from None
+
+    def _receive(self, expected: bytes) -> bytes:
+        try:
+            kind, payload = frames.receive(self._from)
+        except EOFError:
+            raise WorkerDied(self._why()) from None
+        if kind == frames.UNUSABLE:
+            raise EnvironmentProblem(payload.decode("utf-8", "replace"))
+        if kind != expected:
+            raise WorkerDied(payload.decode("utf-8", "replace"))
+        return payload
+
+    def _why(self) -> str:
+        code = self._process.wait()
+        return (
+            f"the ngspice process was ended by signal {-code}"
+            if code < 0
+            else f"the ngspice process ended with exit code {code}"
+        )
