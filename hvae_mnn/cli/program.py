@@ -131,7 +131,12 @@ def _show(console: Console, result: ProgrammingResult) -> None:
         f" {_si(network['half_selected_energy_j'], 'J')} in half-selected ones",
     ]
     if network["disturbed"]:
-        lines.append("half-selected cells moved: a smaller --amplitude, --scheme V/3 or 1T1R keeps them still")
+        remedy = (
+            "a smaller --amplitude, --scheme V/3 or 1T1R keeps"
+            if summary["threshold_v"]
+            else "only --scheme 1T1R keeps"
+        )
+        lines.append(f"half-selected cells moved: {remedy} them still")
     if "wired" in summary:
         lines += _wired_lines(summary["wired"])
     lines.append(

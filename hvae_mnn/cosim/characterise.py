@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.characterise_records import IvRecords
-from hvae_mnn.cosim.run_folder import new_folder
+from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.reference import integrate, switching_time
@@ -134,7 +134,7 @@ def iv(
     folder = new_folder(None if out is None else Path(out), f"iv-{spec.name}")
     decks = folder / DECKS
     steps = _Steps(progress, (1 + len(chosen)) * (len(drive.frequencies_hz) + 1) + 1 + len(chosen))
-    with IvRecords(folder) as records:
+    with removed_if_empty(folder), IvRecords(folder) as records:
         runs = [
             _compare(spec, f"{frequency:g}hz", *drive.at(frequency), _x0(spec, drive), chosen, decks, steps)
             for frequency in drive.frequencies_hz

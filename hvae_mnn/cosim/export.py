@@ -92,12 +92,12 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
     if not 0 < read_s < math.inf:
         raise InputError(f"a read of {read_s} s; it must be longer than 0")
     if device.read_v >= device.threshold_v and not allow_disturb:
-        threshold = f"at or above its threshold of {device.threshold_v:g} V"
+        where, remedy = "and it has no threshold", "a device with a threshold"
+        if device.threshold_v:
+            where, remedy = f"at or above its threshold of {device.threshold_v:g} V", "a lower --read-voltage"
         raise InputError(
-            f"device {device.name}: read voltage {device.read_v:g} V,"
-            f" {threshold if device.threshold_v else 'and it has no threshold'}: reading would move the states; choose"
-            f" a lower --read-voltage{'' if device.threshold_v else ' on a device with a threshold'}, or accept it with"
-            " --allow-disturb"
+            f"device {device.name}: read voltage {device.read_v:g} V, {where}: reading would move the states; choose"
+            f" {remedy}, or accept it with --allow-disturb"
         )
 
 

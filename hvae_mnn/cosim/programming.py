@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary
 from hvae_mnn.cosim.programming_targets import Targets, find_targets
-from hvae_mnn.cosim.run_folder import new_folder
+from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
 from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.programming import Controller, Settings, program_devices
@@ -96,24 +95,17 @@ def program(
     corner = None if wired is None else _corner(found, wired)
     folder = new_folder(None if out is None else Path(out), f"program-{found.name}")
     began = time.monotonic()
-    try:
-        with ProgrammingRecords(folder) as records:
-            arrays = _by_the_map(found, settings, scheme, spread, seed, records, progress)
-            in_ngspice = None
-            if wired is not None and corner is not None:
-                array = WiredArray(
-                    found.spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s
-                )
-                in_ngspice = _in_ngspice(array, corner[1], settings, folder / DECKS, progress)
-                records.wired(in_ngspice, found.spec)
-    except BaseException:
-        # Decks of a failed simulation stay; an empty folder would only take the name.
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise
+    with removed_if_empty(folder), ProgrammingRecords(folder) as records:
+        arrays = _by_the_map(found, settings, scheme, spread, seed, records, progress)
+        in_ngspice = None
+        if wired is not None and corner is not None:
+            array = WiredArray(found.spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s)
+            in_ngspice = _in_ngspice(array, corner[1], settings, folder / DECKS, progress)
+            records.wired(in_ngspice, found.spec)
     summary: dict[str, Any] = {
         "targets": found.origin,
         "device": found.spec.name,
+        "threshold_v": found.spec.threshold_v,
         "scheme": scheme,
         "settings": asdict(settings),
         "spread_assumed": asdict(spread),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from hvae_mnn.errors import RunError
@@ -29,3 +30,15 @@ def new_folder(out: Path | None, name: str, remedy: str = "choose another --out"
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+@contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """After an error, remove a run's folder if nothing is in it: it would only take the name. Decks of a failed
+    simulation stay."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

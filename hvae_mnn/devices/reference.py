@@ -95,7 +95,7 @@ def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> A
     def refused(why: str) -> DeviceError:
         return DeviceError(
             f"memristor {spec.name!r}: the state equation has no solution between {times[0]:.6g} and {times[-1]:.6g} s"
-            f" ({why}); use a preset with guards, e.g. aist"
+            f" ({why}); use a preset with guards, e.g. aist, or a smaller voltage"
         )
 
     def rate(t: float, y: Array) -> Array:
