@@ -23,8 +23,7 @@ Examples:
 
     hvae-mnn build-netlist checkpoints/ptb/best.pt --name ptb --calibration p99.99
 
-    hvae-mnn build-netlist checkpoints/demo/best.pt --name disturbed --device-backend osdi --read-voltage 0.12 \
-        --allow-disturb
+    hvae-mnn build-netlist checkpoints/demo/best.pt --device-backend osdi --read-voltage 0.12 --allow-disturb
 
 Every deck runs alone:
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -301,6 +303,27 @@ def test_the_scale_keeps_every_input_within_the_read_voltage(tmp_path):
         (layer,) = manifest.layers
         assert layer.volts_per_unit * 3.0 == pytest.approx(read_v)  # x reaches 3; h and the bias stay at 1
         assert manifest.device.read_v == read_v
+
+
+def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, backend):
+    """As a stranger runs them, with the models that lie beside them, even read above the threshold."""
+    manifest = disturbing(tmp_path / "n", backend)
+    stored = load_file(manifest.folder / "conductances.safetensors")
+    for _, unit in manifest.units():
+        done = subprocess.run(
+            ["ngspice", "-b", unit.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        printed = dict(re.findall(r"^(i\(\S+\)) = (\S+)$", done.stdout, re.MULTILINE))
+        found = [float(printed[f"i(vs{unit.name}{k})"]) for k in range(unit.columns)]
+        expected = stored[f"{unit.array}.test_currents"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    (layer,) = manifest.layers
+    done = subprocess.run(
+        ["ngspice", "-b", layer.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^v\(hidden3\) = ", done.stdout, re.MULTILINE)
 
 
 def test_models_beside_the_arrays_are_never_run(tmp_path, backend, start):
