@@ -10,12 +10,14 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from benchmarks import devices
 from benchmarks.__main__ import main
 from benchmarks.children import KINDS, Child
 from benchmarks.figures import Figure, in_turns
 from benchmarks.step import expected_currents
 from benchmarks.workspace import decks, random_reads
 from hvae_mnn import build_netlist
+from hvae_mnn.engines.osdi import osdi_problem
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,17 @@ def test_a_wrong_current_is_no_result(task, kind):
     wrong[1] *= 1 + 1e-6
     with Child(kind, deck, volts, wrong) as child, pytest.raises(RuntimeError, match="child process"):
         child.wait_ready().go()
+
+
+@pytest.mark.spice
+def test_devices_are_measured_with_the_current_they_should_carry():
+    kinds = ["static", "behavioural", *([] if osdi_problem() else ["osdi"])]
+    found = {(kind, 100): devices._measure(kind, 100) for kind in kinds}
+    assert all(figure["step_s"] > 0 and figure["load_s"] > 0 for figure in found.values())
+    devices._check_currents(found, 100)
+    found["osdi", 100] = {"current": found["behavioural", 100]["current"] * (1 + 1e-5)}
+    with pytest.raises(RuntimeError, match="100 devices"):
+        devices._check_currents(found, 100)
 
 
 def test_a_figure_knows_its_aim():
