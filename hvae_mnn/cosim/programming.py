@@ -115,12 +115,15 @@ def program(
         "seconds_total": round(time.monotonic() - began, 3),
     }
     if in_ngspice is not None and wired is not None and corner is not None:
-        described = {"array": corner[0], "backend": wired.backend, "wire_ohm": wired.wire_ohm}
-        summary["wired"] = {**described, **wired_summary(in_ngspice, found.spec)}
+        summary["wired"] = _described(wired, corner[0]) | wired_summary(in_ngspice, found.spec)
     write_json(folder / SUMMARY, summary)
     if draw is not None:
         draw(folder)
     return ProgrammingResult(folder, summary, in_ngspice)
+
+
+def _described(wired: Wired, array: str) -> dict[str, Any]:
+    return {"array": array, "backend": wired.backend, "wire_ohm": wired.wire_ohm}
 
 
 def _by_the_map(
