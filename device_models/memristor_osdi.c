@@ -221,9 +221,12 @@ static void setup(Model *m, const double *defaults, int count, SetupResult *resu
     for (int id = 0; id < count; id++)
         if (!m->given[id]) m->value[id] = defaults[id];
     const double *p = m->value;
-    for (int id = RON; id <= P; id++)
+    for (int id = RON; id < P; id++)
         if (!(p[id] > 0)) refuse(result, id);
     if (!(p[ROFF] > p[RON])) refuse(result, ROFF);
+    if (!(p[P] >= 1 && p[P] <= 1000 && p[P] == (int)p[P])) refuse(result, P);
+    if (!(p[WMIN] >= 0 && p[WMIN] < 1)) refuse(result, WMIN);
+    if (!(p[BW] >= 0 && p[BW] < 0.5)) refuse(result, BW);
     m->k = p[MU] * p[RON] / (p[D] * p[D]);
     m->least = p[WMIN] > 0 ? p[WMIN] : -1e30; /* 0 switches off */
     m->slope = p[BW] > 0 ? 1 / p[BW] : 0;
@@ -239,7 +242,10 @@ static void aist_setup(void *handle, void *model, SimulatorValues *values, Setup
     (void)values;
     Model *m = model;
     setup(m, AIST, PARAMETERS, result);
-    if (!(m->value[DV] > 0)) refuse(result, DV);
+    static const int positive[] = {IOFF, ION, I0, DV};
+    for (size_t k = 0; k < sizeof positive / sizeof *positive; k++)
+        if (!(m->value[positive[k]] > 0)) refuse(result, positive[k]);
+    if (!(m->value[GUARD] >= 0 && m->value[GUARD] < 1)) refuse(result, GUARD);
     if (!(m->value[VTP] > 0)) refuse(result, VTP);
     if (!(m->value[VTN] < 0)) refuse(result, VTN);
     m->nearest = m->value[GUARD] > 0 ? m->value[GUARD] * m->value[I0] : -1e30;

@@ -123,7 +123,7 @@ def _show(console: Console, result: ProgrammingResult) -> None:
         f" {spread['threshold']:g}",
         f"network: {network['devices']:,} devices, {network['pulses_mean']:.2f} pulses each,"
         f" {network['within'] / network['devices']:.2%} in tolerance,"
-        f" {network['failed']:,} failed ({network['stuck']:,} never moved), {network['disturbed']:,} disturbed",
+        f" {network['failed']:,} failed ({network['stuck']:,} stuck), {network['disturbed']:,} disturbed",
         f"per weight: {_si(network['energy_per_weight_j'], 'J')}, {_si(network['time_per_weight_s'], 's')}",
         f"time: {_si(network['serial_s'], 's')} device by device,"
         f" {_si(network['line_parallel_s'], 's')} with all devices of a word line at a time",

@@ -172,7 +172,7 @@ def _show(console: Console, result: SimulationResult) -> None:
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
         f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
     ]
-    lines += _device_lines(summary["devices"])
+    lines += _device_lines(summary["devices"], summary["engine"])
     for kind, entries in summary["clipping"].items():
         clipped, samples = (sum(entry[key] for entry in entries.values()) for key in ("clipped", "samples"))
         lines.append(f"{kind.upper()} values beyond full scale: {clipped} of {samples}")
@@ -183,19 +183,20 @@ def _show(console: Console, result: SimulationResult) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _device_lines(devices: dict[str, Any]) -> list[str]:
+def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:
     """What reading did to the memristors."""
     lines = []
     if devices["above_threshold"]:
         threshold = devices["threshold_v"]
         beyond = f"their threshold of {threshold * 1e3:g} mV" if threshold else "0 V, and they have no threshold"
         lines.append(
-            f"warning: in one step, up to {devices['above_threshold']:,} of {devices['count']:,} memristors were driven"
-            f" beyond {beyond}"
+            f"warning: in one read of a layer, up to {devices['above_threshold']:,} of {devices['count']:,} memristors"
+            f" were driven beyond {beyond}"
         )
     if devices["backend"] == "static":
         return lines
-    moved = f"{devices['moved']:,} of {devices['count']:,} memristors moved ({devices['backend']})"
+    how = devices["backend"] if engine == "ngspice" else "their state equation in numpy"
+    moved = f"{devices['moved']:,} of {devices['count']:,} memristors moved ({how})"
     lines.append(f"{moved}, by up to {devices['max_drift']:.3g} of the range of their state")
     return lines
 

@@ -15,6 +15,7 @@ from hvae_mnn.cosim.characterise_records import IvRecords
 from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
+from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.devices.reference import integrate, switching_time
 from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
 from hvae_mnn.engines.batch import run_deck
@@ -35,6 +36,7 @@ Progress = Callable[[str, int, int], None]
 """(what is being run, done, total)."""
 
 _STEPS_PER_PERIOD = 1000
+_MOST_CYCLES = 500
 _STEPS_PER_PULSE = 100
 _TRAIN_PULSES = 15
 _TRAIN_PARTS = 10
@@ -57,17 +59,17 @@ class Drive:
 
     def __post_init__(self) -> None:
         """Refuse what is no drive."""
-        if not 0 < self.amplitude_v < float("inf"):
-            raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is a number above 0, e.g. 0.5")
-        if not self.frequencies_hz or not all(0 < f < float("inf") for f in self.frequencies_hz):
-            raise InputError(f"--frequency is {self.frequencies_hz}; allowed are numbers above 0, in hertz")
+        if not 0 < self.amplitude_v <= LARGEST_V:
+            raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is above 0, {LARGEST_V:g} V at most")
+        if not self.frequencies_hz or not all(1e-3 <= f <= 1e9 for f in self.frequencies_hz):
+            raise InputError(f"--frequency is {self.frequencies_hz}; allowed are 0.001 to 1e9 Hz")
         names = [f"{frequency:g}" for frequency in self.frequencies_hz]
         if len(set(names)) != len(names):
             raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")
         if self.waveform not in SHAPES:
             raise InputError(f"--waveform is {self.waveform!r}; allowed are {', '.join(SHAPES)}")
-        if not isinstance(self.cycles, int) or self.cycles < 1:
-            raise InputError(f"--cycles is {self.cycles}; allowed is a whole number from 1 on")
+        if not isinstance(self.cycles, int) or not 1 <= self.cycles <= _MOST_CYCLES:
+            raise InputError(f"--cycles is {self.cycles}; allowed is a whole number from 1 to {_MOST_CYCLES}")
         if self.x0 is not None and not 0 <= self.x0 <= 1:
             raise InputError(f"--x0 is {self.x0:g}; a state lies within 0 and 1")
 
@@ -322,7 +324,7 @@ def _switch(spec: MemristorSpec, backend: Backend, volts: float, expected_s: flo
     trace = _run(
         spec,
         backend,
-        f"switch-{'set' if volts > 0 else 'reset'}-{abs(volts) * 1e3:.0f}mv",
+        f"switch-{'set' if volts > 0 else 'reset'}-{abs(volts) * 1e3:g}mv",
         step,
         expected_s / _STEPS_PER_PERIOD,
         begin,

@@ -25,7 +25,7 @@ class Disturb:
     above_threshold: int
     """How many of them the last read drove beyond a threshold."""
     max_drift: float
-    """Largest |x - x0| since the run began."""
+    """Largest |x - x0| after the last read; x0 is the state when the run began."""
     mean_drift: float
     """Mean of |x - x0|."""
     moved: int
@@ -60,7 +60,7 @@ class CrossbarSource:
         self.disturb: dict[tuple[str, str], Disturb] = {}
         """By layer and gate unit, after its last read; empty where memristors cannot move."""
         self.most_above_threshold = 0
-        """Largest number of memristors beyond a threshold in one step of one layer so far."""
+        """Largest number of memristors beyond a threshold in one read of a layer so far."""
         self._converted: dict[tuple[str, str], tuple[Tensor, Array]] = {}
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -89,8 +89,8 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
     """Refuse reads that would move states, unless that is wanted."""
     if backend not in DEVICE_BACKENDS:
         raise InputError(f"device back end is {backend!r}; allowed are {', '.join(DEVICE_BACKENDS)}")
-    if not 0 < read_s < math.inf:
-        raise InputError(f"a read of {read_s} s; it must be longer than 0")
+    if not 1e-12 <= read_s <= 1:
+        raise InputError(f"a read of {read_s} s; allowed are 1e-12 to 1 s")
     if device.read_v >= device.threshold_v and not allow_disturb:
         where, remedy = "and it has no threshold", "a device with a threshold"
         if device.threshold_v:

@@ -9,6 +9,7 @@ beside the journal: a resumed run restores it and asks again what was asked sinc
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
@@ -64,7 +65,7 @@ class JournalEngine:
         if stored is not None:
             self.replayed += 1
             if self._moves and self._answers > self._restored_at:
-                self.engine.currents(volts)  # lives through it again
+                self._live_again(volts, self._cut(stored, volts))
             return self._cut(stored, volts)
         if self._answers <= self._restored_at:
             raise RunError(
@@ -86,6 +87,15 @@ class JournalEngine:
             self._keep_position()
         return found
 
+    def _live_again(self, volts: Mapping[str, Array], stored: Mapping[str, Array]) -> None:
+        """Bring the engine's states to where they were after this answer, which it has to give again."""
+        found = self.engine.currents(volts)
+        if any(not np.array_equal(found[name], stored[name]) for name in volts):
+            raise RunError(
+                f"{self._path} holds other answers than this machine gives: ngspice, the compiler or the software has"
+                " changed since; start the run again"
+            )
+
     def drift(self, name: str) -> Array | None:
         """See `Engine.drift`."""
         return self._drifts.get(name)
@@ -99,6 +109,8 @@ class JournalEngine:
         self.engine.restore(position)
 
     def _keep_position(self) -> None:
+        with disk_errors(self._path):
+            os.fsync(self._file.fileno())  # the position is never ahead of the journal
         tensors = {**self.engine.position(), _ANSWERS: np.array([self._answers])}
         with replacing(self._position_path) as temporary:
             save_file(tensors, temporary)

@@ -62,7 +62,7 @@ SCHEMAS = {
             ("layer", pa.string()),
             ("unit", pa.string()),
             ("above_threshold", pa.int64()),  # memristors that this read drove beyond a threshold
-            ("max_drift", pa.float64()),  # |x - x0| since the run began
+            ("max_drift", pa.float64()),  # |x - x0| after this read, x0 when the run began
             ("mean_drift", pa.float64()),
             ("moved", pa.int64()),
         ]

@@ -64,7 +64,7 @@ class MemristorSpec:
             raise DeviceError(f"a memristor's name is {self.name!r}; allowed are letters, digits, '.', '_' and '-'")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float | int) and not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise self._refused(f"{field.name} is {value}; needed is a finite number")
         if not 0 < self.r_on_ohm < self.r_off_ohm:
             raise self._refused(f"R_on {self.r_on_ohm:g}, R_off {self.r_off_ohm:g} ohm; needed is 0 < R_on < R_off")
@@ -77,11 +77,16 @@ class MemristorSpec:
         for name in ("thickness_m", "mobility", "read_v"):
             if not getattr(self, name) > 0:
                 raise self._refused(f"{name} is {getattr(self, name):g}; needed is a number above 0")
-        if self.window_p < 1:
-            raise self._refused(f"window_p is {self.window_p}; needed is a whole number from 1 on")
+        if not 1 <= self.window_p <= 1000:
+            found = str(self.window_p)[:20]
+            raise self._refused(f"window_p is {found}; needed is a whole number from 1 on, 1000 at most")
         for name, limit in (("window_floor", 1.0), ("end_stop", 0.5)):
             if not 0 <= getattr(self, name) < limit:
                 raise self._refused(f"{name} is {getattr(self, name):g}; needed is 0 (off) up to below {limit:g}")
+        if self.window_floor and not self.end_stop:
+            raise self._refused(
+                "window_floor without end_stop: the state would leave its range; give end_stop, e.g. 0.01, or no floor"
+            )
         if not 0 <= self.x_init <= 1:
             raise self._refused(f"x_init is {self.x_init:g}; a state lies within 0 and 1")
 

@@ -12,6 +12,9 @@ from typing import Any
 from hvae_mnn.devices.memristor import AistSpec, HpSpec, MemristorSpec
 from hvae_mnn.errors import DeviceError
 
+_HUGE = 1e300
+_SHOWN = 60
+"""Characters of a wrong value that a message quotes."""
 _LISTING = (
     "one published SPICE listing of the AIST model of Zhang et al. (IEEE TCAS-II 64(7):767-771, 2017, doi"
     " 10.1109/TCSII.2016.2605069); circuit-friendly values, not measured ones; the paper gives none"
@@ -104,7 +107,7 @@ def read_preset(path: Path) -> MemristorSpec:
             stored = tomllib.load(file)
     except FileNotFoundError:
         raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, no TOML, a number without end
         raise DeviceError(f"{path} cannot be read as TOML: {error}") from None
     name = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "-", path.stem).strip("-") or "device"
     base = stored.pop("base", None)
@@ -140,7 +143,8 @@ def _value(name: str, kind: str, found: Any) -> Any:
         return found
     if kind == "int" and isinstance(found, int) and not isinstance(found, bool):
         return found
-    if kind == "float" and isinstance(found, int | float) and not isinstance(found, bool):
+    if kind == "float" and isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _HUGE:
         return float(found)
     needed = {"str": "text", "int": "a whole number", "float": "a number"}[kind]
-    raise DeviceError(f"{name} is {found!r}; needed is {needed}")
+    shown = repr(found)
+    raise DeviceError(f"{name} is {shown if len(shown) < _SHOWN else shown[:_SHOWN] + '...'}; needed is {needed}")

@@ -22,6 +22,8 @@ from hvae_mnn.errors import DeviceError
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+LARGEST_V = 100.0
+"""Volts that a memristor is driven with at most: far beyond what any bears."""
 _ROUNDING = 1e-9
 _STILL = 1e-9
 """A state that changed by less did not move."""
@@ -47,7 +49,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for name, allowed, fits in (
-            ("amplitude_v", "a voltage above 0", 0 < self.amplitude_v < math.inf),
+            ("amplitude_v", f"a voltage above 0, {LARGEST_V:g} V at most", 0 < self.amplitude_v <= LARGEST_V),
             ("tolerance", "above 0 and below 1, e.g. 0.01 for 1 %", 0 < self.tolerance < 1),
             ("max_pulses", "a whole number from 1 on", isinstance(self.max_pulses, int) and self.max_pulses >= 1),
             ("read_s", "0 s or more", 0 <= self.read_s < math.inf),
@@ -76,7 +78,7 @@ class Programmed:
     within: Mask
     """Conductance within the tolerance at the end."""
     stuck: Mask
-    """No pulse moved it."""
+    """Its last pulses did not move it any more."""
     within_after: tuple[float, ...]
     """Fraction within the tolerance before the first round, and after each."""
     line_s: float

@@ -109,19 +109,22 @@ def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> A
     with warnings.catch_warnings():
         # LSODA says why it gives up in a warning; `success` says that it did.
         warnings.simplefilter("ignore")
-        solution = solve_ivp(
-            rate,
-            (times[0], times[-1]),
-            x,
-            method="LSODA",
-            dense_output=True,
-            rtol=_RTOL,
-            atol=_ATOL,
-            max_step=(times[-1] - times[0]) / _STEPS,
-            # Devices do not act on each other: the Jacobian is a diagonal.
-            lband=0,
-            uband=0,
-        )
+        try:
+            solution = solve_ivp(
+                rate,
+                (times[0], times[-1]),
+                x,
+                method="LSODA",
+                dense_output=True,
+                rtol=_RTOL,
+                atol=_ATOL,
+                max_step=(times[-1] - times[0]) / _STEPS,
+                # Devices do not act on each other: the Jacobian is a diagonal.
+                lband=0,
+                uband=0,
+            )
+        except ValueError as error:  # a step so short that time stands still
+            raise refused(str(error)) from None
     if not solution.success:
         raise refused(str(solution.message))
     # Checked at every step: a state can run away and come back from infinity between two of the times asked for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.worker import WINDOWS_PER_RUN
-from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.errors import EnvironmentProblem, ManifestError
+from hvae_mnn.files import disk_errors, sha256
 from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, device_header, library, model_file
 from hvae_mnn.netlist.manifest import Manifest
 
@@ -48,6 +50,8 @@ class ArrayDeck:
     """File with the array's elements."""
     moving: MovingDevices | None = None
     """How its memristors move; None where they are resistors."""
+    sha256: str | None = None
+    """What the file has to be, as its manifest says; None: whatever it is."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -71,6 +75,7 @@ def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]
             unit.columns,
             manifest.folder / unit.include,
             manifest.moving,
+            manifest.files[unit.include],
         )
         for entry, unit in manifest.units()
         if layer in (None, entry.name)
@@ -81,21 +86,29 @@ class WorkerDied(Exception):
     """A worker ended or could not go on; the argument says why."""
 
 
-def include_name(deck: ArrayDeck, folder: Path) -> str:
-    """Name by which a deck in `folder` includes the array: ngspice takes no spaces and no foreign letters in a path.
+def place_files(deck: ArrayDeck, folder: Path) -> str:
+    """Put what a deck needs into `folder`; returns the name by which it includes the array.
 
-    The models of moving memristors are our own, never those that lie beside the array.
+    The array is a copy, made once: what was checked is what runs, whatever becomes of the netlist folder. (And ngspice
+    takes no spaces and no foreign letters in a path.) The models of moving memristors are our own, never those that lie
+    beside the array. Raises `ManifestError` when the file is not the one that its manifest lists.
     """
-    files = {f"{deck.name}.inc": deck.include.resolve()}
+    copy = folder / f"{deck.name}.inc"
+    if not copy.exists():
+        with disk_errors(copy):
+            shutil.copyfile(deck.include, copy)
+        if deck.sha256 is not None and sha256(copy) != deck.sha256:
+            copy.unlink()
+            raise ManifestError(f"{deck.include} was changed since it was checked; build the netlists again")
     if deck.moving is not None:
         spec, backend = deck.moving.spec, deck.moving.backend
-        files |= (
-            {OSDI_FILE: osdi_library(spec.law)} if backend == "osdi" else {library(spec): model_file(library(spec))}
-        )
-    for name, target in files.items():
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(target)
-    return f"{deck.name}.inc"
+        name, source = OSDI_FILE, None
+        if backend == "behavioural":
+            name, source = library(spec), model_file(library(spec))
+        if not (folder / name).exists():
+            with disk_errors(folder / name):
+                shutil.copyfile(source or osdi_library(spec.law), folder / name)
+    return copy.name
 
 
 class History:
@@ -110,6 +123,8 @@ class History:
         """(R, C) at the beginning of the transient; None: those in the array's file."""
         self.reads: list[Array] = []
         """(R,) each."""
+        self.last: Array | None = None
+        """(R, C) after the last read."""
 
     def extend(self, volts: Array, states: Sequence[Array]) -> None:
         """Take in reads (B, R) and the states after each."""
@@ -117,6 +132,7 @@ class History:
             return
         for read, after in zip(volts, states, strict=True):
             self.reads.append(read.copy())
+            self.last = after
             if len(self.reads) == self.deck.reads_per_transient:
                 self.states, self.reads = after, []
 
@@ -133,6 +149,7 @@ class ArrayProcess:
         self.deck = deck
         self.states = np.empty(deck.shape if deck.moving else (0, 0))
         """(R, C): after the last read; (0, 0) where they cannot move."""
+        include = place_files(deck, folder)
         self.log = folder / f"{deck.name}.log"
         self.seconds = 0.0
         self.version = "unknown"
@@ -150,7 +167,6 @@ class ArrayProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        include = include_name(deck, folder)
         setup = {"unit": deck.unit, "word_lines": deck.word_lines, "columns": deck.columns, "include": include}
         if deck.moving is not None:
             setup["moving"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,16 +18,7 @@ from hvae_mnn.files import replacing, write_text
 from hvae_mnn.netlist.device_lines import OSDI_FILE, Backend, library, model_file
 
 Array = NDArray[np.float64]
-_FAILED = (
-    "timestep too small",
-    "simulation(s) aborted",
-    "singular matrix",
-    "out of bounds",
-    "fatal error",
-    "error:",
-    "error in",
-    "error ",
-)
+_FAILED = ("timestep too small", "simulation(s) aborted", "singular matrix", "out of bounds", "fatal error")
 _SHOWN_LINES = 8
 
 
@@ -79,11 +71,13 @@ def run_deck(
 
 
 def _failed(line: str) -> bool:
-    return any(sign in line.lower() for sign in _FAILED)
+    text = line.strip().lower()
+    # A deck's title is echoed, and may say anything.
+    return not text.startswith("circuit:") and (text.startswith("error") or any(sign in text for sign in _FAILED))
 
 
 def _again(deck: Path) -> str:
-    return f"cd {deck.parent} && ngspice -n -b {deck.name}"
+    return f"cd {shlex.quote(str(deck.parent))} && ngspice -n -b {deck.name}"
 
 
 def read_raw(path: Path) -> dict[str, Array]:

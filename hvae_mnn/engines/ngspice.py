@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, include_name
+from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
 from hvae_mnn.engines.drift import drift_of
 from hvae_mnn.engines.probe import probe
 from hvae_mnn.engines.shared_library import library_name
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
-from hvae_mnn.netlist.decks import unit_deck
+from hvae_mnn.netlist.arrays import with_states
+from hvae_mnn.netlist.decks import moving_unit_deck, unit_deck
 
 __all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 
@@ -155,15 +156,22 @@ class NgspiceEngine:
         """The error that lets a person see for themselves: deck, log and command."""
         folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-"))
         path = folder / f"{deck.name}.cir"
-        text = unit_deck(
-            deck.name, deck.unit, deck.word_lines, deck.columns, include_name(deck, folder), volts, deck.moving
-        )
+        include = place_files(deck, folder)
+        if deck.moving is None:
+            text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts)
+        else:
+            # The read that failed, with the states that it found.
+            history = self._histories[deck.name]
+            if history.last is not None:
+                elements = (folder / include).read_text(encoding="ascii")
+                (folder / include).write_text(with_states(elements, np.clip(history.last, 0, 1).ravel().tolist()))
+            text = moving_unit_deck(deck.unit, deck.word_lines, deck.columns, include, deck.moving, volts)
         path.write_text(text, encoding="ascii")
         log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
         return SimulatorError(
-            f"ngspice failed twice on array {deck.name}: {died}; deck: {path}; run it again: ngspice -b {path}\n"
-            f"last lines of the log:\n  {tail}"
+            f"ngspice failed twice on array {deck.name}: {died}; deck: {path}; run it again: cd {folder} &&"
+            f" ngspice -n -b {path.name}\nlast lines of the log:\n  {tail}"
         )
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
-from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.errors import EnvironmentProblem, StorageError
 from hvae_mnn.files import replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 
@@ -85,11 +85,11 @@ class _Recipe:
 
     def digest(self) -> str:
         """Of everything that the result depends on."""
-        version = subprocess.run([self.command[0], "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False)
+        version = _run([self.command[0], "--version"])
         parts = (
             self.source.read_bytes(),
             "\0".join(self.command).encode(),
-            version.stdout,
+            version.stdout.encode(),
             platform.machine().encode(),
         )
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
@@ -112,8 +112,23 @@ def _recipe(law: str) -> _Recipe:
 def _compiled(recipe: _Recipe) -> Path:
     library = cache_folder() / recipe.digest() / OSDI_FILE
     if not _whole(library):
-        _build(recipe, library)
+        try:
+            _build(recipe, library)
+        except StorageError as error:
+            raise EnvironmentProblem(f"{error}: name one with XDG_CACHE_HOME, {_FALL_BACK}") from None
     return library
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise EnvironmentProblem(f"{command[0]} cannot be run ({why}); name a compiler with CC, {_FALL_BACK}") from None
 
 
 def _seal(library: Path) -> Path:
@@ -134,16 +149,9 @@ def _build(recipe: _Recipe, library: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="hvae-mnn-osdi-") as folder:
         built = Path(folder) / OSDI_FILE
         command = [*recipe.command, "-o", str(built), str(recipe.source)]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise EnvironmentProblem(
-                f"{compiler} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}"
-            ) from None
+        done = _run(command)
         if done.returncode or not built.is_file():
-            said = (done.stderr.strip().splitlines() or ["no message"])[0]
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")
         content = built.read_bytes()
     with replacing(library) as temporary:

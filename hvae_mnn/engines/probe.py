@@ -108,7 +108,10 @@ def _version_in(lines: list[str]) -> str | None:
 
 def c_compiler() -> tuple[str, ...] | None:
     """Command of the C compiler, which `CC` may name as in a Makefile; None when there is none."""
-    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    try:
+        words = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    except ValueError:  # a quotation that does not end
+        return None
     found = shutil.which(words[0])
     return None if found is None else (found, *words[1:])
 
@@ -123,7 +126,11 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         # In a folder of its own: a file called `osdi` in the working folder would be taken for a script.
         source, library = folder / f"v{minor}.c", folder / f"v{minor}.osdi"
         source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
-        built = subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, source], capture_output=True, check=False)
+        command = [*compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
+        try:
+            built = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
+            return {}
         if built.returncode == 0:
             found[name] = str(library)
     return found

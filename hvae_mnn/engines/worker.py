@@ -165,7 +165,7 @@ class Worker:
             if self._states.size:
                 elements = Path(include).read_text(encoding="ascii")
                 include = f"{include}.now"
-                Path(include).write_text(with_states(elements, self._states.tolist()), encoding="ascii")
+                Path(include).write_text(with_states(elements, np.clip(self._states, 0, 1).tolist()), encoding="ascii")
             header, windows = self._moving["header"], self._moving["windows"]
             lines = moving_deck(unit, word_lines, self._columns, include, windows, header, self._window_s)
         self._library.load(lines)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.netlist.device_lines import MovingDevices, line_ending
 
@@ -48,7 +50,7 @@ def array_lines(array: GateArray, moving: MovingDevices | None = None) -> Iterat
         values = 1 / array.conductance
         memristors = "\n".join(f"Rm{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} %r" for k in columns)
     else:
-        values = moving.spec.state(array.conductance)
+        values = np.clip(moving.spec.state(array.conductance), 0, 1)  # at an end, rounding may step over it
         letter, ending = line_ending(moving.spec, moving.backend)
         memristors = "\n".join(
             f"{letter}m{unit}{{row}}_{k} {{line}} {bit_line(unit, k)} s{unit}{{row}}_{k} {ending} x0=%r"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import bit_line, inverted, sense_source
-from hvae_mnn.netlist.device_lines import MovingDevices, control_prologue, device_header
+from hvae_mnn.netlist.device_lines import READ_OPTIONS, MovingDevices, control_prologue, device_header
 
 Array = NDArray[np.float64]
 
@@ -74,6 +74,30 @@ def unit_deck(
         *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()]),
         *sense_lines(unit, columns),
         *_control([f"i({sense_source(unit, k)})" for k in range(columns)], moving),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def moving_unit_deck(
+    unit: str, word_lines: Sequence[str], columns: int, include: str, moving: MovingDevices, volts: Array
+) -> str:
+    """A deck that reads the array in the file `include` once, for as long as a read lasts, with `volts` (R,): a
+    transient, in which its memristors move."""
+    step = moving.read_s / 20
+    lines = [
+        f"hvae-mnn gate unit {unit}: one read of moving memristors",
+        READ_OPTIONS,
+        *_devices(moving),
+        f".include {include}",
+        *driver_lines(word_lines, [f"PWL(0 0 {step / 1000!r} {v!r})" for v in volts.tolist()]),
+        *sense_lines(unit, columns),
+        f".tran {step!r} {moving.read_s!r} 0 {step!r}",
+        ".control",
+        *control_prologue(moving.backend),
+        "run",
+        *(f"print i({sense_source(unit, k)})[length(i({sense_source(unit, k)}))-1]" for k in range(columns)),
+        ".endc",
+        ".end",
     ]
     return "\n".join(lines) + "\n"
 

@@ -36,7 +36,7 @@ def test_a_run_prints_its_figures_and_leaves_what_it_promises(tmp_path, capsys):
     network = json.loads((folder / "summary.json").read_text())["network"]
     assert "12 x 9" in printed
     assert f"108 devices, {network['pulses_mean']:.2f} pulses each" in printed
-    assert f"{network['failed']} failed (0 never moved), {network['disturbed']} disturbed" in printed
+    assert f"{network['failed']} failed (0 stuck), {network['disturbed']} disturbed" in printed
     assert "half-selected cells moved: a smaller --amplitude" in printed
     assert "assumed spread (log speed per device, per pulse; threshold): 0.05, 0.02, 0.1" in printed
     figures = ("pulses_to_tolerance", "error_before_after", "target_achieved", "disturbed_cells")

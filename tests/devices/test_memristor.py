@@ -78,6 +78,8 @@ def test_the_pole_lies_on_the_corner_and_the_guard_keeps_off_it():
         ({"g_max": 1e-3}, "1/R_on"),
         ({"read_v": 0.0}, "read_v is 0; needed is a number above 0"),
         ({"window_p": 0}, "whole number from 1 on"),
+        ({"window_p": 10**23}, "1000 at most"),
+        ({"end_stop": 0.0}, "window_floor without end_stop"),
         ({"end_stop": 0.7}, "end_stop is 0.7"),
         ({"i_off": -1.0}, "i_off is -1"),
         ({"mobility": float("nan")}, "mobility is nan; needed is a finite number"),
@@ -110,6 +112,8 @@ def test_a_users_preset_from_toml(tmp_path):
     [
         ('base = "ais"', "base is 'ais'; allowed are aist, aist_literal, hp_tio2"),
         ('base = "aist"\nr_of = 3', "r_of is no parameter of a device of law aist"),
+        ('base = "aist"\nr_off_ohm = 1' + 400 * "0", "r_off_ohm is 1000.*needed is a number"),
+        ('base = "aist"\nwindow_p = 1' + 400 * "0", "1000 at most"),
         ('base = "aist"\nr_off_ohm = "big"', "r_off_ohm is 'big'; needed is a number"),
         ('base = "aist"\nwindow_p = 1.5', "window_p is 1.5; needed is a whole number"),
         ('base = "aist"\nv_set = -0.2', r"V_th\+ -0.2 V"),

@@ -26,7 +26,7 @@ def test_switching_times_of_the_preset():
 
 def test_switching_time_in_closed_form():
     # Without window and stops RESET has dx/dt = -k v / (i_on R(x)), so t = i_on (R integrated over x) / (k v).
-    flat = replace(AIST, window_p=10_000, end_stop=0.0)
+    flat = replace(AIST, window_p=1_000, window_floor=0.0, end_stop=0.0)
     expected = 0.9 * AIST.resistance(0.5) / (AIST.rate_per_s * 0.5)
     assert switching_time(flat, -0.5) == pytest.approx(expected, rel=1e-12)
 

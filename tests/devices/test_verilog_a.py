@@ -18,7 +18,7 @@ DEVICES = {
     "literal": AIST_LITERAL,
     "spread": replace(AIST, r_on_ohm=4e3, r_off_ohm=120e3, v_set=0.095, v_reset=-0.12, window_p=3, ramp_v=5e-3),
     "no window floor": replace(AIST, window_floor=0.0),
-    "no end stops": replace(AIST, end_stop=0.0, window_p=1),
+    "no end stops": replace(AIST, end_stop=0.0, window_floor=0.0, window_p=1),
     "no pole guard": replace(AIST, pole_guard=0.0, i_0=0.9e-6, i_on=0.7, i_off=3e-10),
     "hp": HP_TIO2,
     "hp, steep": replace(HP_TIO2, window_p=10, mobility=3e-14, thickness_m=12e-9, r_on_ohm=150.0),

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -324,6 +325,59 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^v\(hidden3\) = ", done.stdout, re.MULTILINE)
+
+
+def test_what_was_checked_is_what_runs_whatever_becomes_of_the_folder(tmp_path, backend, start, monkeypatch):
+    monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)  # loaded anew after eight reads
+    manifest = build(tmp_path / "n", backend)
+    engine = start(manifest)
+    for _, unit in manifest.units():
+        with (manifest.folder / unit.include).open("a") as file:
+            file.write(f".control\nshell touch {tmp_path}/executed\n.endc\n")
+    volts = reads(manifest, 20)
+    found = engine.currents(volts)
+    for name, currents in ideal(manifest).currents(volts).items():
+        np.testing.assert_allclose(found[name], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
+    with pytest.raises(ManifestError, match="was changed since it was checked"):
+        start(manifest)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_state_that_overshot_its_end_is_handed_over(tmp_path, backend, start, monkeypatch):
+    monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)
+    device = replace(AIST, end_stop=0.0, window_floor=0.0, read_v=0.3)
+    manifest = build_netlist(
+        network(), tmp_path / "n", device=device, device_backend=backend, read_s=1e-3, allow_disturb=True
+    )
+    engine = start(manifest)
+    assert all(np.isfinite(currents).all() for currents in engine.currents(reads(manifest, 20)).values())
+
+
+def test_an_array_at_the_end_of_its_range_is_built_and_read(tmp_path, backend, start):
+    """Where 1 / (1 / R_off) is a little more than R_off, the state of g_min is a little below 0."""
+    device = replace(AIST, r_off_ohm=9e5, i_0=0.1 / 9e5, g_min=1 / 9e5)
+    manifest = build_netlist(network(), tmp_path / "n", device=device, device_backend=backend)
+    engine = start(read_manifest(manifest.folder))
+    volts = reads(manifest, 1)
+    for name, currents in ideal(manifest).currents(volts).items():
+        np.testing.assert_allclose(engine.currents(volts)[name], currents, rtol=0, atol=1e-8 * np.abs(currents).max())
+
+
+def test_a_failure_leaves_a_deck_that_fails_again(tmp_path, backend, start, monkeypatch):
+    manifest = disturbing(tmp_path / "n", backend)
+    engine = start(manifest)
+    volts = reads(manifest, 1)
+    engine.currents(volts)
+    name = next(iter(volts))
+    error = engine._failure(engine._decks[name], volts[name][0], array_process.WorkerDied("a test"))
+    command = str(error).split("run it again: ")[1].splitlines()[0]
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [float(value) for value in re.findall(r"\)\s*-?1\]\s*=\s*(\S+)$", done.stdout, re.MULTILINE)]
+    unit = next(unit for _, unit in manifest.units() if unit.array == name)
+    assert len(found) == unit.columns
+    expected = engine.currents({name: volts[name]})[name][0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
 def test_models_beside_the_arrays_are_never_run(tmp_path, backend, start):
