@@ -127,6 +127,29 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
     assert not list(osdi.cache_folder().rglob("*.osdi"))
 
 
+@pytest.mark.parametrize("kind", ["no program", "open quotation"])
+def test_a_compiler_that_cannot_be_run_is_named(tmp_path, monkeypatch, kind):
+    script = tmp_path / "junk"
+    script.write_text("#junk")
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script) if kind == "no program" else '"cc')
+    assert "behavioural" in str(osdi.osdi_problem())
+    assert probe().osdi  # found out without a compiler
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    problem = str(osdi.osdi_problem())
+    assert "behavioural" in problem
+    assert "XDG_CACHE_HOME" in problem or "no C compiler" in problem
+
+
+def test_a_title_that_speaks_of_errors_is_no_error(tmp_path):
+    spec = dataclasses.replace(AIST, name="my_error")
+    header = [f"* {spec.name}", *device_header(spec, "behavioural")]
+    assert one_device(spec, "behavioural", tmp_path, 0.05, header=header, title="my_error devices")["v(x)"][-1] > 0
+
+
 def test_an_ngspice_without_osdi_is_named(monkeypatch):
     monkeypatch.setattr(osdi, "probe", lambda: dataclasses.replace(probe(), osdi=False, version="39.3"))
     with pytest.raises(
@@ -157,9 +180,9 @@ def test_a_ready_made_library_that_is_missing_is_named(monkeypatch):
         osdi.osdi_library("aist")
 
 
-def one_device(spec, backend, tmp_path, volts, x0=0.3, header=None):
+def one_device(spec, backend, tmp_path, volts, x0=0.3, header=None, title="one device"):
     lines = [
-        "one device",
+        title,
         *(header or device_header(spec, backend)),
         f"V1 te 0 DC {volts!r}",
         device_line("m", "te", "0", "x", spec, backend, x0),
