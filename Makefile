@@ -18,6 +18,8 @@ $(STAMP): pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[compare]' \
+		|| echo "Note: badcrossbar was not installed (it needs cairo's headers); the comparison with it is skipped."
 	@touch $@
 
 setup: system $(STAMP)  ## Install ngspice with KLU, a C compiler and the virtual environment .venv

@@ -35,6 +35,10 @@ class MappingError(InputError):
     """Weights that cannot be mapped to conductances."""
 
 
+class HardwareError(InputError):
+    """A hardware description that cannot be built, or contradicts itself."""
+
+
 class ManifestError(InputError):
     """A netlist folder whose manifest or files cannot be used."""
 

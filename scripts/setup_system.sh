@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that Python 3.11 to 3.13 with venv, and an ngspice with the KLU solver (42 or later), are on this machine;
-# and, where that is easy, a C compiler, which builds the memristors that move as compiled devices.
+# and, where that is easy, a C compiler, which builds the memristors that move as compiled devices, and cairo's and
+# Python's headers, with which pip builds pycairo for badcrossbar, a solver that tests compare with.
 # Installs Debian packages where it may; where it may not, says exactly what to install. Usage: setup_system.sh
 set -eu
 
@@ -14,7 +15,12 @@ have_venv() { "${PYTHON:-python3}" -c 'import ensurepip, venv, sys; sys.exit(not
 cc_command=${CC:-cc}
 have_compiler() { command -v "${cc_command%% *}" >/dev/null 2>&1; }
 
-have_ngspice && have_venv && have_compiler && exit 0
+have_headers() {
+    pkg-config --exists cairo 2>/dev/null && "${PYTHON:-python3}" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' 2>/dev/null
+}
+
+have_ngspice && have_venv && have_compiler && have_headers && exit 0
 
 . /etc/os-release 2>/dev/null || true
 codename=${VERSION_CODENAME:-}
@@ -34,7 +40,7 @@ say_how() {
 
 may_install() { command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
 if have_ngspice && have_venv && ! may_install; then
-    echo "Note: there is no C compiler; memristors that move run as subcircuits only, which is slow. Debian: apt-get install gcc libc6-dev" >&2
+    have_compiler || echo "Note: there is no C compiler; memristors that move run as subcircuits only, which is slow. Debian: apt-get install gcc libc6-dev" >&2
     exit 0
 fi
 
@@ -46,6 +52,8 @@ else say_how "This user may not install system packages."; fi
 $as_root apt-get update -qq
 have_venv || $as_root apt-get install -y -qq --no-install-recommends python3-venv
 have_compiler || $as_root apt-get install -y -qq --no-install-recommends gcc libc6-dev
+# Python's headers are Debian's for Debian's Python; another Python brings its own. Nothing but a comparison needs them.
+have_headers || $as_root apt-get install -y -qq --no-install-recommends libcairo2-dev pkg-config python3-dev || true
 if ! have_ngspice; then
     suite=""
     if [ "${ID:-}" = debian ] && [ "$codename" = bookworm ]; then

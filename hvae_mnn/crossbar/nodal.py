@@ -1,0 +1,123 @@
+"""Nodal analysis of a wired tile, sparse and direct: slow, general, and the judge of everything faster.
+
+Word lines 0..W-1 of row i are lines of their own with a driver each; word line k of row i meets bit line j in the
+conductance `conductance[k, i, j]`. Nodes joined by an ideal connection are one node, so that every limit (no wire
+resistance on either kind of line, ideal drivers, virtual grounds) is exact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from hvae_mnn.crossbar.wires import Wires
+
+Array = NDArray[np.float64]
+Nodes = NDArray[np.int64]
+
+
+def nodal_transfer(conductance: Array, wires: Wires) -> Array:
+    """T (W, M, N) in siemens: current into the sense node of bit line j for 1 V on word line k of row i.
+
+    `conductance` (W, M, N) in siemens, each 0 (an open cell) or above.
+    """
+    network = _Network(conductance.shape, wires)
+    unknown, matrix, driven = network.equations(conductance)
+    lines, rows, columns = conductance.shape
+    sensed, transfer = network.sensing(conductance)
+    if unknown:
+        factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        # One solution per bit line: the network is reciprocal, so sensing and driving may change places.
+        transfer = transfer + factor.solve(sensed).T @ driven
+    return transfer.reshape(columns, lines, rows).transpose(1, 2, 0)
+
+
+class _Network:
+    """Numbers the nodes of a tile; sources and grounds are negative."""
+
+    def __init__(self, shape: tuple[int, ...], wires: Wires) -> None:
+        self.lines, self.rows, self.columns = shape
+        self.wires = wires
+        count = 0
+        # Source of word line (k, i): -(2 + k * rows + i). Ground: -1.
+        sources = -(2 + np.arange(self.lines * self.rows)).reshape(self.lines, self.rows)
+        self.word = np.empty(shape, dtype=np.int64)
+        if wires.word_ohm:
+            self.word[:] = np.arange(count, count + self.word.size).reshape(shape)
+            count += self.word.size
+        elif wires.driver_ohm:
+            self.word[:] = np.arange(count, count + sources.size).reshape(*sources.shape, 1)
+            count += sources.size
+        else:
+            self.word[:] = sources[:, :, np.newaxis]
+        self.bit = np.empty((self.rows, self.columns), dtype=np.int64)
+        if wires.bit_ohm:
+            self.bit[:] = np.arange(count, count + self.bit.size).reshape(self.bit.shape)
+            count += self.bit.size
+        elif wires.sense_ohm:
+            self.bit[:] = np.arange(count, count + self.columns)
+            count += self.columns
+        else:
+            self.bit[:] = -1
+        self.sources, self.count = sources, count
+
+    def _branches(self, conductance: Array) -> list[tuple[Nodes, Nodes, Array]]:
+        """(from, to, siemens) of every resistor."""
+        wires = self.wires
+        found = [(self.word.ravel(), np.broadcast_to(self.bit, self.word.shape).ravel(), conductance.ravel())]
+
+        def series(first: Nodes, second: Nodes, ohm: float) -> None:
+            found.append((first.ravel(), second.ravel(), np.full(first.size, 1 / ohm)))
+
+        if wires.word_ohm:
+            series(self.word[:, :, :-1], self.word[:, :, 1:], wires.word_ohm)
+        if wires.word_ohm + wires.driver_ohm:
+            series(self.sources, self.word[:, :, 0], wires.word_ohm + wires.driver_ohm)
+        if wires.bit_ohm:
+            series(self.bit[:-1], self.bit[1:], wires.bit_ohm)
+        if wires.bit_ohm + wires.sense_ohm:
+            series(self.bit[-1], np.full(self.columns, -1), wires.bit_ohm + wires.sense_ohm)
+        return found
+
+    def equations(self, conductance: Array) -> tuple[int, sparse.csc_matrix, sparse.csc_matrix]:
+        """Number of unknown potentials, their matrix, and the currents that 1 V of each source drives into them."""
+        rows, columns, values = [], [], []
+        source_rows, source_columns, source_values = [], [], []
+        for first, second, siemens in self._branches(conductance):
+            for here, there in ((first, second), (second, first)):
+                unknown = here >= 0
+                rows.append(here[unknown])
+                columns.append(here[unknown])
+                values.append(siemens[unknown])
+                both = unknown & (there >= 0)
+                rows.append(here[both])
+                columns.append(there[both])
+                values.append(-siemens[both])
+                driven = unknown & (there <= -2)
+                source_rows.append(here[driven])
+                source_columns.append(-2 - there[driven])
+                source_values.append(siemens[driven])
+        shape = (self.count, self.count)
+        matrix = sparse.csc_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape)
+        drive = sparse.csc_matrix(
+            (np.concatenate(source_values), (np.concatenate(source_rows), np.concatenate(source_columns))),
+            (self.count, self.sources.size),
+        )
+        return self.count, matrix, drive
+
+    def sensing(self, conductance: Array) -> tuple[Array, Array]:
+        """Current into each sense node: (unknown, N) siemens on the potentials, (N, W * M) siemens on the sources."""
+        potentials = np.zeros((self.count, self.columns))
+        sources = np.zeros((self.columns, self.sources.size))
+        ends = self.bit[-1]
+        if (ends >= 0).all():
+            potentials[ends, np.arange(self.columns)] = 1 / (self.wires.bit_ohm + self.wires.sense_ohm)
+            return potentials, sources
+        # Cells lie between a word line and the virtual ground itself.
+        column = np.broadcast_to(np.arange(self.columns), self.word.shape)
+        unknown = self.word >= 0
+        np.add.at(potentials, (self.word[unknown], column[unknown]), conductance[unknown])
+        np.add.at(sources, (column[~unknown], -2 - self.word[~unknown]), conductance[~unknown])
+        return potentials, sources
