@@ -1,18 +1,21 @@
 """Weights to conductances and back: paper eq. 12 (page 693), with the scale that the paper leaves out.
 
-Every weight is a memristor and a fixed resistor on one bit line. The memristor's word line carries -V_j, the
-resistor's +V_j, so the column current is I_k = sum_j (1/R_s - G_jk) V_j, and a weight is w_jk = s (1/R_s - G_jk) with
-one scale s per array. Array rows are inputs in the order x (, z), h, b (, memory): word lines. Array columns are
-hidden units: bit lines.
+Every weight is a memristor and a fixed resistor, so a column current is I_k = sum_j (1/R_s - G_jk) V_j and a weight
+w_jk = s (1/R_s - G_jk); or it is two memristors, and w_jk = s (G+_jk - G-_jk), of which one is at its least. The scale
+s belongs to the network, an array or a column. Array rows are inputs in the order x (, z), h, b (, memory): word lines.
+Array columns are hidden units: bit lines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.crossbar.hardware import Cells, Hardware
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import GateMatrix, RecurrentLayer
@@ -43,11 +46,10 @@ class GateArray:
     unit: str
     rows: tuple[RowGroup, ...]
     conductance: Array
-    """(R, C) siemens: the memristors."""
-    fixed_siemens: float
-    """1/R_s: the fixed resistor of every cell."""
-    weight_scale: float
-    """s in w = s (1/R_s - G), weight per siemens."""
+    """(R, D) siemens: the memristors, two per weight in a differential pair (plus, minus, plus, ...)."""
+    hardware: Hardware
+    weight_scale: float | Array
+    """s in w = s (1/R_s - G) or s (G+ - G-), weight per siemens: one number, or (C,) with a scale per column."""
 
     @property
     def name(self) -> str:
@@ -55,9 +57,20 @@ class GateArray:
         return f"{self.layer}_{self.unit}"
 
     @property
+    def layout(self) -> ArrayLayout:
+        """How it is cut into tiles."""
+        pair = self.hardware.cells.scheme == "differential_pair"
+        return ArrayLayout(len(self.conductance), self.conductance.shape[1] // (2 if pair else 1), self.hardware)
+
+    @property
+    def fixed_siemens(self) -> float:
+        """1/R_s: the fixed resistors."""
+        return self.hardware.device.g_mid
+
+    @property
     def weights(self) -> Array:
         """(R, C): the signed weights that the conductances stand for."""
-        return self.weight_scale * (self.fixed_siemens - self.conductance)
+        return self.weight_scale * self.layout.without_wires(self.conductance)
 
     @property
     def word_lines(self) -> list[str]:
@@ -65,21 +78,46 @@ class GateArray:
         return [f"{group.role}{index}" for group in self.rows for index in range(group.size)]
 
 
-def to_conductance(weights: Array, device: MemristorSpec) -> tuple[Array, float]:
-    """Conductances (R, C) in siemens and the scale s for signed `weights` (R, C), so that w = s (g_mid - G).
+def to_conductance(
+    weights: Array, device: MemristorSpec, cells: Cells | None = None, largest: float | None = None
+) -> tuple[Array, float | Array]:
+    """Conductances (R, D) in siemens and the scale s for signed `weights` (R, C); by default as eq. 12 has it.
 
-    The largest magnitude in the array uses the whole range; an array of zeros gets s as if that magnitude were 1.
-    Raises `MappingError` for NaN or infinite weights.
+    The largest magnitude in the array, or in a column, uses the whole range; `largest` says so of the network. Where
+    all weights are zero, s is as if that magnitude were 1. Raises `MappingError` for NaN or infinite weights.
     """
+    cells = cells or Cells()
     if not np.isfinite(weights).all():
         raise MappingError(
             f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; mend the model"
         )
-    largest = float(np.abs(weights).max(initial=0.0)) or 1.0
-    scale = largest / ((device.g_max - device.g_min) / 2)
+    pair = cells.scheme == "differential_pair"
+    reach = (device.g_max - device.g_min) / (1 if pair else 2)
+    scale: float | Array
+    if cells.scale == "column":
+        magnitude = np.abs(weights).max(axis=0, initial=0.0)
+        scale = np.where(magnitude > 0, magnitude, 1.0) / reach
+    else:
+        scale = (largest or float(np.abs(weights).max(initial=0.0)) or 1.0) / reach
+    if pair:
+        plus, minus = (device.g_min + np.maximum(side, 0) / scale for side in (weights, -weights))
+        found = np.stack([plus, minus], axis=-1).reshape(len(weights), -1)
+    else:
+        found = device.g_mid - weights / scale
+    if cells.levels:
+        step = (device.g_max - device.g_min) / (cells.levels - 1)
+        found = device.g_min + np.rint((found - device.g_min) / step) * step
     # Rounding may step an ulp over the end of the range. Row-major, whatever the weights' order in memory: safetensors
     # stores the bytes as they lie.
-    return np.ascontiguousarray(np.clip(device.g_mid - weights / scale, device.g_min, device.g_max)), scale
+    return np.ascontiguousarray(np.clip(found, device.g_min, device.g_max)), scale
+
+
+def largest_weight(layers: Iterable[RecurrentLayer]) -> float:
+    """Largest magnitude of any weight, for one scale in the whole network; 0 if all are zero."""
+    return max(
+        (float(np.abs(row_weights(gate)).max(initial=0.0)) for layer in layers for gate in layer.gates.values()),
+        default=0.0,
+    )
 
 
 def row_weights(gate: GateMatrix) -> Array:
@@ -108,11 +146,13 @@ def row_groups(layer: RecurrentLayer, gate: GateMatrix, latent_size: int = 0) ->
     return tuple(group for group in groups if group.size)
 
 
-def map_layer(layer: RecurrentLayer, device: MemristorSpec, latent_size: int = 0) -> list[GateArray]:
-    """Every gate unit of `layer` as an array on `device`, in PyTorch's order."""
+def map_layer(
+    layer: RecurrentLayer, hardware: Hardware, latent_size: int = 0, largest: float | None = None
+) -> list[GateArray]:
+    """Every gate unit of `layer` as an array on `hardware`, in PyTorch's order; `largest` as in `to_conductance`."""
     arrays = []
     for unit, gate in layer.gates.items():
-        conductance, scale = to_conductance(row_weights(gate), device)
+        conductance, scale = to_conductance(row_weights(gate), hardware.device, hardware.cells, largest)
         rows = row_groups(layer, gate, latent_size)
-        arrays.append(GateArray(layer.name, unit, rows, conductance, device.g_mid, scale))
+        arrays.append(GateArray(layer.name, unit, rows, conductance, hardware, scale))
     return arrays

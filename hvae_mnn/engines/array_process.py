@@ -10,18 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.osdi import osdi_library
-from hvae_mnn.engines.worker import WINDOWS_PER_RUN
 from hvae_mnn.errors import EnvironmentProblem, ManifestError
 from hvae_mnn.files import disk_errors, sha256
-from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, device_header, library, model_file
+from hvae_mnn.netlist.arrays import state_nodes
+from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
+from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, library, model_file
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
 
 Array = NDArray[np.float64]
 
@@ -29,7 +32,7 @@ OLDEST_NGSPICE = 42
 """The first with KLU. Version 39 dies in its first transient with external sources."""
 
 _POINTS_BYTES = 128 * 2**20
-"""Memory that the points of a transient with moving memristors may take, per process."""
+"""Memory that the points of a transient may take, per process."""
 _POINTS_PER_READ = 6
 """Time points that ngspice takes for a read of memristors that move: five, and a few more while states race."""
 
@@ -44,8 +47,8 @@ class ArrayDeck:
     """Gate unit, which is part of the element names."""
     word_lines: tuple[str, ...]
     """Names of the R word lines."""
-    columns: int
-    """Number of bit lines C."""
+    layout: ArrayLayout
+    """Its tiles, and the hardware they are built on."""
     include: Path
     """File with the array's elements."""
     moving: MovingDevices | None = None
@@ -55,14 +58,16 @@ class ArrayDeck:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, C)."""
-        return len(self.word_lines), self.columns
+        """(R, D) memristors."""
+        return self.layout.rows, self.layout.memristors
 
     @property
     def reads_per_transient(self) -> int:
-        """After how many reads the memristors are loaded anew, since ngspice keeps every point in memory."""
-        values = self.columns * (len(self.word_lines) + 1)
-        return max(8, min(WINDOWS_PER_RUN, _POINTS_BYTES // (8 * _POINTS_PER_READ * values)))
+        """After how many reads a new transient begins, since ngspice keeps every point in memory."""
+        values = self.layout.sensed
+        if self.moving is not None:
+            values = _POINTS_PER_READ * (values + self.layout.rows * self.layout.memristors)
+        return max(8, min(WINDOWS_PER_RUN - 1, _POINTS_BYTES // (8 * values)))
 
 
 def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]:
@@ -72,7 +77,7 @@ def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]
             unit.array,
             unit.name,
             tuple(unit.word_lines),
-            unit.columns,
+            manifest.layout(unit),
             manifest.folder / unit.include,
             manifest.moving,
             manifest.files[unit.include],
@@ -100,15 +105,25 @@ def place_files(deck: ArrayDeck, folder: Path) -> str:
         if deck.sha256 is not None and sha256(copy) != deck.sha256:
             copy.unlink()
             raise ManifestError(f"{deck.include} was changed since it was checked; build the netlists again")
-    if deck.moving is not None:
-        spec, backend = deck.moving.spec, deck.moving.backend
-        name, source = OSDI_FILE, None
-        if backend == "behavioural":
-            name, source = library(spec), model_file(library(spec))
+    for name, source in _models(deck).items():
         if not (folder / name).exists():
             with disk_errors(folder / name):
-                shutil.copyfile(source or osdi_library(spec.law), folder / name)
+                shutil.copyfile(source, folder / name)
     return copy.name
+
+
+def _models(deck: ArrayDeck) -> dict[str, Path]:
+    """Files that the deck needs beside its array."""
+    found = {}
+    if deck.layout.hardware.amplifier.kind != "ideal":
+        found[TIA_LIBRARY] = model_file(TIA_LIBRARY)
+    if deck.moving is not None:
+        spec = deck.moving.spec
+        if deck.moving.backend == "behavioural":
+            found[library(spec)] = model_file(library(spec))
+        else:
+            found[OSDI_FILE] = osdi_library(spec.law)
+    return found
 
 
 class History:
@@ -120,11 +135,11 @@ class History:
     def __init__(self, deck: ArrayDeck) -> None:
         self.deck = deck
         self.states: Array | None = None
-        """(R, C) at the beginning of the transient; None: those in the array's file."""
+        """(R, D) at the beginning of the transient; None: those in the array's file."""
         self.reads: list[Array] = []
         """(R,) each."""
         self.last: Array | None = None
-        """(R, C) after the last read."""
+        """(R, D) after the last read."""
 
     def extend(self, volts: Array, states: Sequence[Array]) -> None:
         """Take in reads (B, R) and the states after each."""
@@ -141,14 +156,35 @@ class History:
         return np.array(self.reads).reshape(-1, len(self.deck.word_lines))
 
 
+def _setup(deck: ArrayDeck, include: str, states: Array | None) -> dict[str, Any]:
+    """What the worker process has to know; `states` (R, D) as in `ArrayProcess`."""
+    layout, moving, order = deck.layout, deck.moving, deck.layout.tile_order
+    setup: dict[str, Any] = {
+        "deck": running_deck(deck.unit, deck.word_lines, layout, include, deck.reads_per_transient + 1, moving),
+        "sources": [f"V{line}" for line in deck.word_lines],
+        "sensed": sensed_vectors(layout, deck.unit),
+        "window_s": WINDOW_S,
+    }
+    if moving is not None:
+        nodes = state_nodes(layout, deck.unit)
+        setup["window_s"] = moving.read_s
+        setup["moving"] = {
+            "osdi": moving.backend == "osdi",
+            "include": include,
+            "nodes": [nodes[place] for place in order],
+            "states": None if states is None else states.ravel()[order].tolist(),
+        }
+    return setup
+
+
 class ArrayProcess:
     """One worker process and its pipes."""
 
     def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None) -> None:
-        """`states` (R, C) that moving memristors begin with; None for those in the array's file."""
+        """`states` (R, D) that moving memristors begin with; None for those in the array's file."""
         self.deck = deck
         self.states = np.empty(deck.shape if deck.moving else (0, 0))
-        """(R, C): after the last read; (0, 0) where they cannot move."""
+        """(R, D): after the last read; (0, 0) where they cannot move."""
         include = place_files(deck, folder)
         self.log = folder / f"{deck.name}.log"
         self.seconds = 0.0
@@ -167,16 +203,7 @@ class ArrayProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        setup = {"unit": deck.unit, "word_lines": deck.word_lines, "columns": deck.columns, "include": include}
-        if deck.moving is not None:
-            setup["moving"] = {
-                "header": device_header(deck.moving.spec, deck.moving.backend),
-                "osdi": deck.moving.backend == "osdi",
-                "window_s": deck.moving.read_s,
-                "windows": deck.reads_per_transient + 1,
-                "states": None if states is None else states.ravel().tolist(),
-            }
-        self._send(frames.SETUP, json.dumps(setup).encode())
+        self._send(frames.SETUP, json.dumps(_setup(deck, include, states)).encode())
 
     @property
     def pid(self) -> int:
@@ -190,24 +217,28 @@ class ArrayProcess:
             raise EnvironmentProblem(
                 f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
             )
-        found = np.frombuffer(self._receive(frames.READY))
-        self.states = found.reshape(self.states.shape)
+        self._take_states(np.frombuffer(self._receive(frames.READY)))
 
     def send(self, volts: Array) -> None:
         """Hand over B reads, (B, R)."""
         self._send(frames.VOLTS, np.ascontiguousarray(volts).tobytes())
 
     def receive(self, reads: int) -> tuple[Array, list[Array]]:
-        """Column currents (B, C) of the reads handed over, and the states (R, C) after each."""
-        found = np.empty((reads, self.deck.columns))
+        """Currents (B, outputs) of the reads handed over, and the states (R, D) after each."""
+        sensed = np.empty((reads, self.deck.layout.sensed))
         states = []
-        for row in found:
+        for row in sensed:
             values = np.frombuffer(self._receive(frames.CURRENTS))
             self.seconds += float(values[0])
-            row[:] = values[1 : self.deck.columns + 1]
-            self.states = values[self.deck.columns + 1 :].reshape(self.states.shape)
+            row[:] = values[1 : len(row) + 1]
+            self._take_states(values[len(row) + 1 :])
             states.append(self.states)
-        return found, states
+        return self.deck.layout.read_out(sensed * amperes_per_sensed(self.deck.layout)), states
+
+    def _take_states(self, in_tiles: Array) -> None:
+        if self.deck.moving is not None:
+            self.states = np.empty(self.deck.shape)
+            self.states.ravel()[self.deck.layout.tile_order] = in_tiles
 
     def close(self) -> None:
         """End the process."""

@@ -24,21 +24,31 @@ __all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 Array = NDArray[np.float64]
 
 SPARSE_CELLS = 65_536
-"""Largest array for Sparse 1.3: 257 x 128 takes it 0.2 s to factor, 769 x 256 takes 24 s (KLU: 0.7 s), measured."""
+"""Largest array without wires for Sparse 1.3: 257 x 128 takes it 0.2 s to factor, 769 x 256 takes 24 s (KLU: 0.7 s),
+measured."""
+SPARSE_WIRED_CELLS = 32 * 32
+"""Largest tile with wires for Sparse 1.3: 32 x 32 takes it 0.1 s to factor, 64 x 64 takes 5 s (KLU: 0.1 s)."""
 
 
 def _require_klu(decks: Sequence[ArrayDeck]) -> None:
     """Refuse arrays on which Sparse 1.3 would take minutes for its first factorisation."""
-    largest = max(decks, key=lambda deck: len(deck.word_lines) * deck.columns)
-    cells = len(largest.word_lines) * largest.columns
-    if cells <= SPARSE_CELLS:
-        return
-    solver = probe().solver
-    if solver != "KLU":
-        raise EnvironmentProblem(
-            f"array {largest.name} has {cells} cells and this ngspice solves with {solver or 'Sparse 1.3'}; allowed"
-            f" without KLU are {SPARSE_CELLS} cells: install ngspice 42 or later (make system; see hvae-mnn doctor)"
-        )
+    for deck in decks:
+        wires = deck.layout.hardware.wires
+        rows, columns, allowed = deck.layout.rows, deck.layout.columns, SPARSE_CELLS
+        what = f"array {deck.name}"
+        if wires.word_ohm or wires.bit_ohm:
+            tile = max(deck.layout.tiles, key=lambda tile: len(tile.rows) * len(tile.columns))
+            rows, columns, allowed = len(tile.rows), len(tile.columns), SPARSE_WIRED_CELLS
+            what = f"tile {tile.name} of array {deck.name}, with wires,"
+        if rows * columns > allowed:
+            solver = probe().solver
+            if solver == "KLU":
+                return
+            raise EnvironmentProblem(
+                f"{what} has {rows} x {columns} cells and this ngspice solves with {solver or 'Sparse 1.3'}; allowed"
+                f" without KLU are {allowed} cells: install ngspice 42 or later (make system; see hvae-mnn doctor), or"
+                " build smaller tiles"
+            )
 
 
 class NgspiceEngine:
@@ -158,14 +168,15 @@ class NgspiceEngine:
         path = folder / f"{deck.name}.cir"
         include = place_files(deck, folder)
         if deck.moving is None:
-            text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.columns, include, volts)
+            text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.layout, include, volts)
         else:
             # The read that failed, with the states that it found.
             history = self._histories[deck.name]
             if history.last is not None:
                 elements = (folder / include).read_text(encoding="ascii")
-                (folder / include).write_text(with_states(elements, np.clip(history.last, 0, 1).ravel().tolist()))
-            text = moving_unit_deck(deck.unit, deck.word_lines, deck.columns, include, deck.moving, volts)
+                states = np.clip(history.last, 0, 1).ravel()[deck.layout.tile_order]
+                (folder / include).write_text(with_states(elements, states.tolist()))
+            text = moving_unit_deck(deck.unit, deck.word_lines, deck.layout, include, deck.moving, volts)
         path.write_text(text, encoding="ascii")
         log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"

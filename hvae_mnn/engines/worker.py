@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,70 +28,15 @@ from numpy.typing import NDArray
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.shared_library import SharedLibrary, library_name
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
-from hvae_mnn.netlist.arrays import sense_source, state_node, with_states
-from hvae_mnn.netlist.decks import KLU, driver_lines, sense_lines
-from hvae_mnn.netlist.device_lines import OSDI_FILE, READ_OPTIONS
+from hvae_mnn.netlist.arrays import with_states
+from hvae_mnn.netlist.device_lines import OSDI_FILE
 
 Array = NDArray[np.float64]
 
-WINDOW_S = 1e-3
-"""Length of one read in seconds; without reactive elements it only spaces the time points."""
-WINDOWS_PER_RUN = 2048
-"""Windows of a transient of resistors, the first of which is idle."""
-_SAVED_PER_LINE = 100
 _END = 1e-3
 """Part of a window in front of its edge that no other time point falls into."""
 _SLACK = 1e-9
 """Part of a window by which rounding may miss its edge."""
-
-
-def running_deck(unit: str, word_lines: Sequence[str], columns: int, include: str, windows: int) -> list[str]:
-    """Lines of a deck whose word lines are driven from outside, one window per read."""
-    saved = " ".join(f"i({sense_source(unit, k)})" for k in range(columns))
-    return [
-        f"hvae-mnn worker {unit}",
-        KLU,
-        f".include {include}",
-        *driver_lines(word_lines, ["DC 0 external"] * len(word_lines)),
-        *sense_lines(unit, columns),
-        f".save {saved}",
-        f".tran {WINDOW_S!r} {windows * WINDOW_S!r} 0 {WINDOW_S!r}",
-        ".end",
-    ]
-
-
-def moving_deck(
-    unit: str,
-    word_lines: Sequence[str],
-    columns: int,
-    include: str,
-    windows: int,
-    header: Sequence[str],
-    window_s: float,
-) -> list[str]:
-    """Lines of a deck with memristors that move: besides the currents it saves their states.
-
-    The clock's edge at the end of every window makes ngspice take a time point there, and begin the next window with a
-    short step of first order, so that no step averages over two reads.
-    """
-    saved = [f"i({sense_source(unit, k)})" for k in range(columns)]
-    saved += [f"v({state_node(unit, row, k)})" for row in range(len(word_lines)) for k in range(columns)]
-    return [
-        f"hvae-mnn worker {unit}",
-        READ_OPTIONS,
-        *header,
-        f".include {include}",
-        *driver_lines(word_lines, ["DC 0 external"] * len(word_lines)),
-        *sense_lines(unit, columns),
-        f"Vclock clock 0 PWL(0 0 {window_s!r} 1) r=0",
-        # Many short lines: a line of this length would be cut.
-        *(
-            f".save {' '.join(saved[start : start + _SAVED_PER_LINE])}"
-            for start in range(0, len(saved), _SAVED_PER_LINE)
-        ),
-        f".tran {window_s!r} {windows * window_s!r} 0 {window_s!r}",
-        ".end",
-    ]
 
 
 def _to_log(line: str) -> None:
@@ -114,17 +59,16 @@ class Worker:
     """Answers reads of one array until its input closes."""
 
     def __init__(self, setup: dict[str, Any], inbox: BinaryIO, outbox: BinaryIO) -> None:
-        """`setup`: unit, word_lines, columns, include (path of the array's elements); for memristors that move, also
-        `moving`: header (lines before the devices), osdi (whether to load the compiled device), window_s, windows, and
-        states, a list row by row, or None for those in the file."""
+        """`setup`: deck (its lines), sources (names of the word lines' sources), sensed (vectors to hand over), window_s;
+        for memristors that move, also `moving`: osdi (whether to load the compiled device), include (the deck's file
+        with their states), nodes (of the states, in the file's order), and states, in that order too, or None for those
+        in the file."""
         self._inbox, self._outbox = inbox, outbox
         self._setup = setup
         self._moving: dict[str, Any] | None = setup.get("moving")
-        self._window_s: float = self._moving["window_s"] if self._moving else WINDOW_S
-        self._columns: int = setup["columns"]
-        self._unit: str = setup["unit"]
+        self._window_s: float = setup["window_s"]
         # ngspice passes the source's name in lower case.
-        self._sources = [f"v{line}".lower().encode() for line in setup["word_lines"]]
+        self._sources = [name.lower().encode() for name in setup["sources"]]
         self._idle = dict.fromkeys(self._sources, 0.0)
         self._queue: deque[list[float]] = deque()
         self._before: Mapping[bytes, float] = self._idle
@@ -158,16 +102,12 @@ class Worker:
 
     def _load(self) -> None:
         """Load the circuit; memristors that move begin with the states that were found last."""
-        unit, word_lines, include = self._unit, self._setup["word_lines"], self._setup["include"]
-        if self._moving is None:
-            lines = running_deck(unit, word_lines, self._columns, include, WINDOWS_PER_RUN)
-        else:
-            if self._states.size:
-                elements = Path(include).read_text(encoding="ascii")
-                include = f"{include}.now"
-                Path(include).write_text(with_states(elements, np.clip(self._states, 0, 1).tolist()), encoding="ascii")
-            header, windows = self._moving["header"], self._moving["windows"]
-            lines = moving_deck(unit, word_lines, self._columns, include, windows, header, self._window_s)
+        lines = self._setup["deck"]
+        if self._moving is not None and self._states.size:
+            include = self._moving["include"]
+            elements = with_states(Path(include).read_text(encoding="ascii"), np.clip(self._states, 0, 1).tolist())
+            Path(f"{include}.now").write_text(elements, encoding="ascii")
+            lines = [f"{line}.now" if line == f".include {include}" else line for line in lines]
         self._library.load(lines)
         self._check("loading")
 
@@ -213,12 +153,10 @@ class Worker:
 
     def _find_places(self, names: list[str]) -> None:
         place_of = {name: place for place, name in enumerate(names)}
-        unit, columns = self._unit, range(self._columns)
-        self._places = [place_of[f"{sense_source(unit, k).lower()}#branch"] for k in columns]
+        self._places = [place_of[name] for name in self._setup["sensed"]]
         if self._moving:
-            rows = range(len(self._sources))
             self._time_place = place_of["time"]
-            self._state_places = [place_of[state_node(unit, row, k)] for row in rows for k in columns]
+            self._state_places = [place_of[name] for name in self._moving["nodes"]]
 
     def _deliver(self) -> None:
         if self._pending:

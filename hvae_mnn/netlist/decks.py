@@ -7,56 +7,140 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.gates import Cell
-from hvae_mnn.netlist.arrays import bit_line, inverted, sense_source
-from hvae_mnn.netlist.device_lines import READ_OPTIONS, MovingDevices, control_prologue, device_header
+from hvae_mnn.netlist.arrays import amplifier_output, bit_line, inverted, sense_labels, sense_source
+from hvae_mnn.netlist.device_lines import (
+    READ_OPTIONS,
+    MovingDevices,
+    control_prologue,
+    device_header,
+)
 
 Array = NDArray[np.float64]
 
 KLU = ".options klu"
 """ngspice 42 and later solve with KLU when asked; older ones fall back to Sparse 1.3."""
+NEWTON = ".options klu reltol=1e-10 abstol=1e-18 vntol=1e-15 itl1=200 itl4=200"
+"""For nonlinear cells: Newton's method goes on until rounding stops it."""
+TIA_LIBRARY = "tia.lib"
+"""The amplifier's subcircuit, of the device models."""
+_EDGE = 1e-3
+"""Rise and fall of a pulse, as part of a read."""
 
 
-_LEGEND = (
-    "* V<line> drives a word line with +V, E<line> its partner <line>n with -V; Vs<unit><k> holds bit line k",
-    "* at virtual ground; the current through it is the column current I_k in amperes.",
-)
+def options(layout: ArrayLayout) -> str:
+    """The solver's options."""
+    return NEWTON if layout.hardware.cells.read_law == "sinh" else KLU
 
 
-def driver_lines(word_lines: Sequence[str], value: Sequence[str]) -> Iterator[str]:
-    """A source and an inverting driver per word line; `value` is what stands behind the source's nodes."""
+def _legend(layout: ArrayLayout) -> list[str]:
+    pair = ", E<line> its partner <line>n with -V" if layout.lines_per_row == 2 else ""
+    lines = [f"* V<line> drives a word line with +V{pair}."]
+    if layout.hardware.amplifier.kind == "ideal":
+        lines.append("* Vs<unit><k> holds bit line k at virtual ground; the current through it is what is read.")
+    else:
+        lines.append("* Xs<unit><k> is the amplifier of bit line k; -V(out<unit><k>)/R_f is the current that is read.")
+    return lines
+
+
+def driver_lines(word_lines: Sequence[str], value: Sequence[str], pairs: bool) -> Iterator[str]:
+    """A source per word line, with `pairs` an inverting driver too; `value` is what stands behind the source's
+    nodes."""
     for line, what in zip(word_lines, value, strict=True):
         yield f"V{line} {line} 0 {what}"
-        yield f"E{line} {inverted(line)} 0 {line} 0 -1"
+        if pairs:
+            yield f"E{line} {inverted(line)} 0 {line} 0 -1"
 
 
-def sense_lines(unit: str, columns: int) -> Iterator[str]:
-    """A virtual ground per bit line."""
-    for k in range(columns):
-        yield f"{sense_source(unit, k)} {bit_line(unit, k)} 0 DC 0"
+def sense_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
+    """What every bit line ends in."""
+    amplifier = layout.hardware.amplifier
+    for label in sense_labels(layout):
+        if amplifier.kind == "ideal":
+            yield f"{sense_source(unit, label)} {bit_line(unit, label)} 0 DC 0"
+        else:
+            swing = 1e30 if np.isinf(amplifier.swing_v) else amplifier.swing_v
+            yield (
+                f"Xs{unit}{label} {bit_line(unit, label)} {amplifier_output(unit, label)} tia"
+                f" rf={amplifier.feedback_ohm!r} gain={amplifier.gain!r} vos={amplifier.offset_v!r} swing={swing!r}"
+            )
 
 
-def _devices(moving: MovingDevices | None) -> list[str]:
-    return [] if moving is None else device_header(moving.spec, moving.backend)
+def sensed(layout: ArrayLayout, unit: str, label: str) -> str:
+    """The quantity that is read of a bit line, as ngspice names it: a current, or an amplifier's output voltage."""
+    if layout.hardware.amplifier.kind == "ideal":
+        return f"i({sense_source(unit, label)})"
+    return f"v({amplifier_output(unit, label)})"
 
 
-def _control(printed: Sequence[str], moving: MovingDevices | None) -> Iterator[str]:
+def amperes_per_sensed(layout: ArrayLayout) -> float:
+    """What one unit of the sensed quantity stands for: 1, or -1/R_f of an amplifier."""
+    amplifier = layout.hardware.amplifier
+    return 1.0 if amplifier.kind == "ideal" else -1 / amplifier.feedback_ohm
+
+
+def output_terms(layout: ArrayLayout) -> list[tuple[str, list[str], list[str]]]:
+    """Every output of the array: its name (`<k>`, or `<k>_<row block>`), the labels that are added, and those that are
+    subtracted."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    labels = iter(sense_labels(layout))
+    for tile in layout.tiles:
+        own = dict(zip(tile.bit_lines, labels, strict=False))
+        for k in tile.columns:
+            name = f"{k}_{tile.row_block}" if layout.sums > 1 else str(k)
+            plus, minus = found.setdefault(name, ([], []))
+            if layout.scheme == "fixed_resistor_per_cell":
+                plus.append(own[str(k)])
+            elif layout.scheme == "reference_column":
+                plus.append(own[tile.bit_lines[-1]])
+                minus.append(own[str(k)])
+            else:
+                plus.append(own[f"{k}p"])
+                minus.append(own[f"{k}m"])
+    return [(name, *terms) for name, terms in found.items()]
+
+
+def _sum(layout: ArrayLayout, unit: str, plus: Sequence[str], minus: Sequence[str]) -> str:
+    """An expression of ngspice for an output, in amperes."""
+    text = "+".join(sensed(layout, unit, label) for label in plus)
+    text += "".join(f"-{sensed(layout, unit, label)}" for label in minus)
+    factor = amperes_per_sensed(layout)
+    return text if factor == 1 else f"{factor!r}*({text})"
+
+
+def model_lines(layout: ArrayLayout, moving: MovingDevices | None) -> list[str]:
+    """What a deck includes before its elements."""
+    lines = [] if moving is None else device_header(moving.spec, moving.backend)
+    return lines + ([] if layout.hardware.amplifier.kind == "ideal" else [f".include {TIA_LIBRARY}"])
+
+
+def _control(commands: Sequence[str], moving: MovingDevices | None) -> Iterator[str]:
     yield ".control"
     yield from control_prologue("behavioural" if moving is None else moving.backend)
     yield "set numdgt=16"
-    yield "op"
-    for name in printed:
-        yield f"print {name}"
+    yield from commands
     yield ".endc"
     yield ".end"
+
+
+def _outputs(layout: ArrayLayout, unit: str) -> list[str]:
+    """Commands that print the array's outputs."""
+    commands = []
+    for name, plus, minus in output_terms(layout):
+        if len(plus) == 1 and not minus and layout.hardware.amplifier.kind == "ideal":
+            commands.append(f"print {sensed(layout, unit, plus[0])}")
+        else:
+            commands += [f"let i{unit}{name}={_sum(layout, unit, plus, minus)}", f"print i{unit}{name}"]
+    return commands
 
 
 def unit_deck(
     array: str,
     unit: str,
     word_lines: Sequence[str],
-    columns: int,
+    layout: ArrayLayout,
     include: str,
     volts: Array,
     moving: MovingDevices | None = None,
@@ -67,35 +151,86 @@ def unit_deck(
     """
     lines = [
         f"hvae-mnn gate unit {array}: column currents of one read (paper Fig. 2b)",
-        *_LEGEND,
-        KLU,
-        *_devices(moving),
+        *_legend(layout),
+        options(layout),
+        *model_lines(layout, moving),
         f".include {include}",
-        *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()]),
-        *sense_lines(unit, columns),
-        *_control([f"i({sense_source(unit, k)})" for k in range(columns)], moving),
+        *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()], layout.lines_per_row == 2),
+        *sense_lines(layout, unit),
+        *_control(["op", *_outputs(layout, unit)], moving),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pulse_deck(
+    array: str,
+    unit: str,
+    word_lines: Sequence[str],
+    layout: ArrayLayout,
+    include: str,
+    volts: Array,
+    read_v: float,
+    read_s: float,
+) -> str:
+    """A deck in which pulses of equal amplitude and of the length |`volts`| / `read_v` of a read carry the inputs.
+
+    It prints every output's charge in coulombs over the read's `read_s` seconds, which is what the mean current
+    `volts` would give (paper 3.2).
+    """
+    pulses = []
+    for value in volts.tolist():
+        length = abs(value) / read_v * read_s
+        edge = min(_EDGE * read_s, length / 2)
+        level = read_v if value > 0 else -read_v
+        # Rise and fall are of one length, so the pulse's area is level times length.
+        shape = f"PWL(0 0 {edge!r} {level!r} {length!r} {level!r} {length + edge!r} 0)"
+        pulses.append(shape if value else "DC 0")
+    end = read_s * (1 + _EDGE)
+    commands = ["run"]
+    for name, plus, minus in output_terms(layout):
+        terms = [*plus, *minus]
+        commands += [f"meas tran q{n} integ {sensed(layout, unit, label)}" for n, label in enumerate(terms)]
+        text = "+".join(f"q{n}" for n in range(len(plus)))
+        text += "".join(f"-q{n}" for n in range(len(plus), len(terms)))
+        commands += [f"let q{unit}{name}={amperes_per_sensed(layout)!r}*({text})", f"print q{unit}{name}"]
+    lines = [
+        f"hvae-mnn gate unit {array}: column charges of one read with pulses (paper 3.2, Fig. 2b)",
+        *_legend(layout),
+        "* A pulse's length carries the value; q<unit><k> is the integral of the current over the read, in coulombs.",
+        options(layout),
+        *model_lines(layout, None),
+        f".include {include}",
+        *driver_lines(word_lines, pulses, layout.lines_per_row == 2),
+        *sense_lines(layout, unit),
+        f".tran {read_s / 20!r} {end!r} 0 {read_s / 20!r}",
+        *_control(commands, None),
     ]
     return "\n".join(lines) + "\n"
 
 
 def moving_unit_deck(
-    unit: str, word_lines: Sequence[str], columns: int, include: str, moving: MovingDevices, volts: Array
+    unit: str, word_lines: Sequence[str], layout: ArrayLayout, include: str, moving: MovingDevices, volts: Array
 ) -> str:
     """A deck that reads the array in the file `include` once, for as long as a read lasts, with `volts` (R,): a
     transient, in which its memristors move."""
     step = moving.read_s / 20
+    pulses = [f"PWL(0 0 {step / 1000!r} {v!r})" for v in volts.tolist()]
+    last = []
+    for label in sense_labels(layout):
+        name = sensed(layout, unit, label)
+        last.append(f"print {name}[length({name})-1]")
     lines = [
         f"hvae-mnn gate unit {unit}: one read of moving memristors",
         READ_OPTIONS,
-        *_devices(moving),
+        *model_lines(layout, moving),
         f".include {include}",
-        *driver_lines(word_lines, [f"PWL(0 0 {step / 1000!r} {v!r})" for v in volts.tolist()]),
-        *sense_lines(unit, columns),
+        *driver_lines(word_lines, pulses, layout.lines_per_row == 2),
+        *sense_lines(layout, unit),
         f".tran {step!r} {moving.read_s!r} 0 {step!r}",
         ".control",
         *control_prologue(moving.backend),
         "run",
-        *(f"print i({sense_source(unit, k)})[length(i({sense_source(unit, k)}))-1]" for k in range(columns)),
+        *last,
         ".endc",
         ".end",
     ]
@@ -118,26 +253,40 @@ def layer_deck(
     currents, then the new state: V(memory*) and V(hidden*), in the model's units. The peephole lines of the output
     gate are driven by c_t inside the same operating point (eq. 11).
     """
-    hidden = arrays[0].conductance.shape[1]
+    layout = arrays[0].layout
+    pairs = layout.lines_per_row == 2
     lines = [
         f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
-        *_LEGEND,
-        "* Hp<unit><k> makes it the pre-activation in the model's units; B sources make the new state of those.",
-        KLU,
-        *_devices(moving),
+        *_legend(layout),
+        "* Bp<unit><k> makes it the pre-activation in the model's units; B sources make the new state of those.",
+        options(layout),
+        *model_lines(layout, moving),
     ]
     lines += [f".include {include}" for include in includes]
-    lines += driver_lines(list(volts), [f"DC {v!r}" for v in volts.values()])
+    lines += driver_lines(list(volts), [f"DC {v!r}" for v in volts.values()], pairs)
     for array in arrays:
-        lines += sense_lines(array.unit, hidden)
-        # Transresistance of the sense amplifier: amperes to the model's units.
-        gain = array.weight_scale / volts_per_unit
-        lines += [f"Hp{array.unit}{k} p{array.unit}{k} 0 {sense_source(array.unit, k)} {gain!r}" for k in range(hidden)]
-    lines += _CELL_LINES[cell](hidden, volts, volts_per_unit, memory)
-    printed = [f"i({sense_source(array.unit, k)})" for array in arrays for k in range(hidden)]
+        lines += sense_lines(array.layout, array.unit)
+        lines += _preactivation_lines(array, volts_per_unit)
+    lines += _CELL_LINES[cell](layout.columns, volts, volts_per_unit, memory)
+    if pairs and "cp0" in volts:
+        lines += [f"E{inverted(f'ct{k}')} {inverted(f'ct{k}')} 0 ct{k} 0 -1" for k in range(layout.columns)]
+    printed = [command for array in arrays for command in _outputs(array.layout, array.unit)]
     states = ("memory", "hidden") if cell == "lstm" else ("hidden",)
-    printed += [f"v({state}{k})" for state in states for k in range(hidden)]
-    return "\n".join([*lines, *_control(printed, moving)]) + "\n"
+    printed += [f"print v({state}{k})" for state in states for k in range(layout.columns)]
+    return "\n".join([*lines, *_control(["op", *printed], moving)]) + "\n"
+
+
+def _preactivation_lines(array: GateArray, volts_per_unit: float) -> Iterator[str]:
+    """Sense amplifiers' gain: amperes to the model's units. Sums of row blocks, and what is subtracted, are in it."""
+    layout, unit = array.layout, array.unit
+    sums: dict[str, tuple[list[str], list[str]]] = {}
+    for name, plus, minus in output_terms(layout):
+        terms = sums.setdefault(name.partition("_")[0], ([], []))
+        terms[0].extend(plus)
+        terms[1].extend(minus)
+    gain = np.broadcast_to(np.asarray(array.weight_scale) / volts_per_unit, (layout.columns,)).tolist()
+    for (name, (plus, minus)), factor in zip(sums.items(), gain, strict=True):
+        yield f"Bp{unit}{name} p{unit}{name} 0 V={factor!r}*({_sum(layout, unit, plus, minus)})"
 
 
 def _sigmoid(node: str) -> str:
@@ -153,7 +302,6 @@ def _lstm_lines(hidden: int, volts: Mapping[str, float], volts_per_unit: float, 
     if "cp0" in volts:
         for k in range(hidden):
             yield f"Ect{k} ct{k} 0 memory{k} 0 {volts_per_unit!r}"
-            yield f"Ect{k}n {inverted(f'ct{k}')} 0 memory{k} 0 {-volts_per_unit!r}"
 
 
 def _gru_lines(hidden: int, volts: Mapping[str, float], volts_per_unit: float, memory: Array | None) -> Iterator[str]:

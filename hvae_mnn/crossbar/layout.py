@@ -1,0 +1,180 @@
+"""How a gate array is cut into tiles, which conductances a tile is built of, and how its currents make numbers again.
+
+A tile of M rows has W word lines per row and N bit lines. Word line 0 of a row carries +V; with
+`fixed_resistor_per_cell` word line 1 carries -V. Every scheme says which cells are memristors, which are fixed
+resistors, and which bit lines are subtracted from which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.hardware import Hardware, Scheme
+from hvae_mnn.errors import HardwareError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of an array."""
+
+    row_block: int
+    column_block: int
+    rows: range
+    """Rows of the array, each an input."""
+    columns: range
+    """Columns of the array, each a hidden unit."""
+    bit_lines: tuple[str, ...]
+    """Labels of the N bit lines: the hidden unit's number, followed by `p` or `m` in a pair; `ref<column block>`."""
+    memristors: range
+    """Which columns of the array's memristors (R, D) are in it."""
+
+    @property
+    def name(self) -> str:
+        """Row block and column block, as comments and tables name it."""
+        return f"{self.row_block},{self.column_block}"
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """An array of R x C weights on its hardware."""
+
+    rows: int
+    """R, inputs."""
+    columns: int
+    """C, hidden units."""
+    hardware: Hardware
+
+    @property
+    def scheme(self) -> Scheme:
+        """How weights are signed."""
+        return self.hardware.cells.scheme
+
+    @property
+    def lines_per_row(self) -> int:
+        """W."""
+        return 2 if self.scheme == "fixed_resistor_per_cell" else 1
+
+    @property
+    def memristors(self) -> int:
+        """D: memristors per row."""
+        return self.columns * (2 if self.scheme == "differential_pair" else 1)
+
+    @property
+    def memristor_sign(self) -> int:
+        """Sign of the voltage that a memristor sees while its row carries +V."""
+        return -1 if self.scheme == "fixed_resistor_per_cell" else 1
+
+    @cached_property
+    def row_blocks(self) -> tuple[range, ...]:
+        """Rows of the array that stand in one tile."""
+        return _cut(self.rows, self.hardware.tiling.rows)
+
+    @cached_property
+    def column_blocks(self) -> tuple[range, ...]:
+        """Columns of the array that stand in one tile."""
+        return _cut(self.columns, self.hardware.tiling.columns)
+
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        """Row block by row block."""
+        return tuple(
+            self._tile(p, q, rows, columns)
+            for p, rows in enumerate(self.row_blocks)
+            for q, columns in enumerate(self.column_blocks)
+        )
+
+    def _tile(self, p: int, q: int, rows: range, columns: range) -> Tile:
+        if self.scheme == "differential_pair":
+            labels = [f"{k}{sign}" for k in columns for sign in "pm"]
+            return Tile(p, q, rows, columns, tuple(labels), range(2 * columns.start, 2 * columns.stop))
+        labels = [str(k) for k in columns]
+        if self.scheme == "reference_column":
+            labels.append(f"ref{q}")
+        return Tile(p, q, rows, columns, tuple(labels), columns)
+
+    @property
+    def sums(self) -> int:
+        """How many numbers per column leave the array: one, or one per row block that has an ADC of its own."""
+        return len(self.row_blocks) if self.hardware.tiling.partial_sums == "after_adc" else 1
+
+    @property
+    def outputs(self) -> int:
+        """How many currents a read of the array gives: `sums` times C."""
+        return self.sums * self.columns
+
+    @cached_property
+    def sensed(self) -> int:
+        """How many bit lines the tiles have in all."""
+        return sum(len(tile.bit_lines) for tile in self.tiles)
+
+    @cached_property
+    def tile_order(self) -> NDArray[np.int64]:
+        """Places in the flat memristors (R, D) of those of one tile after the other, as netlists list them."""
+        places = np.arange(self.rows * self.memristors).reshape(self.rows, -1)
+        return np.concatenate(
+            [
+                places[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop].ravel()
+                for tile in self.tiles
+            ]
+        )
+
+    def cells(self, tile: Tile, memristors: Array) -> Array:
+        """Conductances (W, M, N) of a tile in siemens, of the array's `memristors` (R, D)."""
+        own = memristors[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop]
+        fixed = self.hardware.device.g_mid
+        if self.scheme == "fixed_resistor_per_cell":
+            return np.stack([np.full_like(own, fixed), own])
+        if self.scheme == "reference_column":
+            return np.concatenate([own, np.full((len(own), 1), fixed)], axis=1)[np.newaxis]
+        return own[np.newaxis].copy()
+
+    def drive(self, transfer: Array) -> Array:
+        """What V on a row does (M, N), of what it does on each of the row's word lines (W, M, N)."""
+        return transfer[0] - transfer[1] if self.lines_per_row == 2 else transfer[0]
+
+    def signed(self, currents: Array) -> Array:
+        """Currents (..., C of the tile) that stand for signed weights, of a tile's bit-line currents (..., N)."""
+        if self.scheme == "reference_column":
+            return currents[..., -1:] - currents[..., :-1]
+        if self.scheme == "differential_pair":
+            return currents[..., 0::2] - currents[..., 1::2]
+        return currents
+
+    def read_out(self, sensed: Array) -> Array:
+        """Currents (B, outputs), of the bit-line currents (B, sensed) of all tiles in order."""
+        found = np.zeros((len(sensed), self.sums, self.columns))
+        place = 0
+        for tile in self.tiles:
+            count = len(tile.bit_lines)
+            own = self.signed(sensed[:, place : place + count])
+            found[:, tile.row_block if self.sums > 1 else 0, tile.columns.start : tile.columns.stop] += own
+            place += count
+        return found.reshape(len(sensed), -1)
+
+    def without_wires(self, memristors: Array) -> Array:
+        """Signed conductances (R, C) in siemens that the weights are mapped to, of the `memristors` (R, D)."""
+        if self.scheme == "differential_pair":
+            return memristors[:, 0::2] - memristors[:, 1::2]
+        return self.hardware.device.g_mid - memristors
+
+
+def check_tiling(shapes: dict[str, tuple[int, int]], hardware: Hardware) -> None:
+    """Raise `HardwareError` when no array (name -> R, C) fills a tile."""
+    for number, (what, size) in enumerate((("rows", hardware.tiling.rows), ("columns", hardware.tiling.columns))):
+        largest = max(shapes, key=lambda name: shapes[name][number])
+        if size is not None and size > shapes[largest][number]:
+            raise HardwareError(
+                f"hardware {hardware.name}: tiles.{what} is {size}, but the largest array, {largest}, has"
+                f' {shapes[largest][number]}; allowed are 1 to {shapes[largest][number]}, or "all"'
+            )
+
+
+def _cut(length: int, size: int | None) -> tuple[range, ...]:
+    step = size or length
+    return tuple(range(start, min(start + step, length)) for start in range(0, length, step))

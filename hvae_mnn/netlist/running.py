@@ -1,0 +1,61 @@
+"""The deck of a worker: an array whose word lines are driven from outside, one window of time per read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.netlist.arrays import amplifier_output, sense_labels, sense_source, state_nodes
+from hvae_mnn.netlist.decks import driver_lines, model_lines, options, sense_lines
+from hvae_mnn.netlist.device_lines import READ_OPTIONS, MovingDevices
+
+WINDOW_S = 1e-3
+"""Length of one read in seconds; without reactive elements it only spaces the time points."""
+WINDOWS_PER_RUN = 2048
+"""Windows of a transient of resistors at most, the first of which is idle."""
+_SAVED_PER_LINE = 100
+
+
+def running_deck(
+    unit: str,
+    word_lines: Sequence[str],
+    layout: ArrayLayout,
+    include: str,
+    windows: int,
+    moving: MovingDevices | None = None,
+) -> list[str]:
+    """Lines of the deck; memristors that move are read for as long as a read lasts, and their states are saved.
+
+    Their clock's edge at the end of every window makes ngspice take a time point there, and begin the next window with
+    a short step of first order, so that no step averages over two reads.
+    """
+    window_s = WINDOW_S if moving is None else moving.read_s
+    clock = [] if moving is None else [f"Vclock clock 0 PWL(0 0 {window_s!r} 1) r=0"]
+    return [
+        f"hvae-mnn worker {unit}",
+        options(layout) if moving is None else READ_OPTIONS,
+        *model_lines(layout, moving),
+        f".include {include}",
+        *driver_lines(word_lines, ["DC 0 external"] * len(word_lines), layout.lines_per_row == 2),
+        *sense_lines(layout, unit),
+        *clock,
+        *_save_lines(layout, unit, moving),
+        f".tran {window_s!r} {windows * window_s!r} 0 {window_s!r}",
+        ".end",
+    ]
+
+
+def _save_lines(layout: ArrayLayout, unit: str, moving: MovingDevices | None) -> Iterator[str]:
+    saved = [name if "#" not in name else f"i({name.partition('#')[0]})" for name in sensed_vectors(layout, unit)]
+    saved += [] if moving is None else state_nodes(layout, unit)
+    # Many short lines: a line of this length would be cut.
+    for start in range(0, len(saved), _SAVED_PER_LINE):
+        names = (name if name.startswith("i(") else f"v({name})" for name in saved[start : start + _SAVED_PER_LINE])
+        yield f".save {' '.join(names)}"
+
+
+def sensed_vectors(layout: ArrayLayout, unit: str) -> list[str]:
+    """Names of the vectors in which ngspice keeps what is read of the bit lines, tile by tile."""
+    if layout.hardware.amplifier.kind == "ideal":
+        return [f"{sense_source(unit, label).lower()}#branch" for label in sense_labels(layout)]
+    return [amplifier_output(unit, label) for label in sense_labels(layout)]
