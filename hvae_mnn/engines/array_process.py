@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import select
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,10 @@ Array = NDArray[np.float64]
 OLDEST_NGSPICE = 42
 """The first with KLU. Version 39 dies in its first transient with external sources."""
 
+READ_LIMIT_S, LOAD_LIMIT_S = 600.0, 3600.0
+"""Longest wait for a read's answer, and for a deck to be loaded or its operating point to be found."""
+_PIPE_BYTES = 2**16
+"""What a pipe holds."""
 _POINTS_BYTES = 128 * 2**20
 """Memory that the points of a transient may take, per process."""
 _POINTS_PER_READ = 6
@@ -91,12 +97,56 @@ class WorkerDied(Exception):
     """A worker ended or could not go on; the argument says why."""
 
 
-def place_files(deck: ArrayDeck, folder: Path) -> str:
-    """Put what a deck needs into `folder`; returns the name by which it includes the array.
+class _Pipe:
+    """Both ends of a worker's pipes as one stream for `frames`; raises `TimeoutError` when the worker keeps it waiting.
 
-    The array is a copy, made once: what was checked is what runs, whatever becomes of the netlist folder. (And ngspice
-    takes no spaces and no foreign letters in a path.) The models of moving memristors are our own, never those that lie
-    beside the array. Raises `ManifestError` when the file is not the one that its manifest lists.
+    Python's own streams wait for ever.
+    """
+
+    def __init__(self, outgoing: IO[bytes], incoming: IO[bytes], limit_s: float) -> None:
+        self.limit_s = limit_s
+        """Longest time between two signs of life."""
+        self._out, self._in = outgoing.fileno(), incoming.fileno()
+        os.set_blocking(self._out, False)
+        self._writable, self._readable = select.poll(), select.poll()
+        self._writable.register(self._out, select.POLLOUT)
+        self._readable.register(self._in, select.POLLIN)
+        self._ahead = b""
+
+    def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            self._wait(self._writable)
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._out, left) :]
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes; fewer only at the end."""
+        parts, found = [self._ahead], len(self._ahead)
+        while found < size:
+            self._wait(self._readable)
+            part = os.read(self._in, max(size - found, _PIPE_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            found += len(part)
+        data = b"".join(parts)
+        self._ahead = data[size:]
+        return data[:size]
+
+    def _wait(self, ready: select.poll) -> None:
+        if not ready.poll(1000 * self.limit_s):
+            raise TimeoutError
+
+
+def place_array(deck: ArrayDeck, folder: Path) -> str:
+    """Put a copy of a deck's array into `folder`; returns the name by which it is included.
+
+    It is made once: what was checked is what runs, whatever becomes of the netlist folder. (And ngspice takes no spaces
+    and no foreign letters in a path.) Raises `ManifestError` when the file is not the one that its manifest lists.
     """
     copy = folder / f"{deck.name}.inc"
     if not copy.exists():
@@ -105,11 +155,20 @@ def place_files(deck: ArrayDeck, folder: Path) -> str:
         if deck.sha256 is not None and sha256(copy) != deck.sha256:
             copy.unlink()
             raise ManifestError(f"{deck.include} was changed since it was checked; build the netlists again")
+    return copy.name
+
+
+def place_files(deck: ArrayDeck, folder: Path) -> str:
+    """Put what a deck needs into `folder`, the array as `place_array` does; returns the name by which it is included.
+
+    The models of moving memristors are our own, never those that lie beside the array.
+    """
+    include = place_array(deck, folder)
     for name, source in _models(deck).items():
         if not (folder / name).exists():
             with disk_errors(folder / name):
                 shutil.copyfile(source, folder / name)
-    return copy.name
+    return include
 
 
 def _models(deck: ArrayDeck) -> dict[str, Path]:
@@ -180,6 +239,9 @@ def _setup(deck: ArrayDeck, include: str, states: Array | None) -> dict[str, Any
 class ArrayProcess:
     """One worker process and its pipes."""
 
+    limit_s = READ_LIMIT_S
+    """Longest wait for the answer to a read; a process that takes longer is ended and counts as dead."""
+
     def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None) -> None:
         """`states` (R, D) that moving memristors begin with; None for those in the array's file."""
         self.deck = deck
@@ -202,7 +264,8 @@ class ArrayProcess:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        self._pipe = _Pipe(self._process.stdin, self._process.stdout, LOAD_LIMIT_S)
+        self._stream = cast(BinaryIO, self._pipe)
         self._send(frames.SETUP, json.dumps(_setup(deck, include, states)).encode())
 
     @property
@@ -218,6 +281,7 @@ class ArrayProcess:
                 f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
             )
         self._take_states(np.frombuffer(self._receive(frames.READY)))
+        self._pipe.limit_s = self.limit_s
 
     def send(self, volts: Array) -> None:
         """Hand over B reads, (B, R)."""
@@ -244,19 +308,24 @@ class ArrayProcess:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._to, self._from):
+        for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
-                stream.close()
+                if stream is not None:
+                    stream.close()
 
     def _send(self, kind: bytes, payload: bytes) -> None:
         try:
-            frames.send(self._to, kind, payload)
+            frames.send(self._stream, kind, payload)
+        except TimeoutError:
+            raise self._hung() from None
         except OSError:
             raise WorkerDied(self._why()) from None
 
     def _receive(self, expected: bytes) -> bytes:
         try:
-            kind, payload = frames.receive(self._from)
+            kind, payload = frames.receive(self._stream)
+        except TimeoutError:
+            raise self._hung() from None
         except EOFError:
             raise WorkerDied(self._why()) from None
         if kind == frames.UNUSABLE:
@@ -264,6 +333,10 @@ class ArrayProcess:
         if kind != expected:
             raise WorkerDied(payload.decode("utf-8", "replace"))
         return payload
+
+    def _hung(self) -> WorkerDied:
+        self._process.kill()
+        return WorkerDied(f"the ngspice process gave no answer within {self._pipe.limit_s:g} s")
 
     def _why(self) -> str:
         code = self._process.wait()
