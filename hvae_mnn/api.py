@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
+from hvae_mnn.engines.cluster import open_cluster
+from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
@@ -32,6 +37,8 @@ def simulate(
     steps: int | None = None,
     options: Options | None = None,
     out: str | Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> SimulationResult:
     """Run sentences through a netlist folder (default: the newest in `netlists/`) beside the digital model.
@@ -39,6 +46,8 @@ def simulate(
     The sentences are `text`, or come from a split of the corpus in `data_dir` (default: the built-in one), in order,
     until `sentences` are there or `steps` time steps are used up (with neither: 40 steps). A time step is one pass
     through each of the three layers. Tables, summary and figures go to `out` (default: a new folder in `runs/`).
+    Arrays are solved by this process, by `workers` processes, or by the Dask cluster whose scheduler is at the address
+    `scheduler`; the result is the same.
 
     Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input, `EnvironmentProblem`
     without ngspice, and `SimulatorError` when ngspice fails twice; what was done until then `resume` goes on with.
@@ -56,12 +65,29 @@ def simulate(
     )
     options = options or Options()
     # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
-    with closing(simulation.start_engine(options.engine, manifest, progress)) as engine:
+    with _engine(options.engine, manifest, progress, workers, scheduler) as engine:
         run, plan = simulation.start(manifest, origin, chosen, options, None if out is None else Path(out))
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
-def resume(folder: str | Path | None = None, progress: Progress | None = None) -> SimulationResult:
+@contextmanager
+def _engine(
+    name: str, manifest: Manifest, progress: Progress | None, workers: int | None, scheduler: str | None
+) -> Iterator[Engine]:
+    with (
+        open_cluster(workers, scheduler) as cluster,
+        closing(simulation.start_engine(name, manifest, progress, cluster)) as engine,
+    ):
+        yield engine
+
+
+def resume(
+    folder: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> SimulationResult:
     """Go on with the interrupted run in `folder` (default: the newest unfinished one in `runs/`).
 
     The result is the one of an uninterrupted run, bit for bit on one machine. Raises what `simulate` raises, and
@@ -70,7 +96,7 @@ def resume(folder: str | Path | None = None, progress: Progress | None = None) -
     run = Path(folder) if folder is not None else newest_run()
     plan, manifest = simulation.reopen(run)
     checkpoint = simulation.checkpoint_of(manifest)
-    with closing(simulation.start_engine(plan.options.engine, manifest, progress)) as engine:
+    with _engine(plan.options.engine, manifest, progress, workers, scheduler) as engine:
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
@@ -82,6 +108,7 @@ program = partial(programming.program, draw=save_programming_figures)
 __all__ = [
     "Checkpoint",
     "Drive",
+    "Hardware",
     "IvResult",
     "Manifest",
     "Options",
@@ -96,6 +123,7 @@ __all__ = [
     "load_checkpoint",
     "newest_run",
     "program",
+    "read_hardware",
     "read_manifest",
     "resume",
     "simulate",

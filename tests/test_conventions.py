@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer, row_weights, to_conductance
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.arrays import array_lines
+
+PAPER = read_hardware("paper")
 
 
 def numbered_rnn() -> nn.RNN:
@@ -28,13 +31,13 @@ def test_rows_are_x_then_h_then_bias_and_columns_are_hidden_units():
     (layer,) = recurrent_layers(numbered_rnn(), "net")
     expected = [[1, -4], [-2, 5], [3, -6], [7, 9], [-8, -10], [2.25, 3.5]]
     np.testing.assert_array_equal(row_weights(layer.gates["h"]), expected)
-    (array,) = map_layer(layer, AIST)
+    (array,) = map_layer(layer, PAPER)
     assert array.word_lines == ["x0", "x1", "x2", "h0", "h1", "b0"]
 
 
 def test_latent_rows_follow_the_embedding():
     (layer,) = recurrent_layers(numbered_rnn(), "net")
-    (array,) = map_layer(layer, AIST, latent_size=1)
+    (array,) = map_layer(layer, PAPER, latent_size=1)
     assert array.word_lines == ["x0", "x1", "z0", "h0", "h1", "b0"]
 
 
@@ -91,8 +94,9 @@ def test_the_memristor_hangs_on_the_inverted_word_line_and_the_resistor_on_the_p
         module.weight_ih_l0.copy_(torch.tensor([[2.0], [-4.0]]))
         module.weight_hh_l0.copy_(torch.tensor([[1.0, 0.0], [0.0, -3.0]]))
     (layer,) = recurrent_layers(module, "net")
-    (array,) = map_layer(layer, AIST)
-    lines = "".join(array_lines(array)).splitlines()
+    (array,) = map_layer(layer, PAPER)
+    comment, *lines = "".join(array_lines(array)).splitlines()
+    assert comment == "* tile 0,0 of net_h: rows 0 to 3 (x0 to b0), columns 0 to 1, 2 bit lines"
     assert len(lines) == 2 * 4 * 2  # two elements per cell, rows x0 h0 h1 b0, two columns
     assert [line.split()[:3] for line in lines[:4]] == [
         ["Rmh0_0", "x0n", "blh0"],

@@ -23,6 +23,8 @@ Examples:
 
     hvae-mnn build-netlist checkpoints/ptb/best.pt --name ptb --calibration p99.99
 
+    hvae-mnn build-netlist checkpoints/demo/best.pt --hardware tile64
+
     hvae-mnn build-netlist checkpoints/demo/best.pt --device-backend osdi --read-voltage 0.12 --allow-disturb
 
 Every deck runs alone:
@@ -32,7 +34,7 @@ Every deck runs alone:
 
 
 @click.command(epilog=EPILOG)
-@click.option_panel("Build", options=["--name", "--out", "--calibration"])
+@click.option_panel("Build", options=["--name", "--out", "--hardware", "--calibration", "--data-dir"])
 @click.option_panel(
     "Device", options=["--device", "--device-backend", "--read-voltage", "--read-time", "--allow-disturb"]
 )
@@ -47,8 +49,17 @@ Every deck runs alone:
     help="Which part of the values met in validation the converters' full scale covers.",
 )
 @click.option(
-    "--device", default="aist", show_default=True, help="Preset (aist, hp_tio2), or a TOML file with a memristor."
+    "--hardware",
+    default="paper",
+    show_default=True,
+    help="Preset or TOML file: scheme, wires, amplifiers, converters, tiles (hvae-mnn hardware).",
 )
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Corpus to calibrate ADCs behind single tiles with.  [default: the built-in corpus]",
+)
+@click.option("--device", help="Preset (aist, hp_tio2) or TOML file of another memristor.  [default: the hardware's]")
 @click.option(
     "--device-backend",
     type=click.Choice(["static", "behavioural", "osdi"]),
@@ -65,8 +76,10 @@ def command(
     checkpoint: Path,
     name: str | None,
     out: Path | None,
+    hardware: str,
     calibration: str,
-    device: str,
+    data_dir: Path | None,
+    device: str | None,
     device_backend: DeviceBackend,
     read_voltage: float | None,
     read_time: float,
@@ -88,16 +101,18 @@ def command(
         manifest = build_netlist(
             checkpoint,
             folder,
+            hardware=hardware,
             device=device,
             device_backend=device_backend,
             read_voltage=read_voltage,
             read_s=read_time,
             allow_disturb=allow_disturb,
             calibration=calibration,
+            data_dir=data_dir,
             progress=lambda array, cells: bar.update(task, advance=1),
         )
     table = Table(title=Text(str(manifest.folder)), title_justify="left")
-    for heading in ("layer", "cell", "arrays", "word x bit lines", "weights", "paper's count", "V per unit"):
+    for heading in ("layer", "cell", "arrays", "rows x columns", "tiles", "weights", "paper's count", "V per unit"):
         left = heading in ("layer", "cell", "arrays")
         table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for layer in manifest.layers:
@@ -107,6 +122,7 @@ def command(
             layer.cell,
             " ".join(unit.name for unit in layer.units),
             ", ".join(sizes),
+            f"{sum(len(manifest.layout(unit).tiles) for unit in layer.units):,}",
             f"{layer.weights:,}",
             f"{layer.paper_weights:,}",
             f"{layer.volts_per_unit:.4g}",
@@ -127,9 +143,12 @@ _MANY_BEHAVIOURAL = 1000
 
 def _device_lines(manifest: Manifest) -> list[str]:
     """What a person should know of the memristors."""
-    device, count = manifest.device, sum(layer.weights for layer in manifest.layers)
+    device, hardware = manifest.device, manifest.hardware
+    count, wires = manifest.memristors, hardware.wires
     lines = [
-        f"device {device.name}, {manifest.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV"
+        f"hardware {hardware.name}: {hardware.cells.scheme}, word lines {wires.word_ohm:g} and bit lines"
+        f" {wires.bit_ohm:g} Ohm a cell, {hardware.amplifier.kind} amplifiers, {hardware.coding} coding",
+        f"device {device.name}, {manifest.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV",
     ]
     if manifest.device_backend != "static":
         lines.append(f"{count:,} memristors that may move; a read takes {manifest.read_s:g} s")

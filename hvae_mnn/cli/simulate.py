@@ -32,6 +32,10 @@ Examples:
 
     hvae-mnn simulate --engine ideal --dac-bits 0 --adc-bits 0 --steps 1000
 
+    hvae-mnn simulate --engine exact --data-dir ptb --sentences 100
+
+    hvae-mnn simulate --workers 2
+
     hvae-mnn simulate --resume
 """
 _SHOWN_SENTENCES = 4
@@ -42,7 +46,7 @@ _SHOWN_SENTENCES = 4
     "Text", options=["--steps", "--sentences", "--text", "--data-dir", "--split", "--decoding", "--latent", "--seed"]
 )
 @click.option_panel("Hardware", options=["--engine", "--dac-bits", "--adc-bits"])
-@click.option_panel("Run", options=["--out", "--resume"])
+@click.option_panel("Run", options=["--workers", "--scheduler", "--out", "--resume"])
 @click.argument("netlist", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--steps",
@@ -67,16 +71,19 @@ _SHOWN_SENTENCES = 4
     show_default=True,
     help="z is the posterior's mean, or drawn from it with --seed.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampled latent.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampled latent, and of converters' noise.")
 @click.option(
     "--engine",
-    type=click.Choice(["ngspice", "ideal"]),
+    type=click.Choice(["ngspice", "exact", "ideal"]),
     default="ngspice",
     show_default=True,
-    help="ngspice solves the circuit; ideal is eq. 12 as a matrix product.",
+    help="ngspice solves the circuit step by step; exact solves it once, then multiplies; ideal is eq. 12 without"
+    " wires.",
 )
-@click.option("--dac-bits", type=int, default=8, show_default=True, help="2 to 24; 0 switches the DACs off.")
-@click.option("--adc-bits", type=int, default=10, show_default=True, help="2 to 24; 0 switches the ADCs off.")
+@click.option("--dac-bits", type=int, help="2 to 24; 0 switches the DACs off.  [default: the hardware's]")
+@click.option("--adc-bits", type=int, help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]")
+@click.option("--workers", type=int, help="Processes that solve arrays.  [default: this one, with ngspice beside it]")
+@click.option("--scheduler", help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest unfinished one.")
 @click.pass_context
@@ -99,7 +106,8 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
             _refuse_other_options(ctx)
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False, markup=False)
-            result = _interruptible(lambda: api.resume(folder, progress), folder)
+            where = {name: given[name] for name in ("workers", "scheduler")}
+            result = _interruptible(lambda: api.resume(folder, progress=progress, **where), folder)
         else:
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
@@ -115,7 +123,8 @@ def _refuse_other_options(ctx: click.Context) -> None:
     said = [
         "NETLIST" if name == "netlist" else f"--{name.replace('_', '-')}"
         for name in ctx.params
-        if name not in ("out", "resume") and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name not in ("out", "resume", "workers", "scheduler")
+        and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if said:
         raise InputError(
@@ -166,8 +175,8 @@ def _show(console: Console, result: SimulationResult) -> None:
             table.add_row(layer, unit, *(f"{figure:.3g}" for figure in figures))
     console.print(table)
     lines = [
-        f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, engine {summary['engine']}"
-        f" ({summary['engine_facts']['solver']})",
+        f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, hardware {summary['hardware']},"
+        f" engine {summary['engine']} ({summary['engine_facts']['solver']})",
         f"{summary['seconds_total']:.1f} s after loading, {summary['seconds_in_engine']:.1f} s of it in the engine",
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
         f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
@@ -176,7 +185,7 @@ def _show(console: Console, result: SimulationResult) -> None:
     for kind, entries in summary["clipping"].items():
         clipped, samples = (sum(entry[key] for entry in entries.values()) for key in ("clipped", "samples"))
         lines.append(f"{kind.upper()} values beyond full scale: {clipped} of {samples}")
-    lines.append(f"wrote {result.folder}/: summary.json; steps, tokens, preactivations (.parquet);")
+    lines.append(f"wrote {result.folder}/: summary.json; steps, tokens, preactivations, converters (.parquet);")
     moving = summary["devices"]["backend"] != "static"
     lines.append(f"  preactivations, error_over_steps{', read_disturb' if moving else ''} (.png, .svg)")
     for line in lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvae_mnn.cosim.converters import Converter
+from hvae_mnn.cosim.noise_streams import NoiseStreams
+from hvae_mnn.cosim.pulses import pulse_reads
+from hvae_mnn.crossbar.hardware import ConverterSpec
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
@@ -32,28 +35,44 @@ class Disturb:
     """How many have moved at all."""
 
 
+def _with_bits(spec: ConverterSpec, bits: int | None) -> ConverterSpec:
+    """The converter with another number of bits; without any, it has no imperfections either."""
+    if bits is None or bits == spec.bits:
+        return spec
+    return replace(spec, bits=bits) if bits else replace(spec, bits=0, noise_lsb=0.0, inl_lsb=0.0)
+
+
 class CrossbarSource:
     """The hardware answer to `vae.stepwise.PreactivationSource`."""
 
-    def __init__(self, manifest: Manifest, engine: Engine, dac_bits: int, adc_bits: int) -> None:
-        """Converters of `dac_bits` and `adc_bits` (0: none) with the ranges that the manifest was calibrated to."""
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        dac_bits: int | None = None,
+        adc_bits: int | None = None,
+        *,
+        seed: int = 0,
+        keep_histograms: bool = False,
+    ) -> None:
+        """Converters as the manifest's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `seed` of their
+        noise."""
         self._layers = {layer.name: layer for layer in manifest.layers}
-        self._engine = engine
+        self._engine, self._manifest, self._hardware = engine, manifest, manifest.hardware
         self.dacs: dict[tuple[str, str], Converter] = {}
         """By layer and role."""
         self.adcs: dict[tuple[str, str], Converter] = {}
-        """By layer and gate unit."""
+        """By layer and gate unit, with the number of the row block where partial sums are converted; with gates in the
+        circuit, by layer and `h`."""
+        self._unit_adcs: dict[tuple[str, str], list[Converter]] = {}
+        self._noise = NoiseStreams(seed)
+        dac, adc = _with_bits(self._hardware.dac, dac_bits), _with_bits(self._hardware.adc, adc_bits)
         for layer in manifest.layers:
             for role, full_scale in layer.input_range.items():
-                self.dacs[layer.name, role] = Converter(dac_bits, full_scale)
-            for unit in layer.units:
-                if unit.preactivation_range is None and adc_bits:
-                    raise ManifestError(
-                        f"{manifest.folder}: array {unit.array} has no calibrated range for an ADC of {adc_bits} bits;"
-                        " build with calibration, or switch the ADC off (0 bits)"
-                    )
-                full_scale = np.inf if unit.preactivation_range is None else unit.preactivation_range
-                self.adcs[layer.name, unit.name] = Converter(adc_bits, full_scale)
+                self.dacs[layer.name, role] = Converter.from_spec(
+                    dac, full_scale, "dac", keep_histogram=keep_histograms
+                )
+            self._place_adcs(layer, adc, keep_histograms)
         self.largest_volts = 0.0
         """Largest magnitude on any word line so far."""
         self._device, self._moving = manifest.device, manifest.moving
@@ -62,6 +81,42 @@ class CrossbarSource:
         self.most_above_threshold = 0
         """Largest number of memristors beyond a threshold in one read of a layer so far."""
         self._converted: dict[tuple[str, str], tuple[Tensor, Array]] = {}
+        linear = self._hardware.cells.read_law == "ohmic" and np.isinf(self._hardware.amplifier.swing_v)
+        # A linear circuit integrates a pulse to what the mean voltage gives; ngspice is to show it.
+        self._pulses = self._hardware.coding == "pulse_width" and (engine.name == "ngspice" or not linear)
+
+    def _place_adcs(self, layer: LayerEntry, spec: ConverterSpec, keep_histograms: bool) -> None:
+        if self._hardware.gates == "circuit":
+            # No ADC in front of the gates; the hidden state is within -1 ... 1.
+            self.adcs[layer.name, "h"] = Converter.from_spec(spec, 1.0, "adc", keep_histogram=keep_histograms)
+        for unit in layer.units:
+            scales = self._full_scales(layer, unit, spec)
+            if self._hardware.gates == "circuit":
+                found = [Converter(0, scale, keep_histogram=keep_histograms) for scale in scales]
+            else:
+                found = [Converter.from_spec(spec, scale, "adc", keep_histogram=keep_histograms) for scale in scales]
+            self._unit_adcs[layer.name, unit.name] = found
+            names = [unit.name] if len(found) == 1 else [f"{unit.name}_{number}" for number in range(len(found))]
+            self.adcs |= {(layer.name, name): adc for name, adc in zip(names, found, strict=True)}
+
+    def _full_scales(self, layer: LayerEntry, unit: UnitEntry, spec: ConverterSpec) -> list[float | Array]:
+        """Of the unit's ADCs, in the model's units."""
+        sums = self._manifest.layout(unit).sums
+        if spec.range == "fixed" and spec.full_scale is not None:
+            return [spec.full_scale * unit.scale / layer.volts_per_unit] * sums
+        if unit.adc_range is not None:
+            return list(unit.adc_range)
+        if spec.bits and self._hardware.gates == "software":
+            raise ManifestError(
+                f"{self._manifest.folder}: array {unit.array} has no calibrated range for an ADC of {spec.bits} bits;"
+                " build with calibration, or switch the ADC off (0 bits)"
+            )
+        return [np.inf] * sums
+
+    def begin(self, sentences: Sequence[int]) -> None:
+        """New sentences, by number, the first of them in the first row of what follows: noise begins its streams."""
+        self._noise.begin(sentences)
+        self._converted.clear()
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `PreactivationSource`: role -> (B, n) in, gate unit -> (B, H) out, both in the model's units."""
@@ -70,18 +125,61 @@ class CrossbarSource:
         entry = self._layers[layer]
         entries = [entry.unit(name) for name in units]
         volts = self._word_lines(entry, entries, inputs)
-        currents = self._engine.currents({unit.array: _rows(unit, volts) for unit in entries})
+        currents = self._currents(entries, volts)
         self._watch(entry, entries, volts)
         found = {}
         for unit in entries:
-            preactivation = currents[unit.array] * (unit.weight_scale / entry.volts_per_unit)
-            found[unit.name] = torch.from_numpy(self.adcs[layer, unit.name](preactivation))
+            preactivation = currents[unit.array] * (unit.scale / entry.volts_per_unit)  # (B, sums, C)
+            found[unit.name] = torch.from_numpy(self._convert_sums(layer, unit, preactivation))
         return found
+
+    def hidden(self, layer: str, values: Tensor) -> Tensor:
+        """The hidden state (B, H) as software reads it: gates in the circuit have an ADC behind them."""
+        converter = self.adcs.get((layer, "h")) if self._hardware.gates == "circuit" else None
+        if converter is None:
+            return values
+        return torch.from_numpy(converter(values.numpy(), self._drawn(converter, (layer, "adc", "h"), values.shape)))
+
+    def _currents(self, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> dict[str, Array]:
+        """Currents (B, sums, C) by array."""
+        rows: dict[tuple[str, ...], Array] = {}  # arrays with the same roles share their word-line voltages
+
+        def together(unit: UnitEntry) -> Array:
+            roles = tuple(group.role for group in unit.rows)
+            if roles not in rows:
+                rows[roles] = np.concatenate([volts[role] for role in roles], axis=1)
+            return rows[roles]
+
+        asked = {unit.array: together(unit) for unit in units}
+        if not self._pulses:
+            found = self._engine.currents(asked)
+        else:
+            pulses = {name: pulse_reads(value, self._device.read_v) for name, value in asked.items()}
+            answers = self._engine.currents({name: reads.volts for name, reads in pulses.items()})
+            found = {name: pulses[name].mean(answer) for name, answer in answers.items()}
+        return {unit.array: found[unit.array].reshape(len(asked[unit.array]), -1, unit.columns) for unit in units}
+
+    def _convert_sums(self, layer: str, unit: UnitEntry, values: Array) -> Array:
+        """Pre-activations (B, C): each of the partial sums (B, sums, C) through its ADC."""
+        total: Array | float = 0.0
+        for number, converter in enumerate(self._unit_adcs[layer, unit.name]):
+            part = values[:, number]
+            total = total + converter(part, self._drawn(converter, (layer, "adc", unit.name, str(number)), part.shape))
+        return np.asarray(total)
+
+    def _drawn(self, converter: Converter, stream: tuple[str, ...], shape: tuple[int, ...]) -> Array | None:
+        return self._noise.normal(stream, shape) if converter.noise_lsb else None
 
     def _watch(self, layer: LayerEntry, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> None:
         """Count the memristors beyond a threshold, and take in how far they have moved."""
-        beyond = {role: int(self._device.moves(-values).sum()) for role, values in volts.items()}
-        count = {unit.name: sum(beyond[group.role] for group in unit.rows) * unit.columns for unit in units}
+        if self._moving is None and self._device.read_v < self._device.threshold_v:
+            return
+        layouts = {unit.name: self._manifest.layout(unit) for unit in units}
+        sign = next(iter(layouts.values())).memristor_sign
+        beyond = {role: int(self._device.moves(sign * values).sum()) for role, values in volts.items()}
+        count = {
+            unit.name: sum(beyond[group.role] for group in unit.rows) * layouts[unit.name].memristors for unit in units
+        }
         self.most_above_threshold = max(self.most_above_threshold, sum(count.values()))
         for unit in units:
             drift = self._engine.drift(unit.array)
@@ -93,7 +191,7 @@ class CrossbarSource:
     def _word_lines(
         self, layer: LayerEntry, units: Sequence[UnitEntry], inputs: Mapping[str, Tensor]
     ) -> dict[str, Array]:
-        """Voltages (B, n) by role."""
+        """Voltages (B, n) by role; with pulses, what they are in the mean."""
         roles = {group.role for unit in units for group in unit.rows}
         batch = next(iter(inputs.values())).shape[0]
         volts = {}
@@ -103,24 +201,33 @@ class CrossbarSource:
             else:
                 volts[role] = self._convert(layer, role, inputs["c" if role in ("cp", "ct") else role])
             self.largest_volts = max(self.largest_volts, float(np.abs(volts[role]).max()))
-        threshold = self._device.threshold_v
-        accepted = self._device.read_v >= threshold  # the build was told so
+        self._check_volts(layer)
+        return volts
+
+    def _check_volts(self, layer: LayerEntry) -> None:
+        read_v, threshold = self._device.read_v, self._device.threshold_v
+        if self._hardware.coding == "pulse_width":
+            if self.largest_volts > read_v * (1 + 1e-9):
+                raise InputError(
+                    f"layer {layer.name}: an input is {self.largest_volts / read_v:.4g} times the longest pulse; switch"
+                    " the DACs on (--dac-bits), or build with --calibration max"
+                )
+            self.largest_volts = read_v
+        accepted = read_v >= threshold  # the build was told so
         if self.largest_volts >= threshold and not accepted:
             raise InputError(
                 f"layer {layer.name}: a word line would carry {self.largest_volts:.4g} V, at or above the device's"
                 f" threshold of {threshold:g} V, and reading would move the states; switch the DACs on"
                 " (--dac-bits), or build with --calibration max"
             )
-        return volts
 
     def _convert(self, layer: LayerEntry, role: str, values: Tensor) -> Array:
         """A value passes its DAC once, however many arrays and calls of one step it serves."""
         known = self._converted.get((layer.name, role))
         if known is None or known[0] is not values:
-            volts = self.dacs[layer.name, role](values.numpy()) * layer.volts_per_unit
+            converter = self.dacs[layer.name, role]
+            numbers = values.numpy()
+            noise = self._drawn(converter, (layer.name, "dac", role), numbers.shape)
+            volts = converter(numbers, noise) * layer.volts_per_unit
             known = self._converted[layer.name, role] = (values, volts)
         return known[1]
-
-
-def _rows(unit: UnitEntry, volts: Mapping[str, Array]) -> Array:
-    return np.concatenate([volts[group.role] for group in unit.rows], axis=1)

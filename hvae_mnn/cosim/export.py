@@ -10,8 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from hvae_mnn.cosim.calibration import partial_sum_ranges
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.presets import AIST, find_device
+from hvae_mnn.devices.presets import find_device
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
@@ -27,19 +30,23 @@ CHECKPOINT = "checkpoint.pt"
 """The checkpoint travels with its netlists: embeddings, latent and logits stay in software."""
 
 CALIBRATIONS = tuple(PERCENTILES)
+DEFAULT_HARDWARE = "paper"
+"""Eq. 12 in whole arrays, without wires."""
 
 
 def build_netlist(
     source: str | Path | Checkpoint | nn.Module,
     folder: str | Path | None = None,
     *,
-    device: MemristorSpec | str | Path = AIST,
+    hardware: Hardware | str | Path = DEFAULT_HARDWARE,
+    device: MemristorSpec | str | Path | None = None,
     device_backend: DeviceBackend = "static",
     read_voltage: float | None = None,
     read_s: float = READ_S,
     allow_disturb: bool = False,
     calibration: str = "max",
     input_range: float = 1.0,
+    data_dir: str | Path | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
@@ -49,23 +56,25 @@ def build_netlist(
     bare module `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)`
     follows each array.
 
-    `device` is a memristor, the name of a preset or a TOML file. Its states stand still (`static`), or move as the
-    back end `behavioural` or `osdi` of ngspice has it, while a read lasts `read_s` seconds. `read_voltage` (volts;
-    default: the device's) is what the largest input becomes; at or above the threshold it is refused, unless
-    `allow_disturb`.
+    `hardware` is a description, the name of a preset or a TOML file. Where tiles have ADCs of their own, these are
+    calibrated with text: the corpus in `data_dir` (default: the built-in one).
 
-    Raises `CheckpointError`, `DeviceError`, `MappingError`, `ManifestError`; `InputError` for a read that would move
-    states; `EnvironmentProblem` when `osdi` cannot run here; `StorageError` when the folder cannot be written.
+    `device` takes the place of the hardware's: a memristor, the name of a preset or a TOML file. Its states stand
+    still (`static`), or move as the back end `behavioural` or `osdi` of ngspice has it, while a read lasts `read_s`
+    seconds. `read_voltage` (volts; default: the device's) is what the largest input becomes; at or above the threshold
+    it is refused, unless `allow_disturb`.
+
+    Raises `CheckpointError`, `HardwareError`, `DeviceError`, `MappingError`, `ManifestError`; `InputError` for a read
+    that would move states; `EnvironmentProblem` when `osdi` cannot run here; `StorageError` when the folder cannot be
+    written.
     """
-    device = device if isinstance(device, MemristorSpec) else find_device(device)
-    if read_voltage is not None:
-        device = replace(device, read_v=read_voltage)
-    _check_read(device, device_backend, read_s, allow_disturb)
-    attached = {OSDI_FILE: osdi_library(device.law)} if device_backend == "osdi" else {}
+    hardware = _hardware(hardware, device, read_voltage)
+    _check_read(hardware.device, device_backend, read_s, allow_disturb)
+    attached = {OSDI_FILE: osdi_library(hardware.device.law)} if device_backend == "osdi" else {}
 
     def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
         return write_netlists(
-            target, exports, device, described, attached, backend=device_backend, read_s=read_s, progress=progress
+            target, exports, hardware, described, attached, backend=device_backend, read_s=read_s, progress=progress
         )
 
     if isinstance(source, nn.Module):
@@ -73,7 +82,7 @@ def build_netlist(
         return write(Path(folder or NETLISTS / type(source).__name__.lower()), exports, described)
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
     path = checkpoint.path
-    exports = _exports(checkpoint, calibration)
+    exports = _exports(checkpoint, calibration, hardware, None if data_dir is None else Path(data_dir))
     target = Path(folder or NETLISTS / default_name(path))
     described = {
         "checkpoint": CHECKPOINT,
@@ -83,6 +92,19 @@ def build_netlist(
     }
     attached[CHECKPOINT] = path
     return write(target, exports, described)
+
+
+def _hardware(
+    hardware: Hardware | str | Path, device: MemristorSpec | str | Path | None, read_voltage: float | None
+) -> Hardware:
+    """The hardware, with another device or read voltage where that is wanted."""
+    found = hardware if isinstance(hardware, Hardware) else read_hardware(hardware)
+    if device is not None:
+        spec = device if isinstance(device, MemristorSpec) else find_device(device)
+        found = replace(found, device=spec)
+    if read_voltage is not None:
+        found = replace(found, device=replace(found.device, read_v=read_voltage))
+    return found
 
 
 def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_disturb: bool) -> None:
@@ -117,7 +139,7 @@ def _of_module(module: nn.Module, input_range: float) -> tuple[list[LayerExport]
     return exports, {"module": type(module).__name__}
 
 
-def _exports(checkpoint: Checkpoint, calibration: str) -> list[LayerExport]:
+def _exports(checkpoint: Checkpoint, calibration: str, hardware: Hardware, data_dir: Path | None) -> list[LayerExport]:
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration is {calibration!r}; allowed are {', '.join(CALIBRATIONS)}")
     ranges = checkpoint.activation_ranges
@@ -127,22 +149,32 @@ def _exports(checkpoint: Checkpoint, calibration: str) -> list[LayerExport]:
             " with hvae-mnn train --resume"
         )
     exports = []
+    parts: dict[str, dict[str, list[float]]] = {}
+    if hardware.tiling.partial_sums == "after_adc" and hardware.adc.range == "calibrated":
+        parts = partial_sum_ranges(checkpoint, hardware, calibration, data_dir)
     for name, layer in model_layers(checkpoint.model).items():
         found = ranges[name]
+        whole = {unit: spread[calibration] for unit, spread in found["preactivations"].items()}
         exports.append(
             LayerExport(
                 layer,
                 latent_size=checkpoint.config.latent_size if name == "decoder" else 0,
-                input_range=_input_range(found["inputs"], calibration),
-                preactivation_range={unit: spread[calibration] for unit, spread in found["preactivations"].items()},
+                input_range=_input_range(found["inputs"], calibration, hardware),
+                preactivation_range=parts.get(name) or whole,
             )
         )
     return exports
 
 
-def _input_range(inputs: Mapping[str, Mapping[str, Any]], calibration: str) -> dict[str, float]:
-    """By the manifest's roles: calibration knows one memory `c`, the arrays a previous and a new one."""
-    found = {role: float(spread[calibration]) for role, spread in inputs.items() if role != "c"}
+def _input_range(inputs: Mapping[str, Mapping[str, Any]], calibration: str, hardware: Hardware) -> dict[str, float]:
+    """By the manifest's roles: calibration knows one memory `c`, the arrays a previous and a new one.
+
+    The largest that can occur is known of a hidden state, 1; of the rest it is the largest that was met.
+    """
+    largest = hardware.dac.range == "max"
+    found = {role: float(spread["max" if largest else calibration]) for role, spread in inputs.items() if role != "c"}
+    if largest:
+        found["h"] = 1.0
     if "c" in inputs:
-        found |= dict.fromkeys(("cp", "ct"), float(inputs["c"][calibration]))
+        found |= dict.fromkeys(("cp", "ct"), float(inputs["c"]["max" if largest else calibration]))
     return found

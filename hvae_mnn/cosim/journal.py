@@ -38,11 +38,11 @@ POSITION_EVERY = 64
 class JournalEngine:
     """An engine that writes down every answer, and begins with those of an earlier journal at `path`."""
 
-    def __init__(self, engine: Engine, path: Path, columns: Mapping[str, int]) -> None:
-        """`columns`: array name -> C, which tells how to cut an answer into arrays."""
+    def __init__(self, engine: Engine, path: Path, outputs: Mapping[str, int]) -> None:
+        """`outputs`: array name -> how many currents a read gives, which tells how to cut an answer into arrays."""
         self.name = engine.name
         self.engine = engine
-        self._columns = columns
+        self._outputs = outputs
         self._drifts: dict[str, Array] = {}
         self._answers = 0
         self.seconds = 0.0
@@ -53,13 +53,13 @@ class JournalEngine:
         self._position_path = path.with_suffix(".position")
         with disk_errors(path):
             self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
-        self._moves = any(engine.drift(name) is not None for name in columns)
+        self._moves = any(engine.drift(name) is not None for name in outputs)
         self._restored_at = self._restore() if self._moves else 0
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; raises `RunError` when the journal answers another question."""
         asked = _checksum(volts)
-        count = sum(len(value) * self._columns[name] for name, value in volts.items())
+        count = sum(len(value) * self._outputs[name] for name, value in volts.items())
         stored = self._stored(asked, count + self._moves * len(FIELDS) * len(volts))
         self._answers += 1
         if stored is not None:
@@ -155,7 +155,7 @@ class JournalEngine:
         values = np.frombuffer(payload)
         found, place = {}, 0
         for name, value in volts.items():
-            count = len(value) * self._columns[name]
+            count = len(value) * self._outputs[name]
             found[name] = values[place : place + count].reshape(len(value), -1).copy()
             place += count
         if self._moves:

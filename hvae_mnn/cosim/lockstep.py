@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import Options
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.text.vocabulary import EOS, Vocabulary
@@ -54,11 +55,13 @@ class Lockstep:
         self._digital = Stepper(model)
         self._disturb = source.disturb
         self._source = _Checked(source, self._digital)
-        self._hardware = Stepper(model, self._source)
+        self._crossbars = source
+        self._hardware = HardwareStepper(model, source, self._source)
         self._vocabulary, self._options, self._records, self._tick = vocabulary, options, records, tick
 
     def run(self, index: int, sentence: Sequence[int], noise: Tensor | None) -> SentenceResult:
         """Encode and decode one encoded sentence; `noise` (1, Z) for a sampled latent, None for its mean."""
+        self._crossbars.begin([index])
         encoded = self._encode(index, self._digital.encoder_tokens(sentence))
         latents = [self._digital.latent(encoded[0], noise), self._hardware.latent(encoded[1], noise)]
         return self._decode(index, sentence, latents)

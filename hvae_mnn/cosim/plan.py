@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
@@ -16,11 +16,12 @@ from hvae_mnn.text.tokenizers import tokenize
 from hvae_mnn.vae.checkpoint import Checkpoint
 
 PLAN = "run.json"
-FORMAT = "hvae-mnn-run/1"
+FORMAT = "hvae-mnn-run/2"
 DEFAULT_STEPS = 40
 _SHORTEST = 2
 """Tokens of an encoded sentence: sos, and one to predict."""
-EngineName = Literal["ngspice", "ideal"]
+EngineName = Literal["ngspice", "exact", "ideal"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Decoding = Literal["teacher-forced", "free-running"]
 Latent = Literal["mean", "sampled"]
 
@@ -34,23 +35,25 @@ class Options:
     """`free-running`: the decoder's input is its own last token."""
     latent: Latent = "mean"
     """z = mean, or drawn from the posterior with `seed`."""
-    dac_bits: int = 8
-    """0: no DAC."""
-    adc_bits: int = 10
-    """0: no ADC."""
+    dac_bits: int | None = None
+    """0: no DAC; None: as the hardware has it."""
+    adc_bits: int | None = None
+    """0: no ADC; None: as the hardware has it."""
     seed: int = 0
+    """Of a sampled latent, and of the converters' noise."""
 
     def __post_init__(self) -> None:
         """Refuse values that are not offered."""
         for name, allowed in (
-            ("engine", ("ngspice", "ideal")),
+            ("engine", ENGINES),
             ("decoding", ("teacher-forced", "free-running")),
             ("latent", ("mean", "sampled")),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        check_bits(self.dac_bits)
-        check_bits(self.adc_bits)
+        for bits in (self.dac_bits, self.adc_bits):
+            if bits is not None:
+                check_bits(bits)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed is {self.seed!r}; it must be a whole number, 0 or above")
 

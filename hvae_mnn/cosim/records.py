@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from hvae_mnn.cosim.converters import Converter, histogram_edges
 from hvae_mnn.cosim.crossbar_source import Disturb
 from hvae_mnn.files import disk_errors
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
 DRIFT = "drift.parquet"
 """Of runs with memristors that may move."""
+CONVERTERS = "converters.parquet"
 SAMPLED_UNITS = 16
 """Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long
 run."""
@@ -65,6 +67,20 @@ SCHEMAS = {
             ("max_drift", pa.float64()),  # |x - x0| after this read, x0 when the run began
             ("mean_drift", pa.float64()),
             ("moved", pa.int64()),
+        ]
+    ),
+    # One row per converter and bin of its histogram.
+    CONVERTERS: pa.schema(
+        [
+            ("layer", pa.string()),
+            ("kind", pa.string()),  # dac | adc
+            ("name", pa.string()),  # role, or gate unit
+            ("bits", pa.int32()),
+            ("samples", pa.int64()),
+            ("clipped", pa.int64()),
+            ("low", pa.float64()),  # the bin's edges, parts of full scale; the outermost bins hold what lies beyond
+            ("high", pa.float64()),
+            ("count", pa.int64()),
         ]
     ),
     # One row per time step, gate unit and sampled hidden unit.
@@ -174,6 +190,16 @@ class Records:
             if found is not None:
                 where = {"sentence": sentence, "phase": phase, "position": position, "layer": layer, "unit": unit}
                 self._add(DRIFT, **where, **asdict(found))
+
+    def converters(self, found: Mapping[str, Mapping[tuple[str, str], Converter]]) -> None:
+        """Take in what the converters saw, by kind, layer and name."""
+        edges = histogram_edges().tolist()
+        for kind, converters in found.items():
+            for (layer, name), converter in converters.items():
+                what = {"layer": layer, "kind": kind, "name": name, "bits": converter.bits}
+                totals = {"samples": converter.samples, "clipped": converter.clipped}
+                for low, high, count in zip(edges[:-1], edges[1:], converter.histogram.tolist(), strict=True):
+                    self._add(CONVERTERS, **what, **totals, low=low, high=high, count=count)
 
     def token(self, **row: Any) -> None:
         """Take in one decoder step: the columns of the token table."""

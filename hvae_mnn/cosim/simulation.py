@@ -27,10 +27,13 @@ from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.run_folder import RUNS, new_folder
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.errors import ManifestError, RunError
+from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
+from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_json
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -138,27 +141,37 @@ def checkpoint_of(manifest: Manifest) -> Checkpoint:
     return load_checkpoint(manifest.folder / CHECKPOINT)
 
 
-def start_engine(name: str, manifest: Manifest, progress: Progress | None = None) -> Engine:
-    """The engine called `name` with all arrays of `manifest` loaded."""
-    if name == "ideal":
-        tensors = load_file(manifest.folder / CONDUCTANCES)
-        conductances = {unit.array: tensors[f"{unit.array}.conductance"] for _, unit in manifest.units()}
-        return IdealEngine(conductances, manifest.fixed_siemens, manifest.moving)
-    _require_memory(manifest)
-    decks = array_decks(manifest)
+def start_engine(
+    name: str, manifest: Manifest, progress: Progress | None = None, cluster: Cluster | None = None
+) -> Engine:
+    """The engine called `name` with all arrays of `manifest` loaded, its work done on `cluster` (default: here)."""
+    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
     loaded: list[str] = []
 
     def on_loaded(array: str) -> None:
         loaded.append(array)
         if progress is not None:
-            progress("loading", len(loaded), len(decks))
+            progress("loading", len(loaded), len(layouts))
 
-    return NgspiceEngine(decks, on_loaded)
+    if name != "ngspice":
+        tensors = load_file(manifest.folder / CONDUCTANCES)
+        conductances = {array: tensors[f"{array}.conductance"] for array in layouts}
+        if name == "ideal":
+            return IdealEngine(conductances, layouts, manifest.moving)
+        if manifest.moving is not None:
+            raise InputError(
+                f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
+                " frozen ones; choose --engine ngspice, or build with --device-backend static"
+            )
+        cache = TransferCache(cache_folder())
+        return ExactEngine(conductances, layouts, cache=cache, cluster=cluster, progress=on_loaded)
+    _require_memory(manifest)
+    return NgspiceEngine(array_decks(manifest), on_loaded, cluster)
 
 
 def _require_memory(manifest: Manifest) -> None:
     """Refuse more behavioural devices than this machine can hold: ngspice keeps an expression tree for each."""
-    count = sum(layer.weights for layer in manifest.layers)
+    count = manifest.memristors
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > there:
         raise RunError(
@@ -183,16 +196,18 @@ def execute(
     has the run, or its journal belongs to another; after the first two it can be resumed.
     """
     began = time.perf_counter()
-    columns = {unit.array: unit.columns for _, unit in manifest.units()}
+    outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
     if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
         raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
     with _alone(folder):
         with (
-            closing(JournalEngine(engine, folder / JOURNAL, columns)) as journal,
+            closing(JournalEngine(engine, folder / JOURNAL, outputs)) as journal,
             Records(folder, moving=manifest.moving is not None) as records,
         ):
-            source = CrossbarSource(manifest, journal, plan.options.dac_bits, plan.options.adc_bits)
+            bits = plan.options.dac_bits, plan.options.adc_bits
+            source = CrossbarSource(manifest, journal, *bits, seed=plan.options.seed, keep_histograms=True)
             tokens = _run_sentences(plan, checkpoint, source, records, progress)
+            records.converters({"dac": source.dacs, "adc": source.adcs})
         summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
         if finish is not None:
             finish(folder)
@@ -247,6 +262,7 @@ def _summary(
     return {
         "engine": journal.name,
         "netlist": manifest.name,
+        "hardware": manifest.hardware.name,
         "origin": plan.origin,
         "sentences": len(plan.sentences),
         "steps": records.tokens,
@@ -265,7 +281,7 @@ def _summary(
         "seconds_in_engine": round(journal.seconds, 3),
         "engine_facts": journal.facts(),
         "options": asdict(plan.options),
-        "seeds": {"latent": plan.options.seed},
+        "seeds": {"latent": plan.options.seed, "converters": plan.options.seed},
         "checkpoint_sha256": manifest.files[CHECKPOINT],
         "versions": versions(),
     }
@@ -274,11 +290,10 @@ def _summary(
 def _devices(manifest: Manifest, source: CrossbarSource) -> dict[str, Any]:
     """What the memristors are, and how far they have moved; drift is None where they cannot move."""
     last = list(source.disturb.values())
-    total = sum(layer.weights for layer in manifest.layers)
     return {
         "preset": manifest.device.name,
         "backend": manifest.device_backend,
-        "count": total,
+        "count": manifest.memristors,
         "read_s": manifest.read_s,
         "threshold_v": manifest.device.threshold_v,
         "above_threshold": source.most_above_threshold,

@@ -8,36 +8,29 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.devices.stepping import advance
+from hvae_mnn.engines.dense import aligned, in_blocks, row_by_row
 from hvae_mnn.engines.drift import drift_of
 from hvae_mnn.netlist.device_lines import MovingDevices
 
 Array = NDArray[np.float64]
 
 
-def _aligned(values: Array) -> Array:
-    """A copy that begins at a multiple of 64 bytes.
-
-    BLAS sums in an order that depends on where its operands lie, and a resumed run is to give the same bits.
-    """
-    buffer = np.empty(values.size + 8)
-    start = -buffer.ctypes.data % 64 // 8
-    found = buffer[start : start + values.size].reshape(values.shape)
-    found[...] = values
-    return found
-
-
 class IdealEngine:
-    """I = V (1/R_s - G): what the circuit gives without wires and converters."""
+    """I = V (1/R_s - G), or V (G+ - G-): what the circuit gives without wires, amplifiers and a nonlinear read law."""
 
     name = "ideal"
 
     def __init__(
-        self, conductances: Mapping[str, Array], fixed_siemens: float, moving: MovingDevices | None = None
+        self,
+        conductances: Mapping[str, Array],
+        layouts: Mapping[str, ArrayLayout],
+        moving: MovingDevices | None = None,
     ) -> None:
-        """`conductances`: array name -> (R, C) siemens; `fixed_siemens` is 1/R_s; `moving` where states may move."""
-        self._fixed_siemens, self._moving = fixed_siemens, moving
-        self._transfer = {name: _aligned(fixed_siemens - g) for name, g in conductances.items()}
+        """By array: memristors (R, D) in siemens, and the layout; `moving` where states may move."""
+        self._layouts, self._moving = dict(layouts), moving
+        self._transfer = {name: aligned(self._layouts[name].without_wires(g)) for name, g in conductances.items()}
         self._initial = {} if moving is None else {name: moving.spec.state(g) for name, g in conductances.items()}
         self._states = dict(self._initial)
         self.seconds = 0.0
@@ -51,17 +44,20 @@ class IdealEngine:
         return found
 
     def _read(self, name: str, volts: Array) -> Array:
-        """Currents (C,) at the end of a read; the memristor sees the inverted word line."""
-        if self._moving is not None and self._moving.spec.moves(-volts).any():
-            spec = self._moving.spec
-            states = advance(spec, self._states[name], -volts[:, np.newaxis], self._moving.read_s)
-            self._set(name, states)
-        return _aligned(volts) @ self._transfer[name]
+        """Currents (outputs,) at the end of a read."""
+        layout = self._layouts[name]
+        if self._moving is not None:
+            across = layout.memristor_sign * volts
+            if self._moving.spec.moves(across).any():
+                spec = self._moving.spec
+                states = advance(spec, self._states[name], across[:, np.newaxis], self._moving.read_s)
+                self._set(name, states)
+        return in_blocks(layout, self._transfer[name], volts[np.newaxis], row_by_row)[0]
 
     def _set(self, name: str, states: Array) -> None:
         assert self._moving is not None
         self._states[name] = states
-        self._transfer[name] = _aligned(self._fixed_siemens - self._moving.spec.conductance(states))
+        self._transfer[name] = aligned(self._layouts[name].without_wires(self._moving.spec.conductance(states)))
 
     def drift(self, name: str) -> Array | None:
         """See `Engine.drift`."""

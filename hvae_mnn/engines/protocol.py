@@ -21,7 +21,9 @@ class Engine(Protocol):
     """Wall-clock time spent in `currents` so far."""
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
-        """Column currents in amperes, array name -> (B, C), from word-line voltages in volts, array name -> (B, R).
+        """Currents in amperes, array name -> (B, outputs), from word-line voltages in volts, array name -> (B, R).
+
+        They stand for signed weights: a reference column is subtracted, tiles are added (`ArrayLayout.outputs`).
 
         The B rows are B reads, one after the other. The arrays named in one call are read at the same time.
         """

@@ -59,10 +59,10 @@ class Worker:
     """Answers reads of one array until its input closes."""
 
     def __init__(self, setup: dict[str, Any], inbox: BinaryIO, outbox: BinaryIO) -> None:
-        """`setup`: deck (its lines), sources (names of the word lines' sources), sensed (vectors to hand over), window_s;
-        for memristors that move, also `moving`: osdi (whether to load the compiled device), include (the deck's file
-        with their states), nodes (of the states, in the file's order), and states, in that order too, or None for those
-        in the file."""
+        """`setup`: deck (its lines), sources (names of the word lines' sources), sensed (vectors to hand over),
+        window_s; for memristors that move, also `moving`: osdi (whether to load the compiled device), include (the
+        deck's file with their states), nodes (of the states, in the file's order), and states, in that order too, or
+        None for those in the file."""
         self._inbox, self._outbox = inbox, outbox
         self._setup = setup
         self._moving: dict[str, Any] | None = setup.get("moving")

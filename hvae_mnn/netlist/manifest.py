@@ -11,22 +11,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import RowGroup
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.presets import spec_from_dict
 from hvae_mnn.errors import HvaeMnnError, ManifestError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
+from hvae_mnn.netlist.arrays import EQUATIONS
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices, line_ending
 
-FORMAT = "hvae-mnn-netlist/2"
+FORMAT = "hvae-mnn-netlist/3"
 MANIFEST = "manifest.json"
 CONDUCTANCES = "conductances.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of layers and files: what ngspice, shells and file systems all take as it is."""
 _NUMBER = "[0-9][0-9.e+-]*"
-_CELL = "[a-z]+[0-9]+_[0-9]+"
-_LINES = "[a-z]+[0-9]+n? bl[a-z]+[0-9]+"
+_CELL = "[a-z]+[0-9]+_(?:[0-9]+[pm]?|ref[0-9]+)"
+_NODE = "[a-z][a-z0-9_]*"
 _ROUNDING = 1 + 1e-9
 
 
@@ -41,15 +47,21 @@ class UnitEntry:
     rows: tuple[RowGroup, ...]
     """What the word lines carry, in order."""
     columns: int
-    """Number of bit lines, the hidden size."""
-    weight_scale: float
-    """s of w = s (1/R_s - G), weight per siemens."""
-    preactivation_range: float | None
-    """Largest pre-activation met in calibration, in the model's units: full scale of the ADC. None: not calibrated."""
+    """Columns of weights, the hidden size."""
+    weight_scale: float | tuple[float, ...]
+    """s of w = s (1/R_s - G) or s (G+ - G-), weight per siemens: one number, or one per column."""
+    adc_range: tuple[float, ...] | None
+    """Full scale of the ADCs in the model's units: one, or one per row block whose partial sums are converted. None:
+    not calibrated, or fixed by the hardware."""
     include: str
     """File with the array's elements."""
     deck: str
     """File that drives the array alone with its test vector."""
+
+    @property
+    def scale(self) -> float | NDArray[np.float64]:
+        """The weight scale, to multiply currents (..., C) with."""
+        return self.weight_scale if isinstance(self.weight_scale, float) else np.array(self.weight_scale)
 
     @property
     def row_count(self) -> int:
@@ -98,8 +110,8 @@ class Manifest:
     name: str
     source: dict[str, Any]
     """Where the weights came from."""
-    device: MemristorSpec
-    """The memristor that the weights are mapped to; its `g_mid` is the fixed resistor's conductance 1/R_s."""
+    hardware: Hardware
+    """What the weights are mapped to, with its wires, amplifiers, converters and tiles."""
     device_backend: DeviceBackend
     """Whether its state may move, and what computes that."""
     read_s: float
@@ -109,9 +121,24 @@ class Manifest:
     """SHA-256 of every file but the manifest."""
 
     @property
+    def device(self) -> MemristorSpec:
+        """The memristor; its `g_mid` is the fixed resistors' conductance 1/R_s."""
+        return self.hardware.device
+
+    @property
     def fixed_siemens(self) -> float:
-        """1/R_s of every cell."""
+        """1/R_s."""
         return self.device.g_mid
+
+    def layout(self, unit: UnitEntry) -> ArrayLayout:
+        """How the unit's array is cut into tiles."""
+        return ArrayLayout(unit.row_count, unit.columns, self.hardware)
+
+    @property
+    def memristors(self) -> int:
+        """How many there are in all: one per weight, or two."""
+        layouts = (self.layout(unit) for _, unit in self.units())
+        return sum(layout.rows * layout.memristors for layout in layouts)
 
     @property
     def moving(self) -> MovingDevices | None:
@@ -142,8 +169,8 @@ class Manifest:
             "format": FORMAT,
             "name": self.name,
             "source": self.source,
-            "mapping": "eq. 12: I_k = sum_j (1/R_s - G_jk) V_j; w = weight_scale (1/R_s - G); V = volts_per_unit u",
-            "device": self.device.to_dict(),
+            "mapping": f"{EQUATIONS[self.hardware.cells.scheme]}; s is weight_scale; V = volts_per_unit u",
+            "hardware": hardware_to_dict(self.hardware),
             "device_backend": self.device_backend,
             "read_s": self.read_s,
             "fixed_siemens": self.device.g_mid,
@@ -187,7 +214,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
             folder=folder,
             name=_text(stored["name"]),
             source=dict(stored["source"]),
-            device=spec_from_dict(stored["device"]),
+            hardware=hardware_from_dict(stored["hardware"], "hardware"),
             device_backend=_backend(stored["device_backend"]),
             read_s=_positive(stored["read_s"]),
             layers=tuple(_layer(layer) for layer in stored["layers"]),
@@ -195,7 +222,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         )
         _check_together(manifest, stored)
     except (KeyError, TypeError, ValueError, AttributeError, HvaeMnnError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ManifestError(f"{path}: {reason}; build the netlists again") from None
     if verify:
         _verify(manifest)
@@ -265,14 +292,14 @@ def _layer(stored: Mapping[str, Any]) -> LayerEntry:
 
 
 def _unit(stored: Mapping[str, Any]) -> UnitEntry:
-    limit = stored["preactivation_range"]
+    limits, scale = stored["adc_range"], stored["weight_scale"]
     return UnitEntry(
         name=_text(stored["name"]),
         array=_plain(stored["array"]),
         rows=tuple(RowGroup(_text(row["role"]), _count(row["size"])) for row in stored["rows"]),
         columns=_count(stored["columns"]),
-        weight_scale=_positive(stored["weight_scale"]),
-        preactivation_range=None if limit is None else _positive(limit),
+        weight_scale=tuple(_positive(value) for value in scale) if isinstance(scale, list) else _positive(scale),
+        adc_range=None if limits is None else tuple(_positive(limit) for limit in limits),
         include=_plain(stored["include"]),
         deck=_plain(stored["deck"]),
     )
@@ -307,6 +334,12 @@ def _check_together(manifest: Manifest, stored: Mapping[str, Any]) -> None:
         volts = layer.volts_per_unit * max(1.0, *layer.input_range.values())
         if volts > manifest.device.read_v * _ROUNDING:
             raise ValueError(f"layer {layer.name}: reads up to {volts} V, allowed are {manifest.device.read_v} V")
+    for _, unit in manifest.units():
+        layout = manifest.layout(unit)
+        if unit.adc_range is not None and len(unit.adc_range) != layout.sums:
+            raise ValueError(f"{unit.array}: {len(unit.adc_range)} ADC ranges, expected {layout.sums}")
+        if not isinstance(unit.weight_scale, float) and len(unit.weight_scale) != unit.columns:
+            raise ValueError(f"{unit.array}: {len(unit.weight_scale)} weight scales, expected 1 or {unit.columns}")
     arrays = [unit.array for _, unit in manifest.units()]
     if len(set(arrays)) != len(arrays) or not arrays:
         raise ValueError(f"{len(arrays)} arrays with {len(set(arrays))} names")
@@ -330,7 +363,7 @@ def _verify(manifest: Manifest) -> None:
                 f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
                 " short: build the netlists again"
             )
-    foreign = _no_array_line(manifest.moving)
+    foreign = _no_array_line(manifest)
     for _, unit in manifest.units():
         # Hashes prove only that file and manifest belong together; ngspice would run a command in a foreign folder.
         path = manifest.folder / unit.include
@@ -339,11 +372,14 @@ def _verify(manifest: Manifest) -> None:
             raise ManifestError(f"{path}: the line at byte {found_line.start()} is no element of an array; not run")
 
 
-def _no_array_line(moving: MovingDevices | None) -> re.Pattern[bytes]:
-    """Anything but a cell or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
-    memristor = f"Rm{_CELL} {_LINES} {_NUMBER}"
-    if moving is not None:
-        letter, ending = line_ending(moving.spec, moving.backend)
-        memristor = f"{letter}m{_CELL} {_LINES} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
-    allowed = f"{memristor}\n|Rs{_CELL} {_LINES} {_NUMBER}\n|\\* [ -~]*\n|\\Z"
+def _no_array_line(manifest: Manifest) -> re.Pattern[bytes]:
+    """Anything but a cell, a wire or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
+    memristor = f"Rm{_CELL} {_NODE} {_NODE} {_NUMBER}"
+    if manifest.moving is not None:
+        letter, ending = line_ending(manifest.moving.spec, manifest.moving.backend)
+        memristor = f"{letter}m{_CELL} {_NODE} {_NODE} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
+    elif manifest.hardware.cells.read_law == "sinh":
+        law = f"I={_NUMBER}\\*sinh\\({_NUMBER}\\*V\\({_NODE},{_NODE}\\)\\)"
+        memristor = f"Bm{_CELL} {_NODE} {_NODE} {law}"
+    allowed = f"{memristor}\n|R[swvb]{_CELL} {_NODE} {_NODE} {_NUMBER}\n|\\* [ -~]*\n|\\Z"
     return re.compile(f"^(?!{allowed})".encode("ascii"), re.MULTILINE)

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import nn
 
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, map_layer, to_conductance
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.vae.peephole import PeepholeLSTM
+
+PAPER = read_hardware("paper")
 
 
 @given(arrays(float, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e3, 1e3)))
@@ -22,7 +25,7 @@ def test_weights_come_back_from_their_conductances(weights):
     assert (conductance >= AIST.g_min).all()
     assert (conductance <= AIST.g_max).all()
     assert conductance.flags.c_contiguous
-    array = GateArray("net", "i", (RowGroup("x", len(weights)),), conductance, AIST.g_mid, scale)
+    array = GateArray("net", "i", (RowGroup("x", len(weights)),), conductance, PAPER, scale)
     np.testing.assert_allclose(array.weights, weights, rtol=0, atol=1e-14 * (np.abs(weights).max() or 1))
 
 
@@ -65,7 +68,9 @@ def test_paper_counts_of_weights():
     # 4 (in + M + 1) M for encoder layer 1, layer 2 and decoder of the paper's size (512 / 256 / 32).
     for size, expected in ((512, 787_456), (256, 525_312), (544, 820_224)):
         (layer,) = recurrent_layers(nn.LSTM(size, 256), "net")
-        assert sum(array.conductance.size for array in map_layer(layer, AIST)) == expected == 4 * (size + 256 + 1) * 256
+        assert (
+            sum(array.conductance.size for array in map_layer(layer, PAPER)) == expected == 4 * (size + 256 + 1) * 256
+        )
 
 
 def test_layers_and_directions_are_named_and_sized():
@@ -79,7 +84,7 @@ def test_peepholes_are_diagonal_rows_of_old_and_new_memory():
     with torch.no_grad():
         module.peephole_o.copy_(torch.tensor([0.5, -1.5, 2.5]))
     (layer,) = recurrent_layers(module, "net")
-    arrays_by_unit = {array.unit: array for array in map_layer(layer, AIST)}
+    arrays_by_unit = {array.unit: array for array in map_layer(layer, PAPER)}
     assert [group.role for group in arrays_by_unit["f"].rows] == ["x", "h", "b", "cp"]
     assert [group.role for group in arrays_by_unit["g"].rows] == ["x", "h", "b"]
     assert [group.role for group in arrays_by_unit["o"].rows] == ["x", "h", "b", "ct"]

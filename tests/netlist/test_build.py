@@ -9,13 +9,15 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
-from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import LayerExport, write_netlists
 from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
+
+PAPER = read_hardware("paper")
 
 
 def exports(module=None, name="net", **options):
@@ -26,8 +28,8 @@ def exports(module=None, name="net", **options):
 def test_every_value_reads_back_as_the_same_float(tmp_path):
     module = nn.LSTM(4, 3)
     (export,) = exports(module)
-    write_netlists(tmp_path / "net", [export], AIST, {})
-    for array in map_layer(export.layer, AIST):
+    write_netlists(tmp_path / "net", [export], PAPER, {})
+    for array in map_layer(export.layer, PAPER):
         lines = (tmp_path / "net" / f"{array.name}.inc").read_text().splitlines()
         found = {}
         for line in lines:
@@ -48,7 +50,7 @@ def test_the_manifest_says_what_was_mapped(tmp_path):
     write_netlists(
         tmp_path / "net",
         exports(latent_size=1, input_range=ranges, preactivation_range={"i": 6.0}),
-        AIST,
+        PAPER,
         {"checkpoint": "x.pt"},
     )
     manifest = read_manifest(tmp_path / "net")
@@ -59,18 +61,18 @@ def test_the_manifest_says_what_was_mapped(tmp_path):
     # The widest input, z, takes the whole read voltage of 50 mV.
     assert layer.volts_per_unit == pytest.approx(0.05 / 4)
     assert [(group.role, group.size) for group in layer.unit("o").rows] == [("x", 3), ("z", 1), ("h", 3), ("b", 1)]
-    assert layer.unit("i").preactivation_range == 6.0
-    assert layer.unit("f").preactivation_range is None
+    assert layer.unit("i").adc_range == (6.0,)
+    assert layer.unit("f").adc_range is None
     assert manifest.source == {"checkpoint": "x.pt"}
 
 
 def test_the_bias_never_exceeds_the_read_voltage(tmp_path):
-    write_netlists(tmp_path / "net", exports(input_range={"x": 0.1, "h": 0.2}), AIST, {})
+    write_netlists(tmp_path / "net", exports(input_range={"x": 0.1, "h": 0.2}), PAPER, {})
     assert read_manifest(tmp_path / "net").layer("net").volts_per_unit == pytest.approx(0.05)
 
 
 def test_a_gru_counts_three_gates_in_four_arrays(tmp_path):
-    write_netlists(tmp_path / "net", exports(nn.GRU(4, 3)), AIST, {})
+    write_netlists(tmp_path / "net", exports(nn.GRU(4, 3)), PAPER, {})
     layer = read_manifest(tmp_path / "net").layer("net")
     assert layer.paper_weights == 3 * (4 + 3 + 1) * 3
     assert layer.weights == layer.paper_weights + 3  # the candidate has two biases
@@ -79,17 +81,17 @@ def test_a_gru_counts_three_gates_in_four_arrays(tmp_path):
 
 def test_a_build_that_fails_leaves_nothing_and_the_old_one_alone(tmp_path):
     folder = tmp_path / "net"
-    write_netlists(folder, exports(), AIST, {"first": True})
+    write_netlists(folder, exports(), PAPER, {"first": True})
     before = sorted(path.name for path in tmp_path.iterdir())
 
     def fail(array, cells):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_netlists(folder, exports(), AIST, {"first": False}, progress=fail)
+        write_netlists(folder, exports(), PAPER, {"first": False}, progress=fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert read_manifest(folder).source == {"first": True}
-    write_netlists(folder, exports(nn.RNN(2, 2)), AIST, {"first": False})
+    write_netlists(folder, exports(nn.RNN(2, 2)), PAPER, {"first": False})
     assert read_manifest(folder).source == {"first": False}
     assert not (folder / "net_f.inc").exists()
 
@@ -97,35 +99,35 @@ def test_a_build_that_fails_leaves_nothing_and_the_old_one_alone(tmp_path):
 def test_a_folder_with_something_else_is_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
-        write_netlists(tmp_path, exports(), AIST, {})
+        write_netlists(tmp_path, exports(), PAPER, {})
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("foreign", ["thesis.tex", "manifest.json"])
 def test_a_folder_that_only_looks_like_ours_is_not_touched(tmp_path, foreign):
     folder = tmp_path / "net"
-    write_netlists(folder, exports(), AIST, {})
+    write_netlists(folder, exports(), PAPER, {})
     (folder / foreign).write_text('{"name": "my web app"}')
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
-        write_netlists(folder, exports(), AIST, {})
+        write_netlists(folder, exports(), PAPER, {})
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_a_layer_name_that_ngspice_would_not_read_is_refused(tmp_path):
     with pytest.raises(MappingError, match="layer name 'my net'"):
-        write_netlists(tmp_path / "net", exports(name="my net"), AIST, {})
+        write_netlists(tmp_path / "net", exports(name="my net"), PAPER, {})
 
 
 def test_two_layers_of_one_name_are_refused(tmp_path):
     with pytest.raises(MappingError, match="two layers have one name"):
-        write_netlists(tmp_path / "net", [*exports(), *exports()], AIST, {})
+        write_netlists(tmp_path / "net", [*exports(), *exports()], PAPER, {})
 
 
 @pytest.fixture
 def built(tmp_path):
     folder = tmp_path / "net"
-    write_netlists(folder, exports(), AIST, {})
+    write_netlists(folder, exports(), PAPER, {})
     return folder
 
 
@@ -227,8 +229,8 @@ def row_edit(**values):
         lambda stored: stored.update(fixed_siemens=-1),
         lambda stored: stored.update(layers=[]),
         lambda stored: stored.update(layers=stored["layers"] * 2),
-        lambda stored: stored["device"].update(read_v=-0.2),
-        lambda stored: stored["device"].update(r_on_ohm="5000 ohm"),
+        lambda stored: stored["hardware"]["device"].update(read_voltage=-0.2),
+        lambda stored: stored["hardware"]["device"]["spec"].update(r_on_ohm="5000 ohm"),
         lambda stored: stored["files"].pop("net_i.inc"),
         lambda stored: stored["files"].update({".hidden": "00"}),
         lambda stored: stored.pop("source"),

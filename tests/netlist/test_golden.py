@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from hvae_mnn.devices.presets import AIST
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import LayerExport, write_netlists
+
+PAPER = read_hardware("paper")
 
 GOLDEN = Path(__file__).parents[2] / "netlists" / "golden"
 
@@ -33,7 +35,7 @@ def built(tmp_path_factory):
     (layer,) = recurrent_layers(golden_lstm(), "golden")
     folder = tmp_path_factory.mktemp("build") / "golden"
     export = LayerExport(layer, 1, {"x": 2.0, "z": 1.5}, dict.fromkeys("ifgo", 4.0))
-    write_netlists(folder, [export], AIST, {"module": "LSTM"})
+    write_netlists(folder, [export], PAPER, {"module": "LSTM"})
     return folder
 
 

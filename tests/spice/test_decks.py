@@ -63,7 +63,7 @@ def test_column_currents_are_those_of_eq_12(build):
         ]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
         np.testing.assert_allclose(
-            found, stored[f"{unit.array}.test_currents"], rtol=0, atol=1e-12 * np.abs(found).max()
+            found, stored[f"{unit.array}.ideal_currents"], rtol=0, atol=1e-12 * np.abs(found).max()
         )
 
 

@@ -19,12 +19,16 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
+from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine, array_decks
 from hvae_mnn.engines.probe import probe
-from hvae_mnn.engines.worker import WINDOWS_PER_RUN
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
+from hvae_mnn.netlist.running import WINDOWS_PER_RUN
+
+PAPER = read_hardware("paper")
 
 pytestmark = pytest.mark.spice
 
@@ -43,7 +47,8 @@ def decks(manifest, units="ifgo"):
 def ideal(manifest):
     stored = load_file(manifest.folder / "conductances.safetensors")
     return IdealEngine(
-        {unit.array: stored[f"{unit.array}.conductance"] for _, unit in manifest.units()}, manifest.fixed_siemens
+        {unit.array: stored[f"{unit.array}.conductance"] for _, unit in manifest.units()},
+        {unit.array: manifest.layout(unit) for _, unit in manifest.units()},
     )
 
 
@@ -157,7 +162,7 @@ def test_the_second_death_carries_deck_log_and_command(manifest):
 def test_a_deck_that_ngspice_refuses_is_an_error_with_its_words(manifest, tmp_path):
     broken = tmp_path / "broken.inc"
     broken.write_text("Rmi0_0 x0n bli0 not-a-number\n")
-    deck = ArrayDeck("broken", "i", ("x0",), 1, broken)
+    deck = ArrayDeck("broken", "i", ("x0",), ArrayLayout(1, 1, PAPER), broken)
     with pytest.raises(SimulatorError, match="array broken"):
         NgspiceEngine([deck])
 
@@ -183,9 +188,10 @@ def test_a_large_array_without_klu_is_refused_before_it_is_loaded(manifest, monk
     found = dataclasses.replace(probe(), solver=solver)
     monkeypatch.setattr(ngspice, "probe", lambda: found)
     rows = ngspice.SPARSE_CELLS // 256 + 1
-    large = ArrayDeck("large", "i", tuple(f"x{k}" for k in range(rows)), 256, manifest.folder / "not-there.inc")
+    layout = ArrayLayout(rows, 256, PAPER)
+    large = ArrayDeck("large", "i", tuple(f"x{k}" for k in range(rows)), layout, manifest.folder / "not-there.inc")
     with pytest.raises(
-        EnvironmentProblem, match=r"array large has 65792 cells and this ngspice solves with (?i:sparse 1\.3)"
+        EnvironmentProblem, match=r"array large has 257 x 256 cells and this ngspice solves with (?i:sparse 1\.3)"
     ) as caught:
         NgspiceEngine([large])
     assert caught.value.exit_code == 2

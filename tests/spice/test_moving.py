@@ -59,7 +59,8 @@ def disturbing(folder, backend):
 def ideal(manifest):
     stored = load_file(manifest.folder / "conductances.safetensors")
     conductances = {unit.array: stored[f"{unit.array}.conductance"] for _, unit in manifest.units()}
-    return IdealEngine(conductances, manifest.fixed_siemens, manifest.moving)
+    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    return IdealEngine(conductances, layouts, manifest.moving)
 
 
 def reads(manifest, count, seed=0):
@@ -317,7 +318,7 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
         assert done.returncode == 0, done.stderr
         printed = dict(re.findall(r"^(i\(\S+\)) = (\S+)$", done.stdout, re.MULTILINE))
         found = [float(printed[f"i(vs{unit.name}{k})"]) for k in range(unit.columns)]
-        expected = stored[f"{unit.array}.test_currents"]
+        expected = stored[f"{unit.array}.ideal_currents"]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     (layer,) = manifest.layers
     done = subprocess.run(

@@ -1,0 +1,82 @@
+"""How large the parts of pre-activations get that row blocks of tiles contribute, when each part has its own ADC."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.crossbar.mapping import row_weights
+from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.vae.checkpoint import Checkpoint
+from hvae_mnn.vae.stepwise import PERCENTILES, Preactivations, Stepper, run_batch
+
+Array = NDArray[np.float64]
+SENTENCES = 32
+"""Enough to meet the usual; every sentence is tens of steps of hundreds of hidden units."""
+
+
+class _Parts:
+    """Passes pre-activations through and keeps the magnitudes of every row block's part of them."""
+
+    def __init__(self, stepper: Stepper, hardware: Hardware) -> None:
+        self._source = stepper.source
+        self._blocks: dict[tuple[str, str], list[tuple[slice, Tensor]]] = {}
+        self.seen: dict[tuple[str, str], list[list[Tensor]]] = defaultdict(list)
+        for name, layer in stepper.layers.items():
+            for unit, gate in layer.gates.items():
+                weights = row_weights(gate)
+                layout = ArrayLayout(*weights.shape, hardware)
+                self._blocks[name, unit] = [
+                    (slice(rows.start, rows.stop), torch.from_numpy(weights[rows.start : rows.stop].copy()))
+                    for rows in layout.row_blocks
+                ]
+        self._gates = {
+            (name, unit): gate for name, layer in stepper.layers.items() for unit, gate in layer.gates.items()
+        }
+
+    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
+        for unit in units:
+            gate = self._gates[layer][unit]
+            count = len(inputs["h"])
+            rows = [inputs[role] for role in ("x", "z") if role in inputs and gate.x is not None]
+            rows += [inputs["h"]] if gate.h is not None else []
+            rows += [torch.ones(count, 1, dtype=torch.float64)]
+            rows += [inputs["c"]] if gate.peephole is not None else []
+            volts = torch.cat(rows, dim=1)  # (B, R)
+            parts = [
+                (volts[:, block] @ weights).abs().float().flatten() for block, weights in self._blocks[layer, unit]
+            ]
+            self.seen[layer, unit].append(parts)
+        return self._source(layer, units, inputs)
+
+
+def partial_sum_ranges(
+    checkpoint: Checkpoint, hardware: Hardware, calibration: str, data_dir: Path | None = None
+) -> dict[str, dict[str, list[float]]]:
+    """Layer -> gate unit -> largest magnitude of each row block's part, in the model's units.
+
+    Met in the first sentences of the validation split of the corpus in `data_dir` (default: the built-in one), with z
+    at its mean; `calibration` is one of `PERCENTILES`. Raises `TextError` for text that the checkpoint does not know.
+    """
+    corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=("valid",))
+    lines = list(corpus.valid[:SENTENCES])
+    checkpoint.vocabulary.count_unknown(lines, f"{corpus.name}/valid")
+    sentences = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+    stepper = Stepper(checkpoint.model)
+    stepper.source = parts = _Parts(stepper, hardware)
+    with torch.inference_mode():
+        run_batch(stepper, sorted(sentences, key=len, reverse=True))
+    found: dict[str, dict[str, list[float]]] = {}
+    for (layer, unit), steps in parts.seen.items():
+        blocks = [torch.cat(values).sort().values for values in zip(*steps, strict=True)]
+        largest = [float(values[round(PERCENTILES[calibration] * (len(values) - 1))]) for values in blocks]
+        found.setdefault(layer, {})[unit] = [value or 1.0 for value in largest]
+    return found

@@ -1,0 +1,47 @@
+"""Products of read voltages and a matrix, with bits that repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.layout import ArrayLayout
+
+Array = NDArray[np.float64]
+Product = Callable[[Array, Array], Array]
+
+
+def aligned(values: Array) -> Array:
+    """A row-major copy that begins at a multiple of 64 bytes.
+
+    BLAS sums in an order that depends on where its operands lie, and a resumed run is to give the same bits.
+    """
+    buffer = np.empty(values.size + 8)
+    start = -buffer.ctypes.data % 64 // 8
+    found = buffer[start : start + values.size].reshape(values.shape)
+    found[...] = values
+    return found
+
+
+def row_by_row(volts: Array, matrix: Array) -> Array:
+    """Volts (B, R) times matrix (R, C), every read alone: its currents do not depend on what else is in the batch."""
+    return np.stack([aligned(row) @ matrix for row in volts])
+
+
+def at_once(volts: Array, matrix: Array) -> Array:
+    """Volts (B, R) times matrix (R, C) as one product."""
+    if len(volts) == 1:
+        return row_by_row(volts, matrix)
+    found: Array = volts @ matrix
+    return found
+
+
+def in_blocks(layout: ArrayLayout, matrix: Array, volts: Array, product: Product) -> Array:
+    """Currents (B, outputs) of an array whose signed conductances are `matrix` (R, C), for volts (B, R): one sum per
+    column, or one per row block."""
+    if layout.sums == 1:
+        return product(volts, matrix)
+    parts = [product(volts[:, rows.start : rows.stop], matrix[rows.start : rows.stop]) for rows in layout.row_blocks]
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,89 @@
+"""Solved arrays on disk, under a hash of everything that they depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.files import disk_errors, replacing
+
+Array = NDArray[np.float64]
+_FORMAT = "hvae-mnn-transfer/1"
+"""Goes up whenever a solution would come out differently."""
+
+
+def cache_folder() -> Path:
+    """`$HVAE_MNN_CACHE`, or `hvae-mnn` in the user's cache folder."""
+    own = os.environ.get("HVAE_MNN_CACHE")
+    if own:
+        return Path(own) / "exact"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / "exact"
+
+
+class TransferCache:
+    """Keeps solutions of arrays; damaged files are noticed and thrown away."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` None: nothing is kept."""
+        self._folder = folder
+        self.damaged: list[Path] = []
+        """Files that were found damaged, and are rebuilt."""
+
+    def load(self, name: str, layout: ArrayLayout, memristors: Array) -> dict[str, Array] | None:
+        """What was kept for the array called `name`, or None."""
+        path = self._path(layout, memristors)
+        if path is None or not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                stored: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                told = (file.metadata() or {}).get("sha256")
+            if told == _checksum(stored):
+                return stored
+        except (SafetensorError, OSError, ValueError):
+            pass
+        self.damaged.append(path)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+    def save(self, name: str, layout: ArrayLayout, memristors: Array, parts: Mapping[str, Array]) -> None:
+        """Keep the solution of an array. Raises `StorageError` when the disk is full."""
+        path = self._path(layout, memristors)
+        if path is None:
+            return
+        tensors = {key: np.ascontiguousarray(value) for key, value in parts.items()}
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"sha256": _checksum(tensors), "array": name})
+
+    def _path(self, layout: ArrayLayout, memristors: Array) -> Path | None:
+        if self._folder is None:
+            return None
+        described = hardware_to_dict(layout.hardware)
+        parts = {key: described.get(key) for key in ("array", "wires", "drivers", "sense", "tiles")}
+        parts |= {"fixed": layout.hardware.device.g_mid, "shape": memristors.shape, "format": _FORMAT}
+        found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        found.update(np.ascontiguousarray(memristors).tobytes())
+        return self._folder / f"{found.hexdigest()}.safetensors"
+
+
+def _checksum(tensors: Mapping[str, Array]) -> str:
+    found = hashlib.sha256()
+    for key in sorted(tensors):
+        found.update(f"{key}{tensors[key].shape}{tensors[key].dtype}".encode())
+        found.update(np.ascontiguousarray(tensors[key]).tobytes())
+    return found.hexdigest()
