@@ -134,9 +134,19 @@ class ArrayLayout:
             return np.concatenate([own, np.full((len(own), 1), fixed)], axis=1)[np.newaxis]
         return own[np.newaxis].copy()
 
+    def is_memristor(self, tile: Tile) -> NDArray[np.bool_]:
+        """Which of the tile's cells (W, M, N) are memristors."""
+        found = np.ones((self.lines_per_row, len(tile.rows), len(tile.bit_lines)), dtype=bool)
+        if self.scheme == "fixed_resistor_per_cell":
+            found[0] = False
+        elif self.scheme == "reference_column":
+            found[:, :, -1] = False
+        return found
+
     def drive(self, transfer: Array) -> Array:
-        """What V on a row does (M, N), of what it does on each of the row's word lines (W, M, N)."""
-        return transfer[0] - transfer[1] if self.lines_per_row == 2 else transfer[0]
+        """What V on a row does (..., M, N), of what it does on each of the row's word lines (..., W, M, N)."""
+        found: Array = transfer[..., 0, :, :]
+        return found - transfer[..., 1, :, :] if self.lines_per_row == 2 else found
 
     def signed(self, currents: Array) -> Array:
         """Currents (..., C of the tile) that stand for signed weights, of a tile's bit-line currents (..., N)."""
@@ -155,7 +165,7 @@ class ArrayLayout:
             own = self.signed(sensed[:, place : place + count])
             found[:, tile.row_block if self.sums > 1 else 0, tile.columns.start : tile.columns.stop] += own
             place += count
-        return found.reshape(len(sensed), -1)
+        return found.reshape(len(sensed), self.outputs)
 
     def without_wires(self, memristors: Array) -> Array:
         """Signed conductances (R, C) in siemens that the weights are mapped to, of the `memristors` (R, D)."""
