@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
+from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.drift import drift_of
 from hvae_mnn.engines.probe import probe
+from hvae_mnn.engines.remote_array import RemoteArray
 from hvae_mnn.engines.shared_library import library_name
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.arrays import with_states
@@ -30,7 +32,11 @@ SPARSE_WIRED_CELLS = 32 * 32
 """Largest tile with wires for Sparse 1.3: 32 x 32 takes it 0.1 s to factor, 64 x 64 takes 5 s (KLU: 0.1 s)."""
 
 
-def _require_klu(decks: Sequence[ArrayDeck]) -> None:
+def _solver_there(_: None) -> str | None:
+    return probe().solver
+
+
+def _require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
     """Refuse arrays on which Sparse 1.3 would take minutes for its first factorisation."""
     for deck in decks:
         wires = deck.layout.hardware.wires
@@ -41,7 +47,7 @@ def _require_klu(decks: Sequence[ArrayDeck]) -> None:
             rows, columns, allowed = len(tile.rows), len(tile.columns), SPARSE_WIRED_CELLS
             what = f"tile {tile.name} of array {deck.name}, with wires,"
         if rows * columns > allowed:
-            solver = probe().solver
+            solver = cluster.map(_solver_there, [None])[0]
             if solver == "KLU":
                 return
             raise EnvironmentProblem(
@@ -61,13 +67,23 @@ class NgspiceEngine:
 
     name = "ngspice"
 
-    def __init__(self, decks: Sequence[ArrayDeck], progress: Callable[[str], None] | None = None) -> None:
-        """Start a worker per deck and wait until all are loaded; `progress(array)` is called as each one is."""
-        library_name()  # a missing library is told here, in one line, and not by every worker
-        _require_klu(decks)
+    def __init__(
+        self,
+        decks: Sequence[ArrayDeck],
+        progress: Callable[[str], None] | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
+        """Start a worker per deck and wait until all are loaded; `progress(array)` is called as each one is.
+
+        They run on the machines of `cluster`, which stays open; None: in this one.
+        """
+        self._cluster = cluster or Cluster.here()
+        if self._cluster.is_here:
+            library_name()  # a missing library is told here, in one line, and not by every worker
+        _require_klu(decks, self._cluster)
         self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
         self._decks = {deck.name: deck for deck in decks}
-        self._processes: dict[str, ArrayProcess] = {}
+        self._processes: dict[str, ArrayProcess | RemoteArray] = {}
         self._histories: dict[str, History] = {}
         self._initial: dict[str, Array] = {}
         self.seconds = 0.0
@@ -76,7 +92,7 @@ class NgspiceEngine:
         try:
             for deck in decks:
                 self._histories[deck.name] = History(deck)
-                self._processes[deck.name] = ArrayProcess(deck, Path(self._folder.name), None)
+                self._processes[deck.name] = self._process(deck, None)
             for deck in decks:
                 self._ready(deck)
                 if progress is not None:
@@ -85,6 +101,12 @@ class NgspiceEngine:
             self.close()
             raise
         self.seconds_loading = time.perf_counter() - start
+
+    def _process(self, deck: ArrayDeck, states: Array | None) -> ArrayProcess | RemoteArray:
+        folder = Path(self._folder.name)
+        if self._cluster.is_here:
+            return ArrayProcess(deck, folder, states)
+        return RemoteArray(deck, folder, states, self._cluster)
 
     def _ready(self, deck: ArrayDeck) -> None:
         try:
@@ -124,10 +146,10 @@ class NgspiceEngine:
         except WorkerDied as died:
             raise self._failure(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died) from None
 
-    def _start(self, deck: ArrayDeck) -> ArrayProcess:
+    def _start(self, deck: ArrayDeck) -> ArrayProcess | RemoteArray:
         """A process that has lived through the array's history."""
         history = self._histories[deck.name]
-        process = self._processes[deck.name] = ArrayProcess(deck, Path(self._folder.name), history.states)
+        process = self._processes[deck.name] = self._process(deck, history.states)
         process.wait_ready()
         process.send(history.as_reads())
         process.receive(len(history.reads))
@@ -205,6 +227,7 @@ class NgspiceEngine:
             "seconds_loading": round(self.seconds_loading, 3),
             "seconds_solving": round(sum(process.seconds for process in self._processes.values()), 3),
             "restarts": self.restarts,
+            **({} if self._cluster.is_here else {"workers": self._cluster.describe()}),
         }
 
     def _solver(self) -> str:
