@@ -1,0 +1,217 @@
+"""`hvae-mnn hardware`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from hvae_mnn.crossbar.hardware import ConverterSpec, Hardware
+
+Row = tuple[str, str, str]
+"""What, value and unit."""
+
+EPILOG = """
+Examples:
+
+    hvae-mnn hardware presets
+
+    hvae-mnn hardware show pair128
+
+    hvae-mnn hardware show tile64 --toml > my-chip.toml
+
+    hvae-mnn hardware check my-chip.toml
+
+Every key, with its unit, range and default: docs/hardware.md.
+"""
+SHOW_EPILOG = """
+Examples:
+
+    hvae-mnn hardware show
+
+    hvae-mnn hardware show my-chip.toml
+
+    hvae-mnn hardware show pair128 --toml > my-chip.toml
+
+    hvae-mnn hardware show --schema > hardware.schema.json
+"""
+CHECK_EPILOG = """
+Examples:
+
+    hvae-mnn hardware check my-chip.toml
+
+    hvae-mnn hardware check chips/*.toml
+
+Exit code 0: all are good. Exit code 2: some are not; every problem is a line.
+"""
+
+
+@click.group(epilog=EPILOG)
+def command() -> None:
+    """Describe the circuit in one TOML file: cells, wires, amplifiers, converters, tiles; show and check such files."""
+
+
+@command.command(epilog=EPILOG)
+def presets() -> None:
+    """List the descriptions that come with hvae-mnn, a line each."""
+    from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_summary
+
+    width = max(map(len, HARDWARE_PRESETS))
+    for name in HARDWARE_PRESETS:
+        click.echo(f"{name:{width}}  {preset_summary(name)}")
+
+
+@command.command(epilog=SHOW_EPILOG)
+@click.argument("name", metavar="[NAME_OR_FILE]", default="paper")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--toml", "as_toml", is_flag=True, help="Print a file to start from: a preset's own text, or all of it.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of such files.")
+def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
+    """Print a description resolved, with what follows from it; NAME_OR_FILE is paper if left out."""
+    from hvae_mnn.crossbar.hardware_file import hardware_to_dict, hardware_to_toml, read_hardware
+    from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_text
+    from hvae_mnn.errors import InputError
+
+    if as_json + as_toml + schema > 1:
+        raise InputError("--json, --toml and --schema each print something else; give one of them")
+    if schema:
+        from hvae_mnn.crossbar.hardware_schema import hardware_schema
+
+        click.echo(json.dumps(hardware_schema(), indent=2, ensure_ascii=False))
+        return
+    hardware = read_hardware(name)
+    if as_json:
+        click.echo(json.dumps(hardware_to_dict(hardware), indent=2, ensure_ascii=False))
+    elif as_toml:
+        own = [preset_text(preset) for preset in HARDWARE_PRESETS if preset == name]
+        click.echo(own[0] if own else hardware_to_toml(hardware), nl=False)
+    else:
+        _show(Console(), hardware)
+
+
+@command.command(epilog=CHECK_EPILOG)
+@click.argument("names", metavar="FILE...", nargs=-1, required=True)
+def check(names: tuple[str, ...]) -> None:
+    """Say whether descriptions are good, or everything that is wrong with them."""
+    from hvae_mnn.crossbar.hardware_file import read_hardware
+    from hvae_mnn.errors import HardwareError
+
+    wrong = False
+    for name in names:
+        try:
+            hardware = read_hardware(name)
+        except HardwareError as error:
+            wrong = True
+            line = Text.assemble(("error:", "bold red"), f" {error}")
+            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        else:
+            click.echo(f"{name}: ok ({hardware.name})")
+    if wrong:
+        sys.exit(2)
+
+
+def _show(console: Console, hardware: Hardware) -> None:
+    table = Table(title=Text(f"{hardware.name}: {hardware.source}"), title_justify="left")
+    for heading in ("section", "what", "value", "unit"):
+        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
+    for section, rows in _sections(hardware):
+        table.add_section()
+        for index, (what, value, unit) in enumerate(rows):
+            table.add_row(*(Text(cell) for cell in ("" if index else section, what, value, unit)))
+    console.print(table)
+    for what, source in (("device", hardware.device.source), ("wires", hardware.wires_source)):
+        if source:
+            console.print(f"{what}: {source}", highlight=False, markup=False, soft_wrap=True)
+    console.print("-> what follows from the other lines", highlight=False, markup=False)
+
+
+def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
+    """Rows by section of the file; "->" marks what is computed from the rest."""
+    device, cells, wires, amplifier = hardware.device, hardware.cells, hardware.wires, hardware.amplifier
+    tiling = hardware.tiling
+    threshold = f"{device.threshold_v:g}" if device.threshold_v else "none"
+    yield (
+        "device",
+        [
+            ("name", device.name, ""),
+            ("law", device.law, ""),
+            ("R_on", f"{device.r_on_ohm:g}", "ohm"),
+            ("R_off", f"{device.r_off_ohm:g}", "ohm"),
+            ("threshold", threshold, "V"),
+            ("read_voltage", f"{device.read_v:g}", "V"),
+        ],
+    )
+    array: list[Row] = [
+        ("scheme", cells.scheme, ""),
+        ("scale", cells.scale, ""),
+        ("g_min_siemens", f"{device.g_min:g}", "S"),
+        ("g_max_siemens", f"{device.g_max:g}", "S"),
+        ("levels", str(cells.levels) if cells.levels else "any conductance", ""),
+    ]
+    if cells.levels:
+        array.append(("-> between levels", f"{(device.g_max - device.g_min) / (cells.levels - 1):.4g}", "S"))
+    if cells.scheme != "differential_pair":
+        array.append(("-> fixed resistor", f"{1 / device.g_mid:.6g}", "ohm"))
+    array.append(("read_law", cells.read_law, ""))
+    if cells.read_law == "sinh":
+        a = cells.sinh_per_volt
+        ratio = math.sinh(a * device.read_v) / (a * device.read_v) if a * device.read_v < 700 else math.inf
+        array += [("sinh_per_volt", f"{a:g}", "1/V"), ("-> current over G V when reading", f"{ratio:.4g}", "")]
+    yield "array", array
+    yield (
+        "wires",
+        [
+            ("word_ohm", f"{wires.word_ohm:.6g}", "ohm per segment"),
+            ("bit_ohm", f"{wires.bit_ohm:.6g}", "ohm per segment"),
+        ],
+    )
+    yield "drivers", [("output_ohm", f"{wires.driver_ohm:g}", "ohm")]
+    sense: list[Row] = [("kind", amplifier.kind, "")]
+    if amplifier.kind == "transimpedance":
+        limited = amplifier.swing_v < math.inf
+        sense += [
+            ("feedback_ohm", f"{amplifier.feedback_ohm:g}", "ohm"),
+            ("gain", f"{amplifier.gain:g}", ""),
+            ("offset_v", f"{amplifier.offset_v:g}", "V"),
+            ("swing_v", f"{amplifier.swing_v:g}" if limited else "no limit", "V"),
+        ]
+        if limited:
+            sense.append(("-> largest current", f"{amplifier.swing_v / amplifier.feedback_ohm:.4g}", "A"))
+    sense.append(("-> input resistance R_in", f"{amplifier.input_ohm:.4g}", "ohm"))
+    yield "sense", sense
+    yield "input", [("coding", hardware.coding, "")]
+    yield "dac", list(_converter(hardware.dac, "model's units"))
+    yield "adc", list(_converter(hardware.adc, "A"))
+    yield (
+        "tiles",
+        [
+            ("rows", "all" if tiling.rows is None else str(tiling.rows), "inputs"),
+            ("columns", "all" if tiling.columns is None else str(tiling.columns), "weights per row"),
+            ("partial_sums", tiling.partial_sums, ""),
+        ],
+    )
+    yield "gates", [("where", hardware.gates, "")]
+
+
+def _converter(spec: ConverterSpec, unit: str) -> Iterator[Row]:
+    yield "bits", str(spec.bits) if spec.bits else "0: none", "bits"
+    yield "range", spec.range, ""
+    if spec.full_scale is not None:
+        yield "full_scale", f"{spec.full_scale:g}", unit
+    if spec.bits:
+        largest_code = 2 ** (spec.bits - 1) - 1
+        yield "-> codes", f"{-largest_code} ... {largest_code}", ""
+        if spec.full_scale is None:
+            yield "-> step", f"1/{largest_code}", "full scales"
+        else:
+            yield "-> step", f"{spec.full_scale / largest_code:.4g}", unit
+        yield "noise_lsb", f"{spec.noise_lsb:g}", "steps"
+        yield "inl_lsb", f"{spec.inl_lsb:g}", "steps"

@@ -1,0 +1,20 @@
+"""Hardware descriptions that come with the package: TOML texts in `presets/`, as a user would write them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Literal, get_args
+
+PresetName = Literal["paper", "tile64", "pair128", "pulse64"]
+HARDWARE_PRESETS: tuple[PresetName, ...] = get_args(PresetName)
+"""From the plainest on."""
+
+
+def preset_text(name: PresetName) -> str:
+    """The TOML text of a preset, comments included."""
+    return (files("hvae_mnn.crossbar") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def preset_summary(name: PresetName) -> str:
+    """What a preset is, in one line: the first comment of its text."""
+    return preset_text(name).splitlines()[0].removeprefix("#").strip()
