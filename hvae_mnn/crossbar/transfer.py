@@ -1,25 +1,39 @@
-"""The exact transfer matrix of wired tiles: a block recursion over rows, batched over tiles.
+"""The exact answer of wired tiles as matrices: a block recursion over rows, batched over tiles.
 
-A tile of M rows and N bit lines with W word lines per row is a linear circuit, so column currents are `I = V @ T`.
-Word line k of row i, with cell conductances g, a driver conductance d and segments of conductance w, has the nodal
-matrix A = w L + d e_0 e_0^T + diag(g), where L is the Laplacian of a chain. Eliminating its nodes leaves on the row's
-N bit-line nodes the matrix S = sum_k [diag(g) - diag(g) A^-1 diag(g)] and, for 1 V at its driver, the currents
-r_k = diag(g) A^-1 e_0 d. The rows are joined by bit-line segments b: a block-tridiagonal system. Going down,
-P_0 = S_0 + b, P_i = S_i + 2 b - b^2 P_{i-1}^-1, with the conductance to the sense node s in place of the last b. Going
-up from X = s P_{M-1}^-1, the row of T for word line k of row i is X r_k, and X becomes b X P_{i-1}^-1.
+A tile of M rows and N bit lines with W word lines per row is a linear circuit. With V on the drivers and v behind the
+resistances at the sense ends, the currents out of the sense ends are `I = V @ T - Y @ v`.
 
-A is tridiagonal and its inverse semiseparable: A^-1_ab = u_min(a,b) v_max(a,b), from two recurrences. P is symmetric
-and positive definite, so Cholesky: batched LU in torch 2.13's CPU build fails on some matrices.
+Word lines. Cell a of a word line sees, looking left along it, the conductance l_a, and looking right, r_a; past one
+more cell g and one more segment of R ohm, x = l + g becomes x / (1 + R x). Between word line and bit lines stands
+A = chain + diag(g), with A^-1_aa = 1 / (l_a + g_a + r_a), and the voltage falls from cell b - 1 to cell b by the factor
+1 / (1 + R (r_b + g_b)) when the current comes from the left: with c_b the product of these factors, A^-1_ab is
+A^-1_aa c_b / c_a for a <= b. Eliminating the nodes of row i's word lines leaves on the row's N bit-line nodes the
+matrix S, a sum over word lines, S_aa = g_a (l_a + r_a) / (l_a + g_a + r_a), S_ab = -g_a A^-1_ab g_b, and, for 1 V at a
+driver of conductance d, the current g_a A^-1_0a d. No step subtracts, so a shorted cell costs no digits.
+
+Bit lines. With segments of R ohm, Q_0 = R S_0 + 1, Q_i = R S_i + 2 - Q_{i-1}^-1, and in the last row q, the conductance
+to the sense end times R, stands in place of one of the ones. Sources y (W i, N) of the rows so far go down as
+y_i = [y_{i-1} Q_{i-1}^-1, the row's own]; T = q y Q_{M-1}^-1 and Y = q / R (1 - q Q_{M-1}^-1). Q is symmetric and
+positive definite, so Cholesky: batched LU in torch 2.13's CPU build fails on some matrices. Only its lower triangle is
+ever made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hvae_mnn.crossbar.wires import Wires
+
+_SMALLEST_FALL = 1e-60
+"""Where the voltage along a word line falls by more, S comes from logarithms, because 1 / c would overflow."""
+_LEAF = 64
+"""Up to this size Cholesky inverts a matrix; larger ones are cut in four, because products run faster."""
+_CHUNK = {"cpu": 2**17}
+"""Numbers in the matrices that are worked on at a time: on a CPU, what its cache holds."""
+_CHUNK_ELSEWHERE = 2**25
 
 
 def tile_transfer(conductance: Tensor, wires: Wires) -> Tensor:
@@ -27,90 +41,181 @@ def tile_transfer(conductance: Tensor, wires: Wires) -> Tensor:
 
     `conductance` (B, W, M, N) in siemens, float64, on CPU or GPU; each 0 (an open cell) or above.
     """
-    lines_ohm = wires.word_ohm + wires.driver_ohm
-    stiff = _rows(conductance, wires) if lines_ohm else _ideal_rows(conductance)
-    if wires.bit_ohm:
-        return _wired_bit_lines(conductance, stiff, wires)
-    return _ideal_bit_lines(stiff, wires.sense_ohm)
+    return tile_network(conductance, wires)[0]
 
 
-Rows = Iterator[tuple[Tensor, Tensor]]
-"""Row by row: S (B, N, N) and r (B, W, N)."""
+def tile_network(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+    """T (B, W, M, N) as in `tile_transfer`, and Y (B, N, N), both in siemens.
 
-
-def _ideal_rows(conductance: Tensor) -> Rows:
-    """Word lines without resistance are at their driver's voltage."""
-    for row in conductance.unbind(2):
-        yield torch.diag_embed(row.sum(1)), row
-
-
-def _rows(conductance: Tensor, wires: Wires) -> Rows:
-    for row in conductance.unbind(2):  # (B, W, N)
-        if wires.word_ohm:
-            inverse = _chain_inverse(row, 1 / wires.word_ohm, 1 / (wires.word_ohm + wires.driver_ohm))
-            drive = inverse[..., 0] / (wires.word_ohm + wires.driver_ohm)
-        else:
-            # All cells of a line hang on one node.
-            driver = 1 / wires.driver_ohm
-            drive = (driver / (driver + row.sum(-1, keepdim=True))).expand_as(row)
-            inverse = (1 / (driver + row.sum(-1)))[..., None, None].expand(*row.shape, row.shape[-1])
-        among = (row[..., :, None] * inverse * row[..., None, :]).sum(1)
-        yield torch.diag_embed(row.sum(1)) - among, row * drive
-
-
-def _chain_inverse(conductance: Tensor, segment: float, driver: float) -> Tensor:
-    """A^-1 (..., N, N) of A = segment L + driver e_0 e_0^T + diag(conductance (..., N)).
-
-    Leading and trailing pivots of the elimination from both ends give the diagonal, and their ratios what lies beside
-    it: A^-1_ab = A^-1_aa * product of the ratios from a to b.
+    Y is the admittance of the bit lines behind `sense_ohm`, drivers at 0 V: currents into the sense ends are
+    `V @ T - Y @ v` when these are at v (N,) volts.
     """
-    size = conductance.shape[-1]
-    diagonal = conductance + 2 * segment
-    diagonal[..., 0] += driver - segment
-    diagonal[..., -1] -= segment
-    # Pivots from the left and from the right, each without what lies on the other side.
-    left, right = [diagonal[..., 0]], [diagonal[..., -1]]
-    for k in range(1, size):
-        left.append(diagonal[..., k] - segment**2 / left[-1])
-        right.append(diagonal[..., size - 1 - k] - segment**2 / right[-1])
-    from_left, from_right = torch.stack(left, -1), torch.stack(right[::-1], -1)
-    on_diagonal = 1 / (from_left + from_right - diagonal)
-    # The voltage falls by this factor from a node to its right neighbour when the current comes from the left.
-    steps = torch.log(segment / from_right[..., 1:])
-    fall = torch.cat([torch.zeros_like(diagonal[..., :1]), steps.cumsum(-1)], -1)
-    upper = torch.exp(torch.triu(fall[..., None, :] - fall[..., :, None])) * on_diagonal[..., :, None]
-    upper = torch.triu(upper)
-    return upper + torch.triu(upper, 1).transpose(-1, -2)
+    batch, lines, rows, columns = conductance.shape
+    transfer = torch.empty_like(conductance, memory_format=torch.contiguous_format)
+    admittance = conductance.new_empty(batch, columns, columns)
+    chunk = max(1, _CHUNK.get(conductance.device.type, _CHUNK_ELSEWHERE) // max(columns, rows * lines) ** 2)
+    for start in range(0, batch, chunk):
+        part = slice(start, start + chunk)
+        transfer[part], admittance[part] = _solve(conductance[part], wires)
+    return transfer, admittance
 
 
-def _ideal_bit_lines(rows: Rows, sense_ohm: float) -> Tensor:
+def _solve(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+    if not wires.word_ohm + wires.driver_ohm:
+        return _ideal_word_lines(conductance, wires)
+    rows = _word_lines(conductance, wires)
+    return _wired_bit_lines(rows, wires) if wires.bit_ohm else _ideal_bit_lines(rows, wires.sense_ohm)
+
+
+def _sights(shunts: Tensor, segment_ohm: float, end: Tensor) -> Tensor:
+    """Conductance (N, ...) that cell a sees along the line towards its beginning, which is `end` (...,) siemens away.
+
+    `shunts` (N, ...) hang on the line, N - 1 segments between them.
+    """
+    seen = torch.empty_like(shunts)
+    seen[0] = end
+    for place in range(1, len(shunts)):
+        past = seen[place - 1] + shunts[place - 1]
+        torch.div(past, (past * segment_ohm).add_(1), out=seen[place])
+    return seen
+
+
+def _falls(shunts: Tensor, right: Tensor, segment_ohm: float) -> Tensor:
+    """What is left (N, ...) at cell b of the voltage at cell b - 1; 1 at the first cell."""
+    found = 1 / (1 + segment_ohm * (right + shunts))
+    found[0] = 1
+    return found
+
+
+def _ideal_word_lines(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+    """Every cell is driven at its word line's voltage, so that every bit line is a ladder of its own.
+
+    The network is reciprocal: a source's current at the sense end is that of 1 V at the sense end at the source.
+    """
+    shunts = conductance.sum(1).flip(1).transpose(0, 1).contiguous()  # (M, B, N), from the sense end upwards
+    upwards = _sights(shunts.flip(0), wires.bit_ohm, torch.zeros_like(shunts[0])).flip(0)
+    end_ohm = wires.bit_ohm + wires.sense_ohm
+    whole = upwards[0] + shunts[0]
+    volts = _falls(shunts, upwards, wires.bit_ohm).cumprod(0) / (1 + end_ohm * whole)
+    transfer = conductance * volts.transpose(0, 1).flip(1)[:, None]
+    return transfer, torch.diag_embed(whole / (1 + end_ohm * whole))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What the word lines leave of every row: S = diag(`diagonal`) - `far` `near`^T below the diagonal."""
+
+    diagonal: Tensor
+    """(M, B, N) siemens."""
+    far: Tensor
+    """(M, B, N, W): c_a g_a."""
+    near: Tensor
+    """(M, B, W, N): g_b A^-1_bb / c_b."""
+    drive: Tensor
+    """(M, B, W, N) siemens: current into a bit line held at 0 V for 1 V at the driver."""
+    logarithms: dict[int, tuple[Tensor, Tensor, Tensor]]
+    """For rows whose c is too small: g, g A^-1_aa and log c, each (B, W, N)."""
+
+    def subtract_coupling(self, row: int, matrix: Tensor, weight: float) -> Tensor:
+        """`weight` S - `matrix` (B, N, N), right below the diagonal."""
+        if row not in self.logarithms:
+            return torch.baddbmm(matrix, self.far[row], self.near[row], beta=-1, alpha=-weight)
+        far, near, logarithm = self.logarithms[row]
+        falls = (logarithm[..., :, None] - logarithm[..., None, :]).tril_().exp_()
+        return -matrix - weight * (far[..., :, None] * falls * near[..., None, :]).sum(1)
+
+
+def _word_lines(conductance: Tensor, wires: Wires) -> _Rows:
+    cells = conductance.permute(3, 2, 0, 1).contiguous()  # (N, M, B, W)
+    driver = 1 / (wires.word_ohm + wires.driver_ohm)
+    from_ends = torch.stack([cells, cells.flip(0)], 1)
+    ends = torch.zeros_like(from_ends[0])
+    ends[0] = driver
+    left, right = _sights(from_ends, wires.word_ohm, ends).unbind(1)
+    right = right.flip(0)
+    around = left + right
+    inverse = 1 / (around + cells)  # A^-1_aa
+    falls = _falls(cells, right, wires.word_ohm)
+    product = falls.cumprod(0)
+    drive = cells * product * (driver * inverse[0])
+    steep = torch.nonzero((product[-1] < _SMALLEST_FALL).any(-1).any(-1)).flatten().tolist()
+    logarithms = {
+        row: (
+            cells[:, row].movedim(0, -1),
+            (cells[:, row] * inverse[:, row]).movedim(0, -1),
+            falls[:, row].log().cumsum(0).movedim(0, -1),
+        )
+        for row in steep
+    }
+    return _Rows(
+        (cells * around * inverse).sum(-1).movedim(0, -1).contiguous(),
+        (cells * product).movedim(0, 2).contiguous(),
+        (cells * inverse / product).movedim(0, -1).contiguous(),
+        drive.movedim(0, -1).contiguous(),
+        logarithms,
+    )
+
+
+def _ideal_bit_lines(rows: _Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
     """Every bit line is one node."""
-    matrices, sources = zip(*rows, strict=True)
-    drive = torch.stack(sources, 2)  # (B, W, M, N)
-    if not sense_ohm:
-        return drive
-    whole = torch.stack(matrices).sum(0)
-    whole.diagonal(dim1=-2, dim2=-1).add_(1 / sense_ohm)
-    batch, lines, count, columns = drive.shape
-    solved = torch.cholesky_solve(drive.reshape(batch, -1, columns).transpose(1, 2), torch.linalg.cholesky(whole))
-    return (solved.transpose(1, 2) / sense_ohm).reshape(batch, lines, count, columns)
+    count, batch, lines, columns = rows.drive.shape
+    admittance = rows.drive.new_zeros(batch, columns, columns)
+    for row in range(count):
+        admittance = rows.subtract_coupling(row, -admittance, 1)
+        admittance.diagonal(dim1=-2, dim2=-1).zero_()
+    admittance.diagonal(dim1=-2, dim2=-1).copy_(rows.diagonal.sum(0))
+    admittance = admittance.tril() + admittance.tril(-1).mT
+    transfer = rows.drive.transpose(0, 1).reshape(batch, -1, columns)
+    if sense_ohm:
+        behind = sense_ohm * admittance
+        behind.diagonal(dim1=-2, dim2=-1).add_(1)
+        inverse = _inverse(behind)
+        transfer, admittance = transfer @ inverse, admittance @ inverse
+    return _by_line(transfer, lines), admittance
 
 
-def _wired_bit_lines(conductance: Tensor, rows: Rows, wires: Wires) -> Tensor:
-    segment, sense = 1 / wires.bit_ohm, 1 / (wires.bit_ohm + wires.sense_ohm)
-    last = conductance.shape[2] - 1
-    inverses: list[Tensor] = []
-    sources: list[Tensor] = []
-    for number, (matrix, source) in enumerate(rows):
-        matrix.diagonal(dim1=-2, dim2=-1).add_((number > 0) * segment + (segment if number < last else sense))
-        if inverses:
-            matrix = matrix - segment**2 * inverses[-1]
-        inverses.append(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
-        sources.append(source)
-    found = torch.empty_like(conductance)
-    onward = sense * inverses.pop()
-    for number in range(last, -1, -1):
-        found[:, :, number] = (onward @ sources[number].transpose(1, 2)).transpose(1, 2)
-        if number:
-            onward = segment * onward @ inverses.pop()
+def _by_line(sources: Tensor, lines: int) -> Tensor:
+    """(B, W, M, N) of (B, M W, N)."""
+    batch, count, columns = sources.shape
+    return sources.reshape(batch, count // lines, lines, columns).transpose(1, 2)
+
+
+def _wired_bit_lines(rows: _Rows, wires: Wires) -> tuple[Tensor, Tensor]:
+    count, batch, lines, columns = rows.drive.shape
+    end = wires.bit_ohm / (wires.bit_ohm + wires.sense_ohm)
+    last = count - 1
+    above = rows.drive.new_zeros(batch, columns, columns)
+    sources = rows.drive.new_empty(batch, count * lines, columns)
+    moved = torch.empty_like(sources)
+    for row in range(count):
+        matrix = rows.subtract_coupling(row, above, wires.bit_ohm)
+        neighbours = (row > 0) + (1.0 if row < last else end)
+        diagonal = rows.diagonal[row] * wires.bit_ohm + neighbours - above.diagonal(dim1=-2, dim2=-1)
+        matrix.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+        above = _inverse(matrix)
+        here = (row + 1) * lines
+        sources[:, here - lines : here] = rows.drive[row]
+        torch.bmm(sources[:, :here], above, out=moved[:, :here])
+        sources, moved = moved, sources
+    admittance = above * (-end * end / wires.bit_ohm)
+    admittance.diagonal(dim1=-2, dim2=-1).add_(end / wires.bit_ohm)
+    return _by_line(sources * end, lines), admittance
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Inverse (B, N, N) of symmetric positive definite matrices whose lower triangle is given."""
+    size = matrix.shape[-1]
+    if size <= _LEAF:
+        return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
+    half = size // 2
+    below = matrix[:, half:, :half]
+    first = _inverse(matrix[:, :half, :half])
+    onto = below @ first
+    second = _inverse(torch.baddbmm(matrix[:, half:, half:], onto, below.mT, alpha=-1))
+    found = torch.empty_like(matrix)
+    found[:, half:, half:] = second
+    corner = torch.bmm(second, onto).neg_()
+    found[:, half:, :half] = corner
+    found[:, :half, half:] = corner.mT
+    torch.baddbmm(first, onto.mT, corner, alpha=-1, out=found[:, :half, :half])
     return found
