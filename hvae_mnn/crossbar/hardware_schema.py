@@ -238,7 +238,8 @@ def hardware_schema() -> dict[str, Any]:
 
 
 def _plain(node: Any) -> Any:
-    """Without what pydantic adds: titles made of keys, null for absent keys, one-element enums beside a const."""
+    """Without what pydantic adds, differently from release to release: titles made of keys, null for absent keys,
+    one-element enums beside a const, `additionalProperties` where everything is allowed."""
     if isinstance(node, list):
         return [_plain(part) for part in node]
     if not isinstance(node, dict):
@@ -246,6 +247,8 @@ def _plain(node: Any) -> Any:
     node = {key: _plain(part) for key, part in node.items() if key != "title" or not isinstance(part, str)}
     if "const" in node:
         node.pop("enum", None)
+    if node.get("additionalProperties") is True:
+        node.pop("additionalProperties")
     if "anyOf" in node:
         kinds = [part for part in node.pop("anyOf") if part != {"type": "null"}]
         node = {**kinds[0], **node} if len(kinds) == 1 else {"anyOf": kinds, **node}
