@@ -7,6 +7,8 @@ resistance on either kind of line, ideal drivers, virtual grounds) is exact.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -23,7 +25,7 @@ def nodal_transfer(conductance: Array, wires: Wires) -> Array:
 
     `conductance` (W, M, N) in siemens, each 0 (an open cell) or above.
     """
-    network = _Network(conductance.shape, wires)
+    network = Network(conductance.shape, wires)
     unknown, matrix, driven = network.equations(conductance)
     lines, rows, columns = conductance.shape
     sensed, transfer = network.sensing(conductance)
@@ -34,10 +36,69 @@ def nodal_transfer(conductance: Array, wires: Wires) -> Array:
     return transfer.reshape(columns, lines, rows).transpose(1, 2, 0)
 
 
-class _Network:
-    """Numbers the nodes of a tile; sources and grounds are negative."""
+def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Array, Array, Array]:
+    """Potentials at every crossing for B reads, and the currents into the sense nodes.
+
+    `conductance` (W, M, N) in siemens, `volts` (B, W, M) at the drivers. Returns word lines (B, W, M, N) and bit lines
+    (B, M, N) in volts, currents (B, N) in amperes.
+    """
+    network = Network(conductance.shape, wires)
+    unknown, matrix, driven = network.equations(conductance)
+    driving = volts.reshape(len(volts), -1)  # (B, W * M)
+    found = np.zeros((len(volts), 0))
+    if unknown:
+        factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        found = factor.solve(np.ascontiguousarray((driven @ driving.T))).T
+    return network.at_crossings(conductance, found, driving)
+
+
+def nodal_network(conductance: Array, wires: Wires) -> tuple[Array, Array]:
+    """T (W, M, N), and Y (N, N) between the sense ends, in siemens: I = V @ T - Y v for potentials v there.
+
+    The sense ends have no resistance of their own here (`wires.sense_ohm` is left out).
+    """
+    wires = replace(wires, sense_ohm=0.0)
+    columns = conductance.shape[2]
+    raised = np.zeros((columns, columns))
+    for column in range(columns):
+        # Bit line `column` ends at 1 V instead of 0: as a source of its own, so that this is an answer of its own.
+        raised[column] = _raised(conductance, wires, column)
+    return nodal_transfer(conductance, wires), -raised.T
+
+
+def _raised(conductance: Array, wires: Wires, column: int) -> Array:
+    """Currents (N,) into the sense nodes while that of one column is at 1 V and all drivers are at 0 V."""
+    network = Network(conductance.shape, wires)
+    unknown, matrix, _ = network.equations(conductance)
+    ends = network.bit[-1]
+    raised = np.zeros(conductance.shape[2])
+    raised[column] = 1.0
+    if (ends >= 0).all():
+        end = 1 / (wires.bit_ohm + wires.sense_ohm)
+        driving = np.zeros(unknown)
+        driving[ends[column]] = end
+        potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
+        found: Array = end * (potentials[ends] - raised)
+        return found
+    cells = conductance[:, :, column]
+    if not unknown:
+        return -raised * cells.sum()
+    own = network.word[:, :, column]
+    driving = np.zeros(unknown)
+    np.add.at(driving, own.ravel(), cells.ravel())
+    potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
+    currents: Array = (conductance * (potentials[network.word] - raised)).sum((0, 1))
+    return currents
+
+
+class Network:
+    """The nodes of a tile, numbered, and what joins them.
+
+    Node numbers are 0 and above where the potential is unknown; sources and the ground are below 0.
+    """
 
     def __init__(self, shape: tuple[int, ...], wires: Wires) -> None:
+        """`shape`: (W, M, N)."""
         self.lines, self.rows, self.columns = shape
         self.wires = wires
         count = 0
@@ -106,6 +167,16 @@ class _Network:
             (self.count, self.sources.size),
         )
         return self.count, matrix, drive
+
+    def at_crossings(self, conductance: Array, found: Array, driving: Array) -> tuple[Array, Array, Array]:
+        """Potentials of word lines (B, W, M, N) and bit lines (B, M, N), and currents (B, N) into the sense nodes, of
+        unknown potentials (B, unknown) and sources (B, W * M)."""
+        # Unknown potentials, then sources -2, -3, ... backwards, then the ground -1: a negative number is a place.
+        everything = np.concatenate([found, driving[:, ::-1], np.zeros((len(found), 1))], axis=1)
+        words, bits = everything[:, self.word], everything[:, self.bit]
+        if (self.bit[-1] >= 0).all():
+            return words, bits, bits[:, -1] / (self.wires.bit_ohm + self.wires.sense_ohm)
+        return words, bits, (conductance * (words - bits[:, np.newaxis])).sum((1, 2))
 
     def sensing(self, conductance: Array) -> tuple[Array, Array]:
         """Current into each sense node: (unknown, N) siemens on the potentials, (N, W * M) siemens on the sources."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,22 @@ def run_deck(
     Names are in lower case: `time`, `v(te)`, `i(vdrive)`; each vector is (T,). Raises `EnvironmentProblem` without the
     ngspice command or the back end, and `SimulatorError` with the deck, the last lines of the log and the command.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    place_models(folder, spec, backend)
+    (found,) = run_text(text, folder, name, [name], timeout_s)
+    return found
+
+
+def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s: float = 600) -> list[dict[str, Array]]:
+    """Write `folder/name.cir`, run it, and return the vectors of every `folder/<raw>.raw` that it writes, as `run_deck`
+    does. What it includes lies in `folder` already."""
     command = shutil.which("ngspice")
     if command is None:
         raise EnvironmentProblem("the ngspice command was not found; install it: make system")
-    folder.mkdir(parents=True, exist_ok=True)
-    place_models(folder, spec, backend)
-    deck, raw = folder / f"{name}.cir", folder / f"{name}.raw"
+    deck, paths = folder / f"{name}.cir", [folder / f"{raw}.raw" for raw in raws]
     write_text(deck, text)
-    raw.unlink(missing_ok=True)
+    for path in paths:
+        path.unlink(missing_ok=True)
     try:
         # -n: no .spiceinit may change what is computed
         done = subprocess.run(
@@ -63,11 +72,11 @@ def run_deck(
             f"ngspice did not finish {deck} within {timeout_s:g} s; run it again: {_again(deck)}"
         ) from None
     log = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
-    if done.returncode or not raw.is_file() or any(_failed(line) for line in log):
+    if done.returncode or not all(path.is_file() for path in paths) or any(_failed(line) for line in log):
         told = [line for line in log if _failed(line)] or log
         tail = "\n  ".join(line.strip()[:300] for line in told[-_SHOWN_LINES:])
         raise SimulatorError(f"ngspice failed on {deck}; run it again: {_again(deck)}\nwhat it said:\n  {tail}")
-    return read_raw(raw)
+    return [read_raw(path) for path in paths]
 
 
 def _failed(line: str) -> bool:

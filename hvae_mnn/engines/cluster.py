@@ -96,7 +96,7 @@ class Cluster:
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address=":0",  # None would ask for one port, and warn when another has it
                     memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
                     local_directory=folder,
                     silence_logs=logging.CRITICAL,
@@ -250,6 +250,11 @@ class Cluster:
             except _failures() as error:
                 raise WorkerGone(f"the worker at {address} was lost ({_one_line(error)})") from None
 
+    def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
+        """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long."""
+        with contextlib.suppress(TimeoutError), self._client.as_current():
+            _dask().wait(futures, timeout=seconds, return_when=condition)
+
     def actor(self, kind: type, address: str) -> Any:
         """The object of that class that lives on that worker: made when first asked for, gone when this is closed."""
         if (kind, address) not in self._actors:
@@ -289,8 +294,7 @@ class Cluster:
                 f"the Dask scheduler at {self.name} has no workers; start some: dask worker {self.name}"
             )
         futures = {address: self.submit(address, _versions) for address in addresses}
-        with contextlib.suppress(TimeoutError):  # a worker that is busy will be asked for nothing else before
-            _dask().wait(list(futures.values()), timeout=CONNECT_S)
+        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then is let in
         here = _versions()
         for address, future in futures.items():
             if future.status == "error":
@@ -331,12 +335,8 @@ class _Mapping:
                     self._look_after_workers()
                     looked = time.monotonic()
                 self._hand_out()
-                with contextlib.suppress(TimeoutError):
-                    _dask().wait(
-                        [task.future for tasks in self._flying.values() for task in tasks],
-                        timeout=min(_POLL_S, self._limit_s / 4),
-                        return_when="FIRST_COMPLETED",
-                    )
+                flying = [task.future for tasks in self._flying.values() for task in tasks]
+                self._cluster.wait(flying, min(_POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
                 before = len(self._found)
                 self._collect()
                 if progress is not None and len(self._found) > before:
@@ -459,6 +459,7 @@ def _is_loss(error: BaseException) -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Dask's loggers: what a person has to know is in our errors."""
+    _dask()  # which sets them up
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

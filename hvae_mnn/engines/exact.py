@@ -99,14 +99,22 @@ class ExactEngine:
             if name in self._others:
                 found[name] = self._others[name].currents(value)
             else:
-                matrix, offset = self._matrix[name]
-                found[name] = in_blocks(self._layouts[name], matrix, value, at_once) + offset
+                layout, (matrix, offset) = self._layouts[name], self._matrix[name]
+                constant = offset if layout.sums > 1 else offset.sum(axis=0)
+                found[name] = in_blocks(layout, matrix, value, at_once) + constant.ravel()
         self.seconds += time.perf_counter() - start
         return found
 
-    def matrix(self, name: str) -> Array:
-        """(R, C) siemens: current of hidden unit k for 1 V on row j, of an array whose reads are one product."""
-        return self._matrix[name][0]
+    def tile_currents(self, name: str, number: int, volts: Array) -> Array:
+        """Currents (B, columns of the tile) for signed weights, of one tile of an array, for volts (B, R)."""
+        if name in self._others:
+            return self._layouts[name].signed(self._others[name].tile_currents(number, volts))
+        tile = self._layouts[name].tiles[number]
+        matrix, offset = self._matrix[name]
+        columns = slice(tile.columns.start, tile.columns.stop)
+        own = matrix[tile.rows.start : tile.rows.stop, columns]
+        found: Array = volts[:, tile.rows.start : tile.rows.stop] @ own + offset[tile.row_block, columns]
+        return found
 
     def drift(self, name: str) -> Array | None:
         """See `Engine.drift`: nothing moves here."""
@@ -170,9 +178,9 @@ def _together(layout: ArrayLayout, tiles: Sequence[Mapping[str, Array]]) -> dict
     if "transfer" in tiles[0]:
         return {f"{key}_{number}": value for number, tile in enumerate(tiles) for key, value in tile.items()}
     matrix = np.empty((layout.rows, layout.columns))
-    offset = np.zeros((layout.sums, layout.columns))
+    offset = np.zeros((len(layout.row_blocks), layout.columns))
     for tile, parts in zip(layout.tiles, tiles, strict=True):
         columns = slice(tile.columns.start, tile.columns.stop)
         matrix[tile.rows.start : tile.rows.stop, columns] = parts["matrix"]
-        offset[tile.row_block if layout.sums > 1 else 0, columns] += parts["offset"]
-    return {"matrix": matrix, "offset": offset.ravel()}
+        offset[tile.row_block, columns] = parts["offset"]
+    return {"matrix": matrix, "offset": offset}

@@ -215,8 +215,8 @@ class NgspiceEngine:
         self._folder.cleanup()
 
     def pids(self) -> dict[str, int]:
-        """Process number by array."""
-        return {name: process.pid for name, process in self._processes.items()}
+        """Process number by array, on the machine where it is."""
+        return {name: process.pid for name, process in self._processes.items() if process.pid is not None}
 
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`: `seconds_solving` is the time ngspice itself worked, summed over processes."""

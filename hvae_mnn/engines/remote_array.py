@@ -164,8 +164,8 @@ class RemoteArray:
         self.log.touch()
         self.seconds = 0.0
         self.version = "unknown"
-        self.pid = 0
-        """Process number of the ngspice process, on its machine."""
+        self.pid: int | None = None
+        """Process number of the ngspice process, on its machine; None until it is ready."""
         packed = zlib.compress((folder / place_array(deck, folder)).read_bytes(), 1)
         self._cluster = cluster
         self._seconds_before = 0.0

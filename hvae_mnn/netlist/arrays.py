@@ -101,7 +101,7 @@ def tile_comment(array: GateArray, tile: Tile) -> str:
 
 def tile_lines(array: GateArray, tile: Tile, moving: MovingDevices | None = None) -> Iterator[str]:
     """The elements of one tile, one chunk of text per row."""
-    text = _TileText(array, tile)
+    text = _TileText(array.unit, array.layout, tile)
     fixed, wires = text.fixed(), text.word_line_segments()
     # Only the row's number, its word line and its values differ from row to row, so the rest is laid out once.
     memristors = text.memristors(moving)
@@ -133,15 +133,12 @@ def _values(array: GateArray, siemens: Array, moving: MovingDevices | None) -> A
 class _TileText:
     """Lines of one row of a tile, with `{row}`, `{next}` and `{line}` to be filled in, and `%r` for every value."""
 
-    array: GateArray
+    unit: str
+    layout: ArrayLayout
     tile: Tile
 
-    @property
-    def unit(self) -> str:
-        return self.array.unit
-
-    def _word_nodes(self, inverse: bool) -> list[str]:
-        wires, letter = self.array.hardware.wires, "v" if inverse else "w"
+    def word_nodes(self, inverse: bool) -> list[str]:
+        wires, letter = self.layout.hardware.wires, "v" if inverse else "w"
         if wires.word_ohm:
             return [f"{letter}{self.unit}{{row}}_{label}" for label in self.tile.bit_lines]
         one = f"{letter}{self.unit}{{row}}_{self.tile.column_block}"
@@ -149,18 +146,18 @@ class _TileText:
             one = inverted("{line}") if inverse else "{line}"
         return [one] * len(self.tile.bit_lines)
 
-    def _bit_node(self, label: str) -> str:
-        if self.array.hardware.wires.bit_ohm:
+    def bit_node(self, label: str) -> str:
+        if self.layout.hardware.wires.bit_ohm:
             return f"b{self.unit}{{row}}_{label}"
-        return bit_line(self.unit, f"{label}{_suffix(self.array.layout, self.tile)}")
+        return bit_line(self.unit, f"{label}{_suffix(self.layout, self.tile)}")
 
     def _cells(self, inverse: bool) -> Iterator[tuple[str, str, str]]:
         """Label, word-line node and bit-line node of the cells on the plain, or the inverted word line."""
-        for label, node in zip(self.tile.bit_lines, self._word_nodes(inverse), strict=True):
-            yield label, node, self._bit_node(label)
+        for label, node in zip(self.tile.bit_lines, self.word_nodes(inverse), strict=True):
+            yield label, node, self.bit_node(label)
 
     def memristors(self, moving: MovingDevices | None) -> str:
-        cells = list(self._cells(self.array.layout.memristor_sign < 0))[: len(self.tile.memristors)]
+        cells = list(self._cells(self.layout.memristor_sign < 0))[: len(self.tile.memristors)]
         if moving is not None:
             letter, ending = line_ending(moving.spec, moving.backend)
             state = state_node(self.unit, 0, "").replace("0_", "{row}_")
@@ -168,8 +165,8 @@ class _TileText:
                 f"{letter}m{self.unit}{{row}}_{label} {word} {bit} {state}{label} {ending} x0=%r"
                 for label, word, bit in cells
             )
-        if self.array.hardware.cells.read_law == "sinh":
-            factor = self.array.hardware.cells.sinh_per_volt
+        if self.layout.hardware.cells.read_law == "sinh":
+            factor = self.layout.hardware.cells.sinh_per_volt
             return "\n".join(
                 f"Bm{self.unit}{{row}}_{label} {word} {bit} I=%r*sinh({factor!r}*V({word},{bit}))"
                 for label, word, bit in cells
@@ -177,34 +174,34 @@ class _TileText:
         return "\n".join(f"Rm{self.unit}{{row}}_{label} {word} {bit} %r" for label, word, bit in cells)
 
     def fixed(self) -> str:
-        scheme = self.array.hardware.cells.scheme
+        scheme = self.layout.hardware.cells.scheme
         if scheme == "differential_pair":
             return ""
         cells = list(self._cells(inverse=False))
         if scheme == "reference_column":
             cells = cells[-1:]
-        ohm = repr(1 / self.array.fixed_siemens)
+        ohm = repr(1 / self.layout.hardware.device.g_mid)
         return "\n".join(f"Rs{self.unit}{{row}}_{label} {word} {bit} {ohm}" for label, word, bit in cells)
 
     def word_line_segments(self) -> str:
-        wires = self.array.hardware.wires
+        wires = self.layout.hardware.wires
         if not wires.word_ohm + wires.driver_ohm:
             return ""
         found = []
-        for inverse in (False, True)[: self.array.layout.lines_per_row]:
+        for inverse in (False, True)[: self.layout.lines_per_row]:
             letter = "Rv" if inverse else "Rw"
             before, ohm = inverted("{line}") if inverse else "{line}", wires.word_ohm + wires.driver_ohm
             labels = self.tile.bit_lines if wires.word_ohm else (str(self.tile.column_block),)
-            for label, node in zip(labels, self._word_nodes(inverse), strict=False):
+            for label, node in zip(labels, self.word_nodes(inverse), strict=False):
                 found.append(f"{letter}{self.unit}{{row}}_{label} {before} {node} {ohm!r}")
                 before, ohm = node, wires.word_ohm
         return "\n".join(found)
 
     def bit_line_segments(self, last: bool) -> str:
-        ohm = self.array.hardware.wires.bit_ohm
+        ohm = self.layout.hardware.wires.bit_ohm
         if not ohm:
             return ""
-        suffix = _suffix(self.array.layout, self.tile)
+        suffix = _suffix(self.layout, self.tile)
         found = []
         for label in self.tile.bit_lines:
             after = bit_line(self.unit, f"{label}{suffix}") if last else f"b{self.unit}{{next}}_{label}"
@@ -220,6 +217,30 @@ def with_states(elements: str, states: Iterable[float]) -> str:
     (`ArrayLayout.tile_order`)."""
     found = iter(states)
     return _INITIAL_STATE.sub(lambda _: f" x0={float(next(found))!r}", elements)
+
+
+@dataclass(frozen=True)
+class CellNodes:
+    """Names of the nodes at one crossing of a tile."""
+
+    label: str
+    """Of the bit line."""
+    words: tuple[str, ...]
+    """On each of the row's word lines."""
+    bit: str
+    """On the bit line."""
+
+
+def cell_nodes(layout: ArrayLayout, tile: Tile, unit: str, row: int, word_line: str) -> list[CellNodes]:
+    """The nodes of a row's crossings, bit line by bit line; `word_line` is the row's name, `row` its number in the
+    array."""
+    text = _TileText(unit, layout, tile)
+    lines = [text.word_nodes(inverse) for inverse in (False, True)[: layout.lines_per_row]]
+    found = []
+    for place, label in enumerate(tile.bit_lines):
+        words = tuple(line[place].format(row=row, line=word_line) for line in lines)
+        found.append(CellNodes(label, words, text.bit_node(label).format(row=row)))
+    return found
 
 
 def header(array: GateArray) -> str:

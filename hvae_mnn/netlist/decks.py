@@ -54,10 +54,10 @@ def driver_lines(word_lines: Sequence[str], value: Sequence[str], pairs: bool) -
             yield f"E{line} {inverted(line)} 0 {line} 0 -1"
 
 
-def sense_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
-    """What every bit line ends in."""
+def sense_lines(layout: ArrayLayout, unit: str, labels: Sequence[str] | None = None) -> Iterator[str]:
+    """What every bit line ends in, or those of the given `sense_labels`."""
     amplifier = layout.hardware.amplifier
-    for label in sense_labels(layout):
+    for label in sense_labels(layout) if labels is None else labels:
         if amplifier.kind == "ideal":
             yield f"{sense_source(unit, label)} {bit_line(unit, label)} 0 DC 0"
         else:

@@ -1,0 +1,248 @@
+"""The proof that the exact engine is right for this build: seeded tiles and steps, answered by ngspice as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from hvae_mnn.cosim.crossbar_source import CrossbarSource
+from hvae_mnn.cosim.export import CHECKPOINT
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.cosim.plan import choose_sentences
+from hvae_mnn.cosim.run_folder import new_folder
+from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.engines.exact import ExactEngine
+from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import disk_errors, replacing, write_json
+from hvae_mnn.netlist.arrays import cell_nodes
+from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
+from hvae_mnn.netlist.tile_deck import tile_elements
+from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.vae.stepwise import run_batch
+
+Array = NDArray[np.float64]
+TOLERANCE = 1e-9
+TILES, STEPS, COLUMNS = "tiles.parquet", 2, "columns.parquet"
+POTENTIALS = "potentials.parquet"
+SUMMARY = "verify.json"
+_TEXT_STEPS = 24
+"""Time steps of text that the steps are chosen from."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found."""
+
+    folder: Path
+    manifest: Manifest
+    verdicts: tuple[TileVerdict, ...]
+    tiles_in_all: int
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """Largest difference of exact engine and ngspice, parts of full scale."""
+        return max(verdict.exact_ngspice for verdict in self.verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every difference is within the tolerance."""
+        answers = [(v.exact_ngspice, v.nodal_ngspice or 0.0) for v in self.verdicts]
+        return all(exact <= self.tolerance and nodal <= self.tolerance for exact, nodal in answers)
+
+
+class _Listener:
+    """Passes reads on to the exact engine and keeps their voltages."""
+
+    name = "ngspice"
+    """As which it is asked: with pulses, phase by phase."""
+
+    def __init__(self, engine: ExactEngine) -> None:
+        self._engine = engine
+        self.seconds = 0.0
+        self.heard: dict[str, list[Array]] = {}
+
+    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+        for name, value in volts.items():
+            self.heard.setdefault(name, []).extend(value)
+        return self._engine.currents(volts)
+
+    def drift(self, name: str) -> Array | None:
+        return None
+
+    def position(self) -> dict[str, Array]:
+        return {}
+
+    def restore(self, position: Mapping[str, Array]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+
+def verify(
+    manifest: Manifest,
+    *,
+    tiles: int | None = 8,
+    steps: int = STEPS,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    text: str | None = None,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    cluster: Cluster | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Verification:
+    """Answer for `tiles` tiles (None: all), chosen with `seed`, in `steps` time steps each, three times over.
+
+    The steps are those of `text`, or of the test split of the corpus in `data_dir` (default: the built-in one), run
+    through the network on the exact engine; a build without a text model is read with random voltages. Tables go to
+    `out` (default: a new folder in `runs/`). Raises `InputError` for devices that move, `SimulatorError` when ngspice
+    fails.
+    """
+    if (tiles is not None and tiles < 1) or steps < 1 or not tolerance > 0:
+        raise InputError(f"--tiles {tiles}, --steps {steps}, --tolerance {tolerance:g}: each has to be above 0")
+    cluster = cluster or Cluster.here()
+    engine = start_engine("exact", manifest, None, cluster)
+    assert isinstance(engine, ExactEngine)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
+    volts = _voltages(manifest, engine, steps, rng, text, data_dir)
+    cases = _cases(manifest, engine, volts, tiles, rng)
+    folder = new_folder(out, f"verify-{manifest.name}")
+    done = 0
+
+    def tick(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress("tiles", done, len(cases))
+
+    verdicts = cluster.map(judge, cases, progress=tick)
+    total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
+    found = Verification(folder, manifest, tuple(verdicts), total, tolerance)
+    _write(found, cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))], seed, steps)
+    return found
+
+
+def _voltages(
+    manifest: Manifest,
+    engine: ExactEngine,
+    steps: int,
+    rng: np.random.Generator,
+    text: str | None,
+    data_dir: Path | None,
+) -> dict[str, Array]:
+    """(K, R) volts by array."""
+    if CHECKPOINT not in manifest.files:
+        read_v = manifest.device.read_v
+        return {unit.array: rng.uniform(-read_v, read_v, (steps, unit.row_count)) for _, unit in manifest.units()}
+    checkpoint = load_checkpoint(manifest.folder / CHECKPOINT)
+    limit = None if text is not None else max(_TEXT_STEPS, steps)
+    _, sentences = choose_sentences(checkpoint, text=text, data_dir=data_dir, split="test", sentences=None, steps=limit)
+    listener = _Listener(engine)
+    source = CrossbarSource(manifest, listener)
+    stepper = HardwareStepper(checkpoint.model, source)
+    with torch.inference_mode():
+        for index, sentence in enumerate(sentences):
+            source.begin([index])
+            run_batch(stepper, [sentence])
+    found = {}
+    for name, heard in listener.heard.items():
+        chosen = np.sort(rng.choice(len(heard), min(steps, len(heard)), replace=False))
+        found[name] = np.array([heard[place] for place in chosen])
+    return found
+
+
+def _cases(
+    manifest: Manifest, engine: ExactEngine, volts: Mapping[str, Array], tiles: int | None, rng: np.random.Generator
+) -> list[TileCase]:
+    every = [(unit, number) for _, unit in manifest.units() for number in range(len(manifest.layout(unit).tiles))]
+    chosen = range(len(every))
+    if tiles is not None and tiles < len(every):
+        chosen = np.sort(rng.choice(len(every), tiles, replace=False)).tolist()
+    tensors = load_file(manifest.folder / CONDUCTANCES)
+    texts: dict[str, list[str]] = {}
+
+    def case(unit: UnitEntry, number: int) -> TileCase:
+        layout = manifest.layout(unit)
+        if unit.array not in texts:
+            texts[unit.array] = tile_elements(manifest.folder / unit.include, unit.array, layout)
+        read = volts[unit.array]
+        return TileCase(
+            array=unit.array,
+            unit=unit.name,
+            layout=layout,
+            number=number,
+            word_lines=tuple(unit.word_lines),
+            elements=texts[unit.array][number],
+            memristors=tensors[f"{unit.array}.conductance"],
+            volts=read,
+            exact=engine.tile_currents(unit.array, number, read),
+        )
+
+    return [case(*every[place]) for place in chosen]
+
+
+def _write(found: Verification, worst: TileCase, seed: int, steps: int) -> None:
+    """The tables, and the potentials in the tile that is furthest off."""
+    rows = [{key: value for key, value in asdict(v).items() if key != "columns"} for v in found.verdicts]
+    _table(found.folder / TILES, rows)
+    columns = []
+    for verdict in found.verdicts:
+        columns += [
+            {"array": verdict.array, "tile": verdict.tile, "column": column, "deviation": float(value)}
+            for column, value in enumerate(verdict.columns)
+        ]
+    _table(found.folder / COLUMNS, columns)
+    _table(found.folder / POTENTIALS, _potentials(worst))
+    write_json(
+        found.folder / SUMMARY,
+        {
+            "netlist": found.manifest.name,
+            "hardware": found.manifest.hardware.name,
+            "scheme": found.manifest.hardware.cells.scheme,
+            "tiles": len(found.verdicts),
+            "tiles_in_all": found.tiles_in_all,
+            "steps": steps,
+            "seed": seed,
+            "tolerance": found.tolerance,
+            "worst": found.worst,
+            "passed": found.passed,
+            "shown_tile": {"array": worst.array, "tile": worst.layout.tiles[worst.number].name},
+        },
+    )
+
+
+def _potentials(case: TileCase) -> list[dict[str, Any]]:
+    """ngspice's potentials in volts at every crossing of a tile, in its first read."""
+    (read,) = ngspice_potentials(replace(case, volts=case.volts[:1]))
+    layout = case.layout
+    tile = layout.tiles[case.number]
+    rows = []
+    for row in tile.rows:
+        for place, nodes in enumerate(cell_nodes(layout, tile, case.unit, row, case.word_lines[row])):
+            found: dict[str, Any] = {"row": row - tile.rows.start, "column": place, "bit_line": nodes.label}
+            found |= {"driven": float(case.volts[0, row]), "bit": float(read[f"v({nodes.bit})"][-1])}
+            for name, node in zip(("word", "inverted"), nodes.words, strict=False):
+                found[name] = float(read[f"v({node})"][-1])
+            rows.append(found)
+    return rows
+
+
+def _table(path: Path, rows: list[dict[str, Any]]) -> None:
+    with disk_errors(path), replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)

@@ -1,0 +1,99 @@
+"""What is kept of a solved tile, and how an array of tiles that is no mere matrix is read.
+
+Cells with a linear law behind amplifiers that never saturate make a read one product. Amplifiers with a limited swing
+need every tile's own answer first, and a nonlinear read law the tile's potentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.layout import ArrayLayout, Tile
+from hvae_mnn.crossbar.nonlinear import NonlinearTile
+from hvae_mnn.crossbar.sensing import read_out, sensed_transfer
+from hvae_mnn.crossbar.transfer import tile_network, tile_transfer
+
+Array = NDArray[np.float64]
+
+
+def solve_tiles(layout: ArrayLayout, cells: Array) -> dict[str, Array]:
+    """Tiles of one shape, `cells` (B, W, M, N) siemens.
+
+    Without amplifiers, or with ones that never saturate: `matrix` (B, M, columns) siemens and `offset` (B, columns)
+    amperes for signed weights. With a limited swing: `transfer` (B, M, N) and `admittance` (B, N, N) of the bit lines.
+    """
+    hardware = layout.hardware
+    amplifier, tensor = hardware.amplifier, torch.from_numpy(cells)
+    if amplifier.kind == "ideal":
+        found = layout.signed(layout.drive(tile_transfer(tensor, hardware.wires).numpy()))
+        return {"matrix": found, "offset": np.zeros((len(found), found.shape[-1]))}
+    transfer, admittance = (part.numpy() for part in tile_network(tensor, hardware.wires))
+    driven = layout.drive(transfer)
+    if np.isfinite(amplifier.swing_v):
+        return {"transfer": driven, "admittance": admittance}
+    read, offset = sensed_transfer(driven, admittance, amplifier)
+    return {"matrix": layout.signed(read), "offset": layout.signed(offset)}
+
+
+class SaturatingArray:
+    """An array behind amplifiers with a limited swing."""
+
+    def __init__(self, layout: ArrayLayout, parts: Mapping[str, Array]) -> None:
+        """`parts`: `transfer_<tile>` and `admittance_<tile>` of every tile, as `solve_tiles` gives them."""
+        self._layout = layout
+        self._tiles = [
+            (tile, parts[f"transfer_{number}"], parts[f"admittance_{number}"])
+            for number, tile in enumerate(layout.tiles)
+        ]
+
+    def currents(self, volts: Array) -> Array:
+        """Currents (B, outputs) for volts (B, R)."""
+        sensed = [self.tile_currents(number, volts) for number in range(len(self._tiles))]
+        return self._layout.read_out(np.concatenate(sensed, axis=1))
+
+    def tile_currents(self, number: int, volts: Array) -> Array:
+        """Currents (B, N) that the amplifiers of one tile show, for volts (B, R) of the array."""
+        tile, transfer, admittance = self._tiles[number]
+        amplifier = self._layout.hardware.amplifier
+        return read_out(volts[:, tile.rows.start : tile.rows.stop], transfer, admittance, amplifier)
+
+
+class NonlinearArray:
+    """An array of memristors with a nonlinear read law."""
+
+    def __init__(self, layout: ArrayLayout, memristors: Array) -> None:
+        """`memristors` (R, D): conductances at 0 V, in siemens."""
+        self._layout = layout
+        hardware = layout.hardware
+        self._tiles = []
+        for tile in layout.tiles:
+            cells = layout.cells(tile, memristors)
+            laws = np.where(layout.is_memristor(tile), hardware.cells.sinh_per_volt, 0.0)
+            wires = replace(hardware.wires, sense_ohm=hardware.amplifier.input_ohm)
+            self._tiles.append((tile, NonlinearTile(cells, wires, laws)))
+
+    def currents(self, volts: Array) -> Array:
+        """Currents (B, outputs) for volts (B, R)."""
+        sensed = [self.tile_currents(number, volts) for number in range(len(self._tiles))]
+        return self._layout.read_out(np.concatenate(sensed, axis=1))
+
+    def tile_currents(self, number: int, volts: Array) -> Array:
+        """Currents (B, N) that are read of one tile's bit lines, for volts (B, R) of the array."""
+        amplifier = self._layout.hardware.amplifier
+        tile, network = self._tiles[number]
+        lines = self._lines(tile, volts)
+        if amplifier.kind == "ideal":
+            return network.currents(lines)
+        # All bit lines end at the same potential behind R_f / (1 + A), and only differences of potential count.
+        gain = amplifier.gain / (1 + amplifier.gain)
+        found = network.currents(lines - amplifier.offset_v * gain)
+        return found * gain - amplifier.offset_v * gain / amplifier.feedback_ohm
+
+    def _lines(self, tile: Tile, volts: Array) -> Array:
+        own = volts[:, tile.rows.start : tile.rows.stop]
+        return np.stack([own, -own][: self._layout.lines_per_row], axis=1)
