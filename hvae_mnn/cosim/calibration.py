@@ -33,14 +33,12 @@ class _Parts:
         for name, layer in stepper.layers.items():
             for unit, gate in layer.gates.items():
                 weights = row_weights(gate)
-                layout = ArrayLayout(*weights.shape, hardware)
+                layout = ArrayLayout(len(weights), weights.shape[1], hardware)
                 self._blocks[name, unit] = [
                     (slice(rows.start, rows.stop), torch.from_numpy(weights[rows.start : rows.stop].copy()))
                     for rows in layout.row_blocks
                 ]
-        self._gates = {
-            (name, unit): gate for name, layer in stepper.layers.items() for unit, gate in layer.gates.items()
-        }
+        self._gates = {name: layer.gates for name, layer in stepper.layers.items()}
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
         for unit in units:

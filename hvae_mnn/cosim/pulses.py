@@ -37,7 +37,9 @@ def pulse_reads(mean_volts: Array, read_v: float) -> PulseReads:
 
     The last phase of a read, after its longest pulse, is idle; it counts because amplifiers may have an offset.
     """
-    volts, lengths, starts = [], [], []
+    volts: list[Array] = []
+    lengths: list[float] = []
+    starts: list[int] = []
     for read in mean_volts:
         duration = np.minimum(np.abs(read) / read_v, 1.0)
         ends = np.unique(np.append(duration, 1.0))

@@ -48,7 +48,7 @@ def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Ar
     found = np.zeros((len(volts), 0))
     if unknown:
         factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        found = factor.solve(np.ascontiguousarray((driven @ driving.T))).T
+        found = factor.solve(np.ascontiguousarray(driven @ driving.T)).T
     return network.at_crossings(conductance, found, driving)
 
 
@@ -78,8 +78,7 @@ def _raised(conductance: Array, wires: Wires, column: int) -> Array:
         driving = np.zeros(unknown)
         driving[ends[column]] = end
         potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
-        found: Array = end * (potentials[ends] - raised)
-        return found
+        return np.asarray(end * (potentials[ends] - raised))
     cells = conductance[:, :, column]
     if not unknown:
         return -raised * cells.sum()
@@ -87,8 +86,7 @@ def _raised(conductance: Array, wires: Wires, column: int) -> Array:
     driving = np.zeros(unknown)
     np.add.at(driving, own.ravel(), cells.ravel())
     potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
-    currents: Array = (conductance * (potentials[network.word] - raised)).sum((0, 1))
-    return currents
+    return np.asarray((conductance * (potentials[network.word] - raised)).sum((0, 1)))
 
 
 class Network:

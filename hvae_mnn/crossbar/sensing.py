@@ -77,6 +77,6 @@ def _clipped(driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
         seen.add(key)
         beyond = now
     raise RunError(
-        f"no consistent answer for amplifiers with a swing of {amplifier.swing_v:g} V, after {len(seen)} guesses of which"
-        " are clipped; give them a wider swing or a smaller feedback resistor"
+        f"no consistent answer for amplifiers with a swing of {amplifier.swing_v:g} V, after {len(seen)} guesses of"
+        " which are clipped; give them a wider swing or a smaller feedback resistor"
     )

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from hvae_mnn import __version__
-from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, RunError
+from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -470,3 +470,18 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def open_cluster(workers: int | None = None, scheduler: str | None = None) -> Cluster:
+    """What `--workers` and `--scheduler` ask for; by default this process.
+
+    Raises `InputError` for both at once or fewer than one worker, `EnvironmentProblem` for a scheduler that does not
+    answer.
+    """
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers and --scheduler exclude each other; give one of them")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers is {workers}; it must be 1 or more")
+    if scheduler is not None:
+        return Cluster.at(scheduler)
+    return Cluster.here() if workers is None else Cluster.local(workers)

@@ -52,7 +52,8 @@ class IdealEngine:
                 spec = self._moving.spec
                 states = advance(spec, self._states[name], across[:, np.newaxis], self._moving.read_s)
                 self._set(name, states)
-        return in_blocks(layout, self._transfer[name], volts[np.newaxis], row_by_row)[0]
+        found: Array = in_blocks(layout, self._transfer[name], volts[np.newaxis], row_by_row)[0]
+        return found
 
     def _set(self, name: str, states: Array) -> None:
         assert self._moving is not None

@@ -21,7 +21,7 @@ def tile_elements(include: Path, array: str, layout: ArrayLayout) -> list[str]:
     """The text of every tile in the file `include`, in the layout's order. Raises `ManifestError` when one is
     missing."""
     text = include.read_text(encoding="ascii")
-    starts = []
+    starts: list[int] = []
     for tile in layout.tiles:
         start = text.find(f"* tile {tile.name} of {array}:", starts[-1] if starts else 0)
         if start < 0:

@@ -46,7 +46,7 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
     assert "encoder1" in capsys.readouterr().out
     main(["simulate", "--steps", "7"])
     printed = capsys.readouterr().out
-    assert "7 steps of 3 layers, engine ngspice (KLU)" in printed
+    assert "7 steps of 3 layers, hardware paper, engine ngspice (KLU)" in printed
     folder = tmp_path / "runs" / "net"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{name}.{ending}" for name in ("preactivations", "error_over_steps") for ending in ("png", "svg")}
