@@ -7,7 +7,10 @@ gives u_k = A (V_os - v_k), clipped to +- swing; the bit line's current is I_k =
 - No output clipped: v = R_in I + v_0 with R_in = R_f / (1 + A) and v_0 = V_os A / (1 + A), so
   I = (1 + R_in Y)^-1 (T^T V - Y v_0), and the reading is -u / R_f = A / (1 + A) (I - V_os / R_f).
 - Clipped ones: v_k - u_k = R_f I_k with u_k = +- swing. Which are clipped is found by Newton's method on the
-  piecewise-linear equations: solve for the present guess, look which outputs would leave the swing, and again.
+  piecewise-linear equations F(v) = Y v + (v - u(v)) / R_f - T^T V = 0: solve for the present guess, look which outputs
+  would leave the swing, and again. Guesses alone may go round in circles. But F is the gradient of a strictly convex
+  function (Y is symmetric and positive semidefinite, and v - u(v) rises), so steps no longer than to the lowest point
+  along them end, after finitely many, at the one solution.
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]
 _ROUNDS = 200
+_HALVINGS = 60
+_ROUNDING = 1e-14
+"""What is left of F, as part of the currents that enter it, when a solution cannot become better."""
+_CHUNK = 2**23
+"""Numbers in the matrices that are solved at a time."""
 
 
 def sensed_transfer(transfer: Array, admittance: Array, amplifier: Amplifier) -> tuple[Array, Array]:
@@ -28,6 +36,8 @@ def sensed_transfer(transfer: Array, admittance: Array, amplifier: Amplifier) ->
 
     `transfer` (..., M, N) and `admittance` (..., N, N) as from `tile_network`.
     """
+    if amplifier.kind == "ideal":
+        return transfer, np.zeros(transfer.shape[:-2] + transfer.shape[-1:])
     columns = admittance.shape[-1]
     loaded = np.eye(columns) + amplifier.input_ohm * admittance  # (1 + R_in Y), symmetric like Y
     gain = amplifier.gain / (1 + amplifier.gain)
@@ -45,38 +55,92 @@ def read_out(volts: Array, transfer: Array, admittance: Array, amplifier: Amplif
     """
     matrix, offset = sensed_transfer(transfer, admittance, amplifier)
     found: Array = volts @ matrix + offset
-    limit = amplifier.swing_v / amplifier.feedback_ohm
-    for number in np.flatnonzero((np.abs(found) > limit).any(axis=1)):
-        found[number] = _clipped(volts[number] @ transfer, admittance, amplifier)
+    if amplifier.kind == "ideal" or np.isinf(amplifier.swing_v):
+        return found
+    beyond = np.flatnonzero((np.abs(found) * amplifier.feedback_ohm > amplifier.swing_v).any(axis=1))
+    chunk = max(1, _CHUNK // admittance.size)
+    for start in range(0, len(beyond), chunk):
+        part = beyond[start : start + chunk]
+        found[part] = _clipped(volts[part] @ transfer, admittance, amplifier, found[part])
     return found
 
 
-def _clipped(driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
-    """-u / R_f (N,) of one read, where `driven` (N,) are the currents into grounded sense ends.
-
-    With the share a_k of the gain (A, or 0 where clipped) and the constant c_k (A V_os, or the clipped u_k):
-    u = c - a v, and v - u = R_f (driven - Y v), so (1 + a + R_f Y) v = R_f driven + c.
-    """
-    resistance, identity = amplifier.feedback_ohm, np.eye(len(driven))
-    beyond: Array = np.zeros(len(driven))
-    seen: set[bytes] = set()
-    while len(seen) < _ROUNDS:
-        linear = beyond == 0
-        share = np.where(linear, amplifier.gain, 0.0)
-        constant = np.where(linear, amplifier.gain * amplifier.offset_v, beyond * amplifier.swing_v)
-        system = identity * (1 + share) + resistance * admittance
-        potentials = np.linalg.solve(system, resistance * driven + constant)
-        wanted = amplifier.gain * (amplifier.offset_v - potentials)  # output of an amplifier without limits
-        now = np.where(np.abs(wanted) > amplifier.swing_v, np.sign(wanted), 0.0)
-        if np.array_equal(now, beyond):
-            shown: Array = -np.clip(wanted, -amplifier.swing_v, amplifier.swing_v) / resistance
+def _clipped(driven: Array, admittance: Array, amplifier: Amplifier, unclipped: Array) -> Array:
+    """-u / R_f (K, N) of K reads, where `driven` (K, N) are the currents into grounded sense ends and `unclipped`
+    (K, N) is what amplifiers without limits would show."""
+    shown = np.empty_like(driven)
+    states = _states(-unclipped * amplifier.feedback_ohm, amplifier.swing_v)
+    volts, _ = _guess(driven, admittance, amplifier, states)
+    pending = np.arange(len(driven))
+    for _ in range(_ROUNDS):
+        states = _states(_wanted(volts, amplifier), amplifier.swing_v)
+        solved, now = _guess(driven[pending], admittance, amplifier, states)
+        settled = (_states(_wanted(solved, amplifier), amplifier.swing_v) == states).all(axis=1)
+        settled |= _is_rounding(solved, driven[pending], admittance, amplifier)
+        shown[pending[settled]] = now[settled]
+        pending = pending[~settled]
+        if not len(pending):
             return shown
-        key = now.tobytes()
-        if key in seen:
-            break
-        seen.add(key)
-        beyond = now
+        start, step = volts[~settled], (solved - volts)[~settled]
+        volts = start + _length(start, step, driven[pending], admittance, amplifier) * step
     raise RunError(
-        f"no consistent answer for amplifiers with a swing of {amplifier.swing_v:g} V, after {len(seen)} guesses of"
-        " which are clipped; give them a wider swing or a smaller feedback resistor"
+        f"no consistent answer for amplifiers with a swing of {amplifier.swing_v:g} V in {len(pending)} of"
+        f" {len(driven)} reads, after {_ROUNDS} guesses of which are clipped; give them a wider swing or a smaller"
+        " feedback resistor"
     )
+
+
+def _wanted(volts: Array, amplifier: Amplifier) -> Array:
+    """Outputs of amplifiers without limits."""
+    return amplifier.gain * (amplifier.offset_v - volts)
+
+
+def _states(output: Array, swing: float) -> Array:
+    """0 within the swing, else the sign of the output that is beyond it."""
+    return np.where(np.abs(output) > swing, np.sign(output), 0.0)
+
+
+def _guess(driven: Array, admittance: Array, amplifier: Amplifier, states: Array) -> tuple[Array, Array]:
+    """Volts (K, N) at the sense ends if the outputs were in these states (K, N), and what would be shown (K, N).
+
+    Every end is a source behind a resistance, v = c + R I, and I = driven - Y v. Solved for I, because v vanishes as
+    the gain grows.
+    """
+    clipped = states != 0
+    gain = amplifier.gain / (1 + amplifier.gain)
+    resistance = np.where(clipped, amplifier.feedback_ohm, amplifier.input_ohm)
+    constant = np.where(clipped, states * amplifier.swing_v, gain * amplifier.offset_v)
+    matrix = np.eye(driven.shape[1]) + admittance * resistance[:, np.newaxis, :]
+    currents = np.linalg.solve(matrix, (driven - constant @ admittance)[..., np.newaxis])[..., 0]
+    within = gain * (currents - amplifier.offset_v / amplifier.feedback_ohm)
+    shown = np.where(clipped, -states * amplifier.swing_v / amplifier.feedback_ohm, within)
+    return constant + resistance * currents, shown
+
+
+def _left(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
+    """F (K, N) in amperes."""
+    output = np.clip(_wanted(volts, amplifier), -amplifier.swing_v, amplifier.swing_v)
+    return volts @ admittance + (volts - output) / amplifier.feedback_ohm - driven
+
+
+def _is_rounding(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
+    """Whether (K,) only rounding moves an output across the edge of its swing."""
+    amplified = amplifier.gain * abs(amplifier.offset_v) + amplifier.swing_v
+    entering = np.abs(driven).max(axis=1) + amplified / amplifier.feedback_ohm
+    return np.asarray(np.abs(_left(volts, driven, admittance, amplifier)).max(axis=1) <= _ROUNDING * entering)
+
+
+def _length(start: Array, step: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
+    """Part (K, 1) of `step` (K, N) to the lowest point of the convex function along it, at most 1."""
+
+    def falls(length: Array) -> Array:
+        slope = _left(start + length * step, driven, admittance, amplifier) * step
+        return np.asarray(slope.sum(axis=1, keepdims=True) <= 0)
+
+    low, high = np.zeros((len(start), 1)), np.ones((len(start), 1))
+    whole = falls(high)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        still = falls(middle)
+        low, high = np.where(still, middle, low), np.where(still, high, middle)
+    return np.where(whole, 1.0, high)
