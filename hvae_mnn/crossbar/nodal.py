@@ -7,12 +7,10 @@ resistance on either kind of line, ideal drivers, virtual grounds) is exact.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from hvae_mnn.crossbar.wires import Wires
 
@@ -25,15 +23,38 @@ def nodal_transfer(conductance: Array, wires: Wires) -> Array:
 
     `conductance` (W, M, N) in siemens, each 0 (an open cell) or above.
     """
-    network = Network(conductance.shape, wires)
-    unknown, matrix, driven = network.equations(conductance)
-    lines, rows, columns = conductance.shape
-    sensed, transfer = network.sensing(conductance)
-    if unknown:
-        factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        # One solution per bit line: the network is reciprocal, so sensing and driving may change places.
-        transfer = transfer + factor.solve(sensed).T @ driven
-    return transfer.reshape(columns, lines, rows).transpose(1, 2, 0)
+    return _Adjoint(conductance, wires).transfer()
+
+
+def nodal_network(conductance: Array, wires: Wires) -> tuple[Array, Array]:
+    """T (W, M, N) as in `nodal_transfer`, and Y (N, N), both in siemens: currents into the sense ends are
+    `V @ T - Y @ v` when these are at v (N,) volts behind `sense_ohm`."""
+    adjoint = _Adjoint(conductance, wires)
+    return adjoint.transfer(), adjoint.admittance()
+
+
+class _Adjoint:
+    """Potentials with 1 V at the end of one bit line after the other: the network is reciprocal, so sensing and driving
+    may change places."""
+
+    def __init__(self, conductance: Array, wires: Wires) -> None:
+        self._network = Network(conductance.shape, wires)
+        unknown, matrix, self._driven = self._network.equations(conductance)
+        self._sensed, self._direct, self._ends = self._network.sensing(conductance)
+        self._potentials = factorise(matrix).solve(self._sensed) if unknown else self._sensed
+
+    def transfer(self) -> Array:
+        found = self._direct + self._potentials.T @ self._driven  # (N, W * M)
+        lines, rows, columns = self._network.word.shape
+        return np.asarray(found.reshape(columns, lines, rows).transpose(1, 2, 0))
+
+    def admittance(self) -> Array:
+        return np.asarray(np.diag(self._ends) - self._sensed.T @ self._potentials)
+
+
+def factorise(matrix: sparse.csc_matrix) -> SuperLU:
+    """LU factors of a symmetric, diagonally dominant matrix."""
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
 
 
 def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Array, Array, Array]:
@@ -47,46 +68,8 @@ def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Ar
     driving = volts.reshape(len(volts), -1)  # (B, W * M)
     found = np.zeros((len(volts), 0))
     if unknown:
-        factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        found = factor.solve(np.ascontiguousarray(driven @ driving.T)).T
+        found = factorise(matrix).solve(np.ascontiguousarray(driven @ driving.T)).T
     return network.at_crossings(conductance, found, driving)
-
-
-def nodal_network(conductance: Array, wires: Wires) -> tuple[Array, Array]:
-    """T (W, M, N), and Y (N, N) between the sense ends, in siemens: I = V @ T - Y v for potentials v there.
-
-    The sense ends have no resistance of their own here (`wires.sense_ohm` is left out).
-    """
-    wires = replace(wires, sense_ohm=0.0)
-    columns = conductance.shape[2]
-    raised = np.zeros((columns, columns))
-    for column in range(columns):
-        # Bit line `column` ends at 1 V instead of 0: as a source of its own, so that this is an answer of its own.
-        raised[column] = _raised(conductance, wires, column)
-    return nodal_transfer(conductance, wires), -raised.T
-
-
-def _raised(conductance: Array, wires: Wires, column: int) -> Array:
-    """Currents (N,) into the sense nodes while that of one column is at 1 V and all drivers are at 0 V."""
-    network = Network(conductance.shape, wires)
-    unknown, matrix, _ = network.equations(conductance)
-    ends = network.bit[-1]
-    raised = np.zeros(conductance.shape[2])
-    raised[column] = 1.0
-    if (ends >= 0).all():
-        end = 1 / (wires.bit_ohm + wires.sense_ohm)
-        driving = np.zeros(unknown)
-        driving[ends[column]] = end
-        potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
-        return np.asarray(end * (potentials[ends] - raised))
-    cells = conductance[:, :, column]
-    if not unknown:
-        return -raised * cells.sum()
-    own = network.word[:, :, column]
-    driving = np.zeros(unknown)
-    np.add.at(driving, own.ravel(), cells.ravel())
-    potentials = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(driving)
-    return np.asarray((conductance * (potentials[network.word] - raised)).sum((0, 1)))
 
 
 class Network:
@@ -176,17 +159,19 @@ class Network:
             return words, bits, bits[:, -1] / (self.wires.bit_ohm + self.wires.sense_ohm)
         return words, bits, (conductance * (words - bits[:, np.newaxis])).sum((1, 2))
 
-    def sensing(self, conductance: Array) -> tuple[Array, Array]:
-        """Current into each sense node: (unknown, N) siemens on the potentials, (N, W * M) siemens on the sources."""
+    def sensing(self, conductance: Array) -> tuple[Array, Array, Array]:
+        """Current into each sense node in siemens: (unknown, N) on the potentials, (N, W * M) on the sources, and (N,)
+        out of it on its own potential."""
         potentials = np.zeros((self.count, self.columns))
         sources = np.zeros((self.columns, self.sources.size))
         ends = self.bit[-1]
         if (ends >= 0).all():
-            potentials[ends, np.arange(self.columns)] = 1 / (self.wires.bit_ohm + self.wires.sense_ohm)
-            return potentials, sources
+            end = 1 / (self.wires.bit_ohm + self.wires.sense_ohm)
+            potentials[ends, np.arange(self.columns)] = end
+            return potentials, sources, np.full(self.columns, end)
         # Cells lie between a word line and the virtual ground itself.
         column = np.broadcast_to(np.arange(self.columns), self.word.shape)
         unknown = self.word >= 0
         np.add.at(potentials, (self.word[unknown], column[unknown]), conductance[unknown])
         np.add.at(sources, (column[~unknown], -2 - self.word[~unknown]), conductance[~unknown])
-        return potentials, sources
+        return potentials, sources, conductance.sum((0, 1))
