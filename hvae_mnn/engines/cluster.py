@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
+import queue
 import signal
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -22,9 +23,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
-from hvae_mnn import __version__
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
 
 T = TypeVar("T")
@@ -116,14 +114,7 @@ class Cluster:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(_quiet())
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of versions: those that matter are compared below
-                    client = stack.enter_context(_dask().Client(address, timeout=CONNECT_S, set_as_default=False))
-            except Exception as error:
-                raise EnvironmentProblem(
-                    f"no Dask scheduler answers at {address} ({_one_line(error)}); start one: dask scheduler"
-                ) from None
+            client = stack.enter_context(_connect(address))
             made = cls(address, client)
             made._require_same_versions()
             made._on_close = stack.pop_all()
@@ -237,18 +228,25 @@ class Cluster:
             )
 
     def wait_for(self, future: Any, address: str) -> Any:
-        """The result of a call to that worker; raises `WorkerGone` when the worker is."""
+        """The result of a call to that worker; raises `WorkerGone` when the worker is, `RunError` when it cannot."""
         while True:
             try:
                 return future.result(timeout=_POLL_S)
-            except TimeoutError as error:
-                if future.done():
-                    raise WorkerGone(f"the worker at {address} was lost ({_one_line(error)})") from None
+            except TimeoutError:
                 if address not in self.alive():
                     self.give_up(address)
                     raise WorkerGone(f"the worker at {address} died or fell silent") from None
+                if any(
+                    where == address and actor._future.status == "error" for (_, where), actor in self._actors.items()
+                ):
+                    raise WorkerGone(f"the worker at {address} lost what it held") from None
             except _failures() as error:
-                raise WorkerGone(f"the worker at {address} was lost ({_one_line(error)})") from None
+                if _is_loss(error):
+                    raise WorkerGone(f"the worker at {address} was lost ({_one_line(error)})") from None
+                raise RunError(
+                    f"the worker at {address} cannot do its part: {_one_line(error)}; start it from the same"
+                    " environment as this process"
+                ) from None
 
     def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
         """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long."""
@@ -293,19 +291,33 @@ class Cluster:
             raise EnvironmentProblem(
                 f"the Dask scheduler at {self.name} has no workers; start some: dask worker {self.name}"
             )
-        futures = {address: self.submit(address, _versions) for address in addresses}
-        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then is let in
-        here = _versions()
+
+        def versions() -> str:
+            # Within a function, it travels by value: a worker that cannot import what it is sent, dies.
+            import platform
+
+            try:
+                import numpy
+
+                import hvae_mnn
+            except ImportError as error:
+                return f"without hvae-mnn ({error})"
+            return f"hvae-mnn {hvae_mnn.__version__}, Python {platform.python_version()}, numpy {numpy.__version__}"
+
+        here, futures = versions(), {address: self.submit(address, versions) for address in addresses}
+        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then, is let in
+        alive = self.alive()
         for address, future in futures.items():
-            if future.status == "error":
+            there = here
+            if address not in alive:
+                there = "something else (it died of the question)"
+            elif future.status != "pending":
+                with contextlib.suppress(WorkerGone):
+                    there = self.wait_for(future, address)
+            if there != here:
                 raise EnvironmentProblem(
-                    f"worker {address} of {self.name} cannot run hvae-mnn ({_one_line(future.exception())}); start it"
-                    f" from an environment with hvae-mnn {__version__} and {here}"
-                )
-            if future.status == "finished" and (there := future.result()) != here:
-                raise EnvironmentProblem(
-                    f"worker {address} of {self.name} runs {there}, this process {here}; start both from environments"
-                    " with the same versions"
+                    f"worker {address} of {self.name} runs {there}, this process {here}; start its workers from the"
+                    " same environment as this process"
                 )
 
 
@@ -394,14 +406,9 @@ class _Mapping:
             for task in [task for task in tasks if task.future.status != "pending"]:
                 tasks.remove(task)
                 try:
-                    answer = task.future.result()
-                except _failures() as error:
-                    if not _is_loss(error):
-                        raise RunError(
-                            f"{self._what}, part {task.index + 1} of {len(self._items)}, cannot run on the worker at"
-                            f" {address}: {_one_line(error)}; start its workers from the same environment as this"
-                        ) from None
-                    self._fail(task.index, f"the worker at {address} was lost ({_one_line(error)})")
+                    answer = self._cluster.wait_for(task.future, address)
+                except WorkerGone as gone:
+                    self._fail(task.index, str(gone))
                     self._todo.appendleft(task.index)
                 else:
                     self._found[task.index] = _value(answer, self._what, task.index, len(self._items))
@@ -433,10 +440,6 @@ def _value(answer: tuple[str, Any], what: str, index: int, of: int) -> Any:
     return found
 
 
-def _versions() -> str:
-    return f"hvae-mnn {__version__}, Python {platform.python_version()}, numpy {np.__version__}"
-
-
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
 
@@ -454,6 +457,31 @@ def _is_loss(error: BaseException) -> bool:
     from distributed.scheduler import KilledWorker
 
     return isinstance(error, (KilledWorker, OSError)) or "Cancelled" in type(error).__name__
+
+
+def _connect(address: str) -> Any:
+    """Dask's client, or `EnvironmentProblem` when nobody answers."""
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of versions: those that matter are compared later
+                answer.put(_dask().Client(address, timeout=CONNECT_S, set_as_default=False))
+        except Exception as error:
+            answer.put(error)
+
+    # Dask waits for ever for something that listens there and says nothing.
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        found = answer.get(timeout=1.2 * CONNECT_S)
+    except queue.Empty:
+        found = TimeoutError(f"silence for {CONNECT_S:g} s")
+    if isinstance(found, Exception):
+        raise EnvironmentProblem(
+            f"no Dask scheduler answers at {address} ({_one_line(found)}); start one: dask scheduler"
+        )
+    return found
 
 
 @contextlib.contextmanager

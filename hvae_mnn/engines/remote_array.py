@@ -64,8 +64,7 @@ class _Held:
 
 def _end_all(held: dict[str, _Held], folder: tempfile.TemporaryDirectory[str]) -> None:
     for one in held.values():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one.process.pid, signal.SIGKILL)
+        one.process.close()
     folder.cleanup()
 
 
