@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hvae_mnn.cosim import characterise, programming, simulation
+from hvae_mnn.cosim import verify as verification
 from hvae_mnn.cosim.characterise import Drive, IvResult
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
+from hvae_mnn.cosim.verify import Verification
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.presets import find_device
@@ -24,6 +27,7 @@ from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
+from hvae_mnn.plots.verify import save_verify_figures
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -100,6 +104,31 @@ def resume(
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
+def verify(
+    netlist: str | Path | Manifest | None = None,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Verification:
+    """`cosim.verify.verify` of a netlist folder (default: the newest in `netlists/`), with its figures."""
+    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
+    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    with open_cluster(workers, scheduler) as cluster:
+        found = verification.verify(
+            manifest,
+            cluster=cluster,
+            data_dir=None if data_dir is None else Path(data_dir),
+            out=None if out is None else Path(out),
+            **options,
+        )
+    shown = f"{found.shown[0]}, tile {found.shown[1]}: potentials in ngspice, one read"
+    save_verify_figures(found.folder, found.tolerance, shown)
+    return found
+
+
 iv = partial(characterise.iv, draw=save_iv_figures)
 """`cosim.characterise.iv`, with its figures."""
 program = partial(programming.program, draw=save_programming_figures)
@@ -116,6 +145,7 @@ __all__ = [
     "Settings",
     "SimulationResult",
     "Spread",
+    "Verification",
     "Wired",
     "build_netlist",
     "find_device",
@@ -127,4 +157,5 @@ __all__ = [
     "read_manifest",
     "resume",
     "simulate",
+    "verify",
 ]

@@ -13,7 +13,18 @@ from rich.text import Text
 from hvae_mnn import __version__
 from hvae_mnn.errors import HvaeMnnError
 
-COMMANDS = ("doctor", "train", "evaluate", "iv", "program", "hardware", "build-netlist", "simulate")
+COMMANDS = (
+    "doctor",
+    "train",
+    "evaluate",
+    "iv",
+    "program",
+    "hardware",
+    "ir-drop",
+    "build-netlist",
+    "verify",
+    "simulate",
+)
 """In the order of the work."""
 
 

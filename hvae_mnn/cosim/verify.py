@@ -33,8 +33,8 @@ from hvae_mnn.vae.stepwise import run_batch
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-9
-TILES, STEPS, COLUMNS = "tiles.parquet", 2, "columns.parquet"
-POTENTIALS = "potentials.parquet"
+STEPS = 2
+TILES, COLUMNS, POTENTIALS = "tiles.parquet", "columns.parquet", "potentials.parquet"
 SUMMARY = "verify.json"
 _TEXT_STEPS = 24
 """Time steps of text that the steps are chosen from."""
@@ -49,6 +49,8 @@ class Verification:
     verdicts: tuple[TileVerdict, ...]
     tiles_in_all: int
     tolerance: float
+    shown: tuple[str, str]
+    """Array and tile that is furthest off, whose potentials are kept."""
 
     @property
     def worst(self) -> float:
@@ -133,8 +135,10 @@ def verify(
 
     verdicts = cluster.map(judge, cases, progress=tick)
     total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
-    found = Verification(folder, manifest, tuple(verdicts), total, tolerance)
-    _write(found, cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))], seed, steps)
+    worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]
+    shown = worst.array, worst.layout.tiles[worst.number].name
+    found = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
+    _write(found, worst, seed, steps)
     return found
 
 
@@ -222,7 +226,7 @@ def _write(found: Verification, worst: TileCase, seed: int, steps: int) -> None:
             "tolerance": found.tolerance,
             "worst": found.worst,
             "passed": found.passed,
-            "shown_tile": {"array": worst.array, "tile": worst.layout.tiles[worst.number].name},
+            "shown_tile": {"array": found.shown[0], "tile": found.shown[1]},
         },
     )
 
@@ -236,9 +240,9 @@ def _potentials(case: TileCase) -> list[dict[str, Any]]:
     for row in tile.rows:
         for place, nodes in enumerate(cell_nodes(layout, tile, case.unit, row, case.word_lines[row])):
             found: dict[str, Any] = {"row": row - tile.rows.start, "column": place, "bit_line": nodes.label}
-            found |= {"driven": float(case.volts[0, row]), "bit": float(read[f"v({nodes.bit})"][-1])}
+            found |= {"driven": float(case.volts[0, row]), "bit": read[f"v({nodes.bit})"]}
             for name, node in zip(("word", "inverted"), nodes.words, strict=False):
-                found[name] = float(read[f"v({node})"][-1])
+                found[name] = read[f"v({node})"]
             rows.append(found)
     return rows
 

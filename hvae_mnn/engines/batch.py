@@ -42,13 +42,13 @@ def run_deck(
     """
     folder.mkdir(parents=True, exist_ok=True)
     place_models(folder, spec, backend)
-    (found,) = run_text(text, folder, name, [name], timeout_s)
-    return found
+    (raw,) = run_text(text, folder, name, [name], timeout_s)
+    return read_raw(raw)
 
 
-def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s: float = 600) -> list[dict[str, Array]]:
-    """Write `folder/name.cir`, run it, and return the vectors of every `folder/<raw>.raw` that it writes, as `run_deck`
-    does. What it includes lies in `folder` already."""
+def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s: float = 600) -> list[Path]:
+    """Write `folder/name.cir`, run it, and return every `folder/<raw>.raw` that it writes. What it includes lies in
+    `folder` already. Raises what `run_deck` raises."""
     command = shutil.which("ngspice")
     if command is None:
         raise EnvironmentProblem("the ngspice command was not found; install it: make system")
@@ -76,7 +76,7 @@ def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s:
         told = [line for line in log if _failed(line)] or log
         tail = "\n  ".join(line.strip()[:300] for line in told[-_SHOWN_LINES:])
         raise SimulatorError(f"ngspice failed on {deck}; run it again: {_again(deck)}\nwhat it said:\n  {tail}")
-    return [read_raw(path) for path in paths]
+    return paths
 
 
 def _failed(line: str) -> bool:
@@ -95,3 +95,17 @@ def read_raw(path: Path) -> dict[str, Array]:
 
     raw: Any = RawRead(str(path), dialect="ngspice", verbose=False)
     return {name.lower(): np.array(raw.get_wave(name), dtype=np.float64) for name in raw.get_trace_names()}
+
+
+def read_point(path: Path) -> dict[str, float]:
+    """Every value of an operating point in a binary ngspice raw file, by lower-case name.
+
+    spicelib walks through the whole file for every name: a tile of 64 x 64 takes it minutes.
+    """
+    head, _, values = path.read_bytes().partition(b"Binary:\n")
+    lines = head.decode("ascii", "replace").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("Variables:")) + 1
+    names = [line.split()[1].lower() for line in lines[first:]]
+    if len(values) != 8 * len(names):
+        raise SimulatorError(f"{path} holds {len(values)} bytes, expected are {8 * len(names)}: one operating point")
+    return dict(zip(names, np.frombuffer(values).tolist(), strict=True))

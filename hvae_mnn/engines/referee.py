@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.nodal import nodal_potentials
-from hvae_mnn.engines.batch import run_text
+from hvae_mnn.engines.batch import read_point, run_text
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import model_file
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_vectors
@@ -72,7 +72,7 @@ def judge(case: TileCase) -> TileVerdict:
     found = ngspice_potentials(case)
     seconds = time.perf_counter() - start
     names = tile_vectors(layout, tile, case.unit)
-    sensed = np.array([[float(read[name][-1]) for name in names] for read in found])
+    sensed = np.array([[read[name] for name in names] for read in found])
     spice = layout.signed(sensed * amperes_per_sensed(layout))
     nodal = nodal_currents(case, sensed)
     scale = float(np.abs(spice).max()) or 1.0
@@ -95,7 +95,7 @@ def judge(case: TileCase) -> TileVerdict:
     )
 
 
-def ngspice_potentials(case: TileCase) -> list[dict[str, Array]]:
+def ngspice_potentials(case: TileCase) -> list[dict[str, float]]:
     """Every node's potential and every source's current, by ngspice's names, for each of the reads."""
     layout = case.layout
     tile = layout.tiles[case.number]
@@ -105,7 +105,7 @@ def ngspice_potentials(case: TileCase) -> list[dict[str, Array]]:
     with tempfile.TemporaryDirectory(prefix="hvae-mnn-verify-") as folder:
         if layout.hardware.amplifier.kind != "ideal":
             shutil.copyfile(model_file(TIA_LIBRARY), Path(folder) / TIA_LIBRARY)
-        return run_text(text, Path(folder), "tile", names)
+        return [read_point(path) for path in run_text(text, Path(folder), "tile", names)]
 
 
 def nodal_currents(case: TileCase, sensed: Array) -> Array | None:

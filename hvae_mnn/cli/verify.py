@@ -1,0 +1,124 @@
+"""`hvae-mnn verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from hvae_mnn.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from hvae_mnn.cosim.verify import Verification
+
+EPILOG = """
+Examples:
+
+    hvae-mnn verify netlists/demo
+
+    hvae-mnn verify netlists/demo --tiles 20 --steps 5 --seed 3
+
+    hvae-mnn verify netlists/demo --all --workers 2
+
+Exit code 0: all answers agree; 1: they do not; 2: bad input.
+"""
+_SHOWN = 24
+
+
+@click.command(epilog=EPILOG)
+@click.option_panel("What", options=["--tiles", "--all", "--steps", "--text", "--data-dir", "--seed", "--tolerance"])
+@click.option_panel("Run", options=["--workers", "--scheduler", "--out"])
+@click.argument("netlist", required=False, type=click.Path(path_type=Path))
+@click.option("--tiles", type=int, default=8, show_default=True, help="How many tiles, chosen with --seed.")
+@click.option("--all", "every", is_flag=True, help="Every tile.")
+@click.option("--steps", type=int, default=2, show_default=True, help="Time steps per tile, chosen with --seed.")
+@click.option("--text", help="One sentence whose steps are taken, instead of a corpus.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of tiles and steps.")
+@click.option(
+    "--tolerance", type=float, default=1e-9, show_default=True, help="Allowed difference, parts of a tile's full scale."
+)
+@click.option("--workers", type=int, help="Processes that solve tiles.  [default: this one]")
+@click.option("--scheduler", help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: a new one in runs/]")
+def command(
+    netlist: Path | None,
+    tiles: int,
+    every: bool,
+    steps: int,
+    text: str | None,
+    data_dir: Path | None,
+    seed: int,
+    tolerance: float,
+    workers: int | None,
+    scheduler: str | None,
+    out: Path | None,
+) -> None:
+    """Prove that the exact engine is right for the netlists in NETLIST (default: the newest build).
+
+    Tiles are cut out of the build's own files and solved by ngspice, at voltages that the network really meets; sparse
+    nodal analysis is the third answer.
+    """
+    from hvae_mnn import api
+
+    console = Console()
+    with progress_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("tiles", total=None)
+        found = api.verify(
+            netlist,
+            tiles=None if every else tiles,
+            steps=steps,
+            seed=seed,
+            tolerance=tolerance,
+            text=text,
+            data_dir=data_dir,
+            workers=workers,
+            scheduler=scheduler,
+            out=out,
+            progress=lambda _, done, total: bar.update(task, completed=done, total=total),
+        )
+    _show(console, found)
+    if not found.passed:
+        sys.exit(1)
+
+
+def _show(console: Console, found: Verification) -> None:
+    hardware = found.manifest.hardware
+    table = Table(
+        title=f"{found.manifest.name}: {hardware.cells.scheme}, largest difference from ngspice / full scale of the tile",
+        title_justify="left",
+    )
+    for heading in ("array", "tile", "size", "reads", "full scale", "exact", "nodal"):
+        table.add_column(heading, justify="left" if heading in ("array", "tile") else "right", no_wrap=True)
+    # The worst first; a person looks for those.
+    verdicts = sorted(found.verdicts, key=lambda verdict: -verdict.exact_ngspice)
+    for verdict in verdicts[:_SHOWN]:
+        style = "bold red" if verdict.exact_ngspice > found.tolerance else ""
+        table.add_row(
+            verdict.array,
+            verdict.tile,
+            f"{verdict.rows} x {verdict.bit_lines}",
+            str(verdict.reads),
+            f"{verdict.full_scale * 1e6:.3g} uA",
+            f"{verdict.exact_ngspice:.1e}",
+            "-" if verdict.nodal_ngspice is None else f"{verdict.nodal_ngspice:.1e}",
+            style=style,
+        )
+    console.print(table)
+    if len(verdicts) > _SHOWN:
+        console.print(f"and {len(verdicts) - _SHOWN} more tiles, all nearer", highlight=False)
+    wires = hardware.wires
+    lines = [
+        f"hardware {hardware.name}: word lines {wires.word_ohm:g}, bit lines {wires.bit_ohm:g}, drivers"
+        f" {wires.driver_ohm:g} Ohm; {hardware.amplifier.kind} amplifiers; {hardware.cells.read_law} cells",
+        f"{len(verdicts)} of {found.tiles_in_all} tiles, worst difference {found.worst:.1e}, allowed"
+        f" {found.tolerance:g}: {'the exact engine is right' if found.passed else 'NOT WITHIN THE TOLERANCE'}",
+        f"wrote {found.folder}/: verify.json; tiles, columns, potentials (.parquet);",
+        "  deviation, potentials (.png, .svg)",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
