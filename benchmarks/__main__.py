@@ -26,6 +26,7 @@ QUESTIONS = {
     "memory": "resident memory over 1,000 steps; at paper size, in all",
     "netlist": "netlist text against PySpice's element objects",
     "devices": "moving memristors: microseconds per device and time point, behavioural, osdi, resistor",
+    "exact": "wired tiles: block recursion against sparse nodal analysis and badcrossbar",
     "ideal": "the ideal engine against a bare numpy product",
 }
 DEFAULT_JSON = Path("build/bench.json")

@@ -12,15 +12,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
-from hvae_mnn.crossbar.nodal import Network
+from hvae_mnn.crossbar.nodal import Network, factorise
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]
 _TOLERANCE = 1e-14
 """Change of the potentials at the end, parts of the largest voltage."""
+_ROUNDING = 1e-12
+"""Below this change, one that no longer shrinks is rounding: nothing is left to gain."""
 _CHORDS, _NEWTONS = 60, 60
 _LARGEST_EXPONENT = 300.0
 
@@ -36,7 +37,7 @@ class NonlinearTile:
         self._unknown, matrix, self._drive = self._network.equations(conductance)
         self._matrix = matrix
         if self._unknown:
-            self._factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+            self._factor = factorise(matrix)
             self._incidence = self._cells_at_nodes()
 
     def _cells_at_nodes(self) -> sparse.csr_matrix:
@@ -61,13 +62,16 @@ class NonlinearTile:
         found = self._factor.solve(np.ascontiguousarray(sources)).T
         scale = max(float(np.abs(driving).max(initial=0.0)), 1e-300)
         pending = np.arange(len(volts))
+        before = np.full(len(volts), np.inf)
         for _ in range(_CHORDS):
             extra = self._beyond(found[pending], driving[pending])
             now = self._factor.solve(np.ascontiguousarray(sources[:, pending] - self._incidence @ extra.T)).T
             change = np.abs(now - found[pending]).max(axis=1)
             good = np.isfinite(change) & (change < scale)
             found[pending[good]] = now[good]
-            pending = pending[~(change <= _TOLERANCE * scale)]
+            settled = _settled(change, before[pending], scale)
+            before[pending] = change
+            pending = pending[~settled]
             if not len(pending) or not good.any():
                 break
         for read in pending:
@@ -91,6 +95,7 @@ class NonlinearTile:
         return (self._carried(across) - self._conductance * across).reshape(len(found), -1)
 
     def _newton(self, found: Array, driving: Array, sources: Array, scale: float) -> Array:
+        before = np.inf
         for _ in range(_NEWTONS):
             across = self._across(found[np.newaxis], driving[np.newaxis])
             exponent = np.clip(self._law * across, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
@@ -98,10 +103,12 @@ class NonlinearTile:
             jacobian = self._matrix + self._incidence @ sparse.diags(slope) @ self._incidence.T
             extra = (self._carried(across) - self._conductance * across).ravel()
             residual = self._matrix @ found - sources + self._incidence @ extra
-            step = splu(jacobian.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(residual)
+            step = factorise(jacobian.tocsc()).solve(residual)
             found = found - step
-            if np.abs(step).max() <= _TOLERANCE * scale:
+            change = np.abs(step).max()
+            if _settled(change, before, scale):
                 return found
+            before = change
         raise RunError(
             f"a read of a tile with nonlinear cells did not converge in {_NEWTONS} steps; largest a U is"
             f" {float(np.abs(exponent).max()):.3g}: lower array.sinh_per_volt or the read voltage"
@@ -112,3 +119,7 @@ class NonlinearTile:
         if (self._network.bit[-1] >= 0).all():
             return ends
         return np.asarray(self._carried(self._across(found, driving)).sum((1, 2)))
+
+
+def _settled(change: Array, before: Array | float, scale: float) -> NDArray[np.bool_]:
+    return np.asarray((change <= _TOLERANCE * scale) | ((change <= _ROUNDING * scale) & (change >= before)))

@@ -20,6 +20,8 @@ ever made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +36,8 @@ _LEAF = 64
 _CHUNK = {"cpu": 2**17}
 """Numbers in the matrices that are worked on at a time: on a CPU, what its cache holds."""
 _CHUNK_ELSEWHERE = 2**25
+_WORTH_THREADS = 512
+"""From this size on, products of matrices gain by more than one thread; smaller ones lose, much on a busy machine."""
 
 
 def tile_transfer(conductance: Tensor, wires: Wires) -> Tensor:
@@ -54,10 +58,21 @@ def tile_network(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
     transfer = torch.empty_like(conductance, memory_format=torch.contiguous_format)
     admittance = conductance.new_empty(batch, columns, columns)
     chunk = max(1, _CHUNK.get(conductance.device.type, _CHUNK_ELSEWHERE) // max(columns, rows * lines) ** 2)
-    for start in range(0, batch, chunk):
-        part = slice(start, start + chunk)
-        transfer[part], admittance[part] = _solve(conductance[part], wires)
+    with _threads(torch.get_num_threads() if columns >= _WORTH_THREADS else 1):
+        for start in range(0, batch, chunk):
+            part = slice(start, start + chunk)
+            transfer[part], admittance[part] = _solve(conductance[part], wires)
     return transfer, admittance
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _solve(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
