@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 KLU = ".options klu"
 """ngspice 42 and later solve with KLU when asked; older ones fall back to Sparse 1.3."""
 NEWTON = ".options klu reltol=1e-10 abstol=1e-18 vntol=1e-15 itl1=200 itl4=200"
-"""For nonlinear cells: Newton's method goes on until rounding stops it."""
+"""For nonlinear cells and outputs that clip: Newton's method goes on until rounding stops it, and does not give up
+after the usual ten iterations in a transient, where a shorter time step would not help."""
 TIA_LIBRARY = "tia.lib"
 """The amplifier's subcircuit, of the device models."""
 _EDGE = 1e-3
@@ -32,7 +33,8 @@ _EDGE = 1e-3
 
 def options(layout: ArrayLayout) -> str:
     """The solver's options."""
-    return NEWTON if layout.hardware.cells.read_law == "sinh" else KLU
+    clipped = np.isfinite(layout.hardware.amplifier.swing_v)
+    return NEWTON if layout.hardware.cells.read_law == "sinh" or clipped else KLU
 
 
 def _legend(layout: ArrayLayout) -> list[str]:
