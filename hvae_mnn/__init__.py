@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hvae_mnn.api import (
         Checkpoint,
         Drive,
+        Hardware,
         IvResult,
         Manifest,
         Options,
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
         Settings,
         SimulationResult,
         Spread,
+        Verification,
         Wired,
         build_netlist,
         find_device,
         iv,
         load_checkpoint,
         program,
+        read_hardware,
         read_manifest,
         resume,
         simulate,
+        verify,
     )
 
 __version__ = "0.1.0"
@@ -42,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Checkpoint",
     "Drive",
+    "Hardware",
     "IvResult",
     "Manifest",
     "Options",
@@ -49,15 +54,18 @@ __all__ = [
     "Settings",
     "SimulationResult",
     "Spread",
+    "Verification",
     "Wired",
     "build_netlist",
     "find_device",
     "iv",
     "load_checkpoint",
     "program",
+    "read_hardware",
     "read_manifest",
     "resume",
     "simulate",
+    "verify",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,14 @@ CELL_SETS = {
     "peephole": ("lstm", "lstm", "lstm", True),
 }
 """Cells of encoder layer 1, layer 2 and decoder, and whether LSTMs have peepholes."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Solved arrays of tests stay out of the user's cache, and out of the next session's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HVAE_MNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
