@@ -28,6 +28,7 @@ QUESTIONS = {
     "devices": "moving memristors: microseconds per device and time point, behavioural, osdi, resistor",
     "exact": "wired tiles: block recursion against sparse nodal analysis and badcrossbar",
     "ideal": "the ideal engine against a bare numpy product",
+    "throughput": "the exact engine on a batch of text, against the digital model alone",
 }
 DEFAULT_JSON = Path("build/bench.json")
 

@@ -21,7 +21,7 @@ def run(workspace: Workspace) -> Answer:
     layer = manifest.layer("decoder")
     stored = load_file(manifest.folder / CONDUCTANCES)
     conductances = {unit.array: stored[f"{unit.array}.conductance"] for unit in layer.units}
-    engine = IdealEngine(conductances, manifest.fixed_siemens)
+    engine = IdealEngine(conductances, {unit.array: manifest.layout(unit) for unit in layer.units})
     transfer = {name: manifest.fixed_siemens - g for name, g in conductances.items()}
     reads = random_reads(manifest, layer, np.random.default_rng(5))
 

@@ -36,7 +36,7 @@ class Workspace:
         self.folder, self.size, self.status = folder, size, status
 
     @functools.cache  # noqa: B019 - lives as long as the run
-    def netlist(self, preset: str) -> Manifest:
+    def netlist(self, preset: str, hardware: str = "paper") -> Manifest:
         """Netlists of an HSR-VAE of that preset's size, with random weights and calibrated converters."""
         self.status(f"building a model of size {preset}")
         corpus = grammar_corpus(train=400, valid=4, test=60)
@@ -50,7 +50,7 @@ class Workspace:
             model = HSRVAE(config).eval()
         ranges = activation_ranges(model, [vocabulary.encode_sentence(sentence) for sentence in corpus.valid])
         path = save_checkpoint(self.folder / f"{preset}.pt", model, training, vocabulary, "plain", {}, ranges)
-        return build_netlist(path, self.folder / preset)
+        return build_netlist(path, self.folder / f"{preset}-{hardware}", hardware=hardware)
 
 
 def decks(manifest: Manifest, layer: LayerEntry) -> list[ArrayDeck]:

@@ -36,7 +36,7 @@ _LEAF = 64
 _CHUNK = {"cpu": 2**17}
 """Numbers in the matrices that are worked on at a time: on a CPU, what its cache holds."""
 _CHUNK_ELSEWHERE = 2**25
-_WORTH_THREADS = 512
+_WORTH_THREADS = 256
 """From this size on, products of matrices gain by more than one thread; smaller ones lose, much on a busy machine."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
@@ -31,10 +32,14 @@ def row_by_row(volts: Array, matrix: Array) -> Array:
 
 
 def at_once(volts: Array, matrix: Array) -> Array:
-    """Volts (B, R) times matrix (R, C) as one product."""
+    """Volts (B, R) times matrix (R, C) as one product.
+
+    In torch, as the network around it: numpy's BLAS has threads of its own, which go on spinning after a product, and
+    on two cores everything that torch does next takes several times as long.
+    """
     if len(volts) == 1:
         return row_by_row(volts, matrix)
-    found: Array = volts @ matrix
+    found: Array = (torch.from_numpy(volts) @ torch.from_numpy(matrix)).numpy()
     return found
 
 

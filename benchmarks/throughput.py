@@ -1,0 +1,75 @@
+"""Text at circuit accuracy: the exact engine's set-up, and 40 steps of 64 sentences against the digital model alone.
+
+Tiles of 64 x 64 with 1-ohm segments and a reference column. Both sides run the same network in float64, teacher-forced,
+with logits; the hardware's side adds DACs, arrays with wires, and ADCs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from benchmarks.figures import Answer, Figure, in_turns, seconds
+from benchmarks.workspace import Workspace
+from hvae_mnn.cosim.crossbar_source import CrossbarSource
+from hvae_mnn.cosim.export import CHECKPOINT
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.engines.exact import ExactEngine
+from hvae_mnn.netlist.manifest import CONDUCTANCES
+from hvae_mnn.text.vocabulary import EOS, SOS
+from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.vae.stepwise import Stepper, run_batch
+
+_STEPS, _SENTENCES = 40, 64
+HARDWARE = "tile64"
+
+
+def run(workspace: Workspace) -> Answer:
+    """Measure."""
+    manifest = workspace.netlist(workspace.size, HARDWARE)
+    workspace.status("the exact engine's matrices")
+    stored = load_file(manifest.folder / CONDUCTANCES)
+    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    conductances = {name: stored[f"{name}.conductance"] for name in layouts}
+    engine = ExactEngine(conductances, layouts)
+    checkpoint = load_checkpoint(manifest.folder / CHECKPOINT)
+    source = CrossbarSource(manifest, engine)
+    hardware, digital = HardwareStepper(checkpoint.model, source), Stepper(checkpoint.model)
+    rng = np.random.default_rng(0)
+    words = rng.integers(EOS + 1, len(checkpoint.vocabulary), (_SENTENCES, _STEPS - 1))
+    sentences = [[SOS, *sentence, EOS] for sentence in words.tolist()]
+    volts = {name: rng.uniform(-0.05, 0.05, (_SENTENCES, layout.rows)) for name, layout in layouts.items()}
+    matrices = {name: rng.normal(size=(layout.rows, layout.columns)) for name, layout in layouts.items()}
+
+    def through(stepper: Stepper) -> float:
+        source.begin(range(_SENTENCES))
+        with torch.inference_mode():
+            return seconds(lambda: run_batch(stepper, sentences))
+
+    def product() -> float:
+        return seconds(lambda: [volts[name] @ matrices[name] for name in volts])
+
+    workspace.status(f"{_STEPS} steps of {_SENTENCES} sentences")
+    found = in_turns(
+        {
+            "hardware": lambda: through(hardware),
+            "digital": lambda: through(digital),
+            "engine": lambda: seconds(lambda: engine.currents(volts)),
+            "product": product,
+        },
+        repetitions=5,
+    )
+    tiles = sum(len(layout.tiles) for layout in layouts.values())
+    paper = workspace.size == "paper"
+    return Answer(
+        [
+            Figure("tiles", "tiles of 64 x 64, reference column", tiles, ""),
+            Figure("solve_s", "all T", engine.seconds_solving, "s", at_most=10.0 if paper else None),
+            Figure("hardware_s", f"{_STEPS} steps of {_SENTENCES} sentences, circuit", found["hardware"], "s"),
+            Figure("digital_s", "  the digital model alone", found["digital"], "s"),
+            Figure("over_digital", "  circuit against it", found["hardware"] / found["digital"], "x", at_most=2.0),
+            Figure("over_product", "engine against bare products", found["engine"] / found["product"], "x"),
+        ],
+        "the same sentences on both sides, in turns",
+    )
