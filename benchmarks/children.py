@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.ngspice import ArrayDeck
 from hvae_mnn.engines.shared_library import SharedLibrary
-from hvae_mnn.engines.worker import WINDOWS_PER_RUN, Worker, running_deck
-from hvae_mnn.netlist.arrays import sense_source
+from hvae_mnn.engines.worker import Worker
+from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
 
 Array = NDArray[np.float64]
 
@@ -41,8 +41,15 @@ class Child:
         spec = {
             "unit": deck.unit,
             "word_lines": deck.word_lines,
-            "columns": deck.columns,
+            "columns": deck.layout.columns,
             "include": str(deck.include.resolve()),
+            # What a worker is told.
+            "deck": running_deck(
+                deck.unit, deck.word_lines, deck.layout, str(deck.include.resolve()), WINDOWS_PER_RUN, None
+            ),
+            "sources": [f"V{line}" for line in deck.word_lines],
+            "sensed": sensed_vectors(deck.layout, deck.unit),
+            "window_s": WINDOW_S,
             "volts": volts.tolist(),
             "expected": expected.tolist(),
         }
@@ -117,14 +124,15 @@ def _check(found: Sequence[float], expected: Sequence[float]) -> None:
 
 def _constant_lines(spec: dict[str, Any]) -> list[str]:
     """The worker's own deck with fixed voltages in place of external sources."""
-    lines = running_deck(spec["unit"], spec["word_lines"], spec["columns"], spec["include"], WINDOWS_PER_RUN)
     values = iter(spec["volts"])
-    return [line.replace("DC 0 external", f"DC {next(values)!r}") if "external" in line else line for line in lines]
+    return [
+        line.replace("DC 0 external", f"DC {next(values)!r}") if "external" in line else line for line in spec["deck"]
+    ]
 
 
 def _currents(spec: dict[str, Any], library: SharedLibrary, vectors: Any, count: int) -> list[float]:
     value_of = {name: vectors.vecsa[place].creal for place, name in enumerate(library.vector_names(vectors, count))}
-    return [value_of[f"{sense_source(spec['unit'], k).lower()}#branch"] for k in range(spec["columns"])]
+    return [value_of[name] for name in spec["sensed"]]
 
 
 def _operating_point(spec: dict[str, Any]) -> None:

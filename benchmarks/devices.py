@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.figures import Answer, Figure
 from benchmarks.workspace import Workspace
 from hvae_mnn import build_netlist, simulate
+from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
@@ -187,13 +188,13 @@ def _gate_array(workspace: Workspace) -> list[Figure]:
     """40 reads of a 128 x 128 array, some of its word lines above the threshold in every read."""
     size, generator = 128, np.random.default_rng(7)
     conductance = generator.uniform(AIST.g_min, AIST.g_max, (size, size))
-    array = GateArray("gate", "f", (RowGroup("x", size),), conductance, AIST.g_mid, 1.0)
+    array = GateArray("gate", "f", (RowGroup("x", size),), conductance, read_hardware("paper"), 1.0)
     moving = MovingDevices(AIST, "osdi", read_s=1e-6)
     include = workspace.folder / "gate_f.inc"
     with include.open("w", encoding="ascii") as file:
         file.writelines(array_lines(array, moving))
     workspace.status("a gate array of moving memristors")
-    engine = NgspiceEngine([ArrayDeck(array.name, array.unit, tuple(array.word_lines), size, include, moving)])
+    engine = NgspiceEngine([ArrayDeck(array.name, array.unit, tuple(array.word_lines), array.layout, include, moving)])
     try:
         for read in generator.uniform(-0.11, 0.11, (_READS, size)):
             engine.currents({array.name: read[np.newaxis]})

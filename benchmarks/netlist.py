@@ -70,8 +70,8 @@ def _arrays(manifest: Manifest) -> list[GateArray]:
             unit.name,
             unit.rows,
             stored[f"{unit.array}.conductance"],
-            manifest.fixed_siemens,
-            unit.weight_scale,
+            manifest.hardware,
+            unit.scale,
         )
         for layer, unit in manifest.units()
     ]

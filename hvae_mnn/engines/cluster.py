@@ -84,11 +84,15 @@ class Cluster:
         """`workers` processes of this machine, one thread each."""
         if workers < 1:
             raise EnvironmentProblem(f"{workers} workers were asked for; allowed is 1 or more")
+        import dask.config
+
         with contextlib.ExitStack() as stack:
             stack.enter_context(_quiet())
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="hvae-mnn-workers-", ignore_cleanup_errors=True)
             )
+            # Dask gives a worker up that does not come back within 15 s; a busy machine may need longer to start it.
+            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "10000 days"}))
             processes = stack.enter_context(
                 _dask().LocalCluster(
                     n_workers=workers,
@@ -157,6 +161,8 @@ class Cluster:
         """
         try:
             found = self._client.scheduler_info(n_workers=-1)["workers"]
+            if self._client.status != "running":  # then the list is an old one
+                raise ConnectionError("the connection was lost")
         except Exception as error:
             raise RunError(
                 f"the Dask scheduler of {self.name} does not answer any more ({_one_line(error)}); start it again, then"
@@ -484,6 +490,10 @@ def _connect(address: str) -> Any:
     return found
 
 
+def _not_of_dask(record: logging.LogRecord) -> bool:
+    return "distributed" not in record.getMessage()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Dask's loggers: what a person has to know is in our errors."""
@@ -493,9 +503,12 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
+    # What Dask left unfinished when a worker died is reported by asyncio.
+    logging.getLogger("asyncio").addFilter(_not_of_dask)
     try:
         yield
     finally:
+        logging.getLogger("asyncio").removeFilter(_not_of_dask)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
