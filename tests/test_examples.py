@@ -84,3 +84,15 @@ def test_read_disturb(tmp_path, make_checkpoint):
     assert rows[1][2] == rows[2][2] != "0"
     assert float(rows[1][3]) == pytest.approx(float(rows[2][3]), rel=0.05)
     assert (tmp_path / "out/read_disturb.png").stat().st_size > 10_000
+
+
+def test_wires_and_tiles(tmp_path, make_checkpoint):
+    arguments = ("--steps", 5, "--ohms", 1, 100, "--tile", 4, "--tiles-verified", 2, "--out", tmp_path / "out")
+    printed = run(tmp_path, "06_wires_and_tiles.py", make_checkpoint("rnn"), *arguments)
+    rows = re.findall(r"^(\w+) +(\d+) Ohm: a read is off by up to +([\d.]+)%", printed, re.MULTILINE)
+    assert [row[1] for row in rows] == ["1", "100"] * 3
+    assert len({row[0] for row in rows}) == 3
+    assert all(float(second[2]) > float(first[2]) for first, second in zip(rows[::2], rows[1::2], strict=True))
+    referee = re.findall(r"ngspice on 2 of \d+ tiles: (\S+) from it at most", printed)
+    assert len(referee) == 3
+    assert max(map(float, referee)) < 1e-9
