@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import signal
 import tempfile
-import threading
 import time
 import uuid
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -467,31 +466,27 @@ def _is_loss(error: BaseException) -> bool:
 
 def _connect(address: str) -> Any:
     """Dask's client, or `EnvironmentProblem` when nobody answers."""
-    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    import asyncio
 
-    def connect() -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of versions: those that matter are compared later
-                answer.put(_dask().Client(address, timeout=CONNECT_S, set_as_default=False))
-        except Exception as error:
-            answer.put(error)
+    async def knock() -> None:
+        # Dask's own time limit does not cover the first words that are exchanged.
+        comm = await asyncio.wait_for(_dask().comm.connect(address, timeout=CONNECT_S), 1.2 * CONNECT_S)
+        comm.abort()
 
-    # Dask waits for ever for something that listens there and says nothing.
-    threading.Thread(target=connect, daemon=True).start()
     try:
-        found = answer.get(timeout=1.2 * CONNECT_S)
-    except queue.Empty:
-        found = TimeoutError(f"silence for {CONNECT_S:g} s")
-    if isinstance(found, Exception):
+        with ThreadPoolExecutor(1) as thread:  # there may be a loop in this one
+            thread.submit(lambda: asyncio.run(knock())).result()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions: those that matter are compared later
+            return _dask().Client(address, timeout=CONNECT_S, set_as_default=False)
+    except Exception as error:
         raise EnvironmentProblem(
-            f"no Dask scheduler answers at {address} ({_one_line(found)}); start one: dask scheduler"
-        )
-    return found
+            f"no Dask scheduler answers at {address} ({_one_line(error)}); start one: dask scheduler"
+        ) from None
 
 
 def _not_of_dask(record: logging.LogRecord) -> bool:
-    return "distributed" not in record.getMessage()
+    return "distributed.client.AllExit" not in logging.Formatter().format(record)
 
 
 @contextlib.contextmanager
@@ -503,12 +498,11 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
-    # What Dask left unfinished when a worker died is reported by asyncio.
+    # What Dask left unfinished when a worker died is reported by asyncio, as late as at the end of the process.
     logging.getLogger("asyncio").addFilter(_not_of_dask)
     try:
         yield
     finally:
-        logging.getLogger("asyncio").removeFilter(_not_of_dask)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
