@@ -159,13 +159,13 @@ class Cluster:
         Raises `RunError` when the scheduler itself is gone.
         """
         try:
+            self._require_connection()
             found = self._client.scheduler_info(n_workers=-1)["workers"]
-            if self._client.status != "running":  # then the list is an old one
-                raise ConnectionError("the connection was lost")
+            self._require_connection()  # or the list is an old one
         except Exception as error:
             raise RunError(
                 f"the Dask scheduler of {self.name} does not answer any more ({_one_line(error)}); start it again, then"
-                " go on with the run: hvae-mnn resume"
+                " run the command again (a simulation goes on with --resume)"
             ) from None
         now, threads = time.monotonic(), {}
         for address, worker in sorted(found.items()):
@@ -178,14 +178,18 @@ class Cluster:
                 threads[address] = int(worker["nthreads"])
         return threads
 
+    def _require_connection(self) -> None:
+        if self._client.status != "running":
+            raise ConnectionError("the connection was lost")
+
     def _some_alive(self) -> dict[str, int]:
         """As `alive`, but waits a while when there is none."""
         until = time.monotonic() + _REVIVAL_S
         while not (found := self.alive()):
             if time.monotonic() > until:
                 raise RunError(
-                    f"no worker of {self.name} is left; start some (dask worker ADDRESS), then go on with the run:"
-                    " hvae-mnn resume"
+                    f"no worker of {self.name} is left; start some (dask worker ADDRESS), then run the"
+                    " command again (a simulation goes on with --resume)"
                 )
             time.sleep(0.1)
         return found

@@ -183,13 +183,16 @@ def test_a_worker_killed_in_the_middle_of_reads(manifest, two, engine_on):
     volts = reads(manifest, 6000 if manifest.moving is None else 120)
     expected = engine_on(manifest).currents(volts)
     engine = engine_on(manifest, two)
-    killed = engine.pids()
-    killer = threading.Timer(0.1, os.kill, (parent(next(iter(killed.values()))), signal.SIGKILL))
+    worker = parent(next(iter(engine.pids().values())))
+    orphans = [pid for pid in engine.pids().values() if parent(pid) == worker]
+    killer = threading.Timer(0.1, os.kill, (worker, signal.SIGKILL))
     killer.start()
     found = engine.currents(volts)
     killer.join()
     same_bits(found, expected)
     assert engine.restarts > 0
+    for pid in orphans:
+        until(lambda pid=pid: is_gone(pid))
 
 
 def test_the_only_worker_is_killed(moving, engine_on):
