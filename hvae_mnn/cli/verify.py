@@ -89,7 +89,7 @@ def command(
 def _show(console: Console, found: Verification) -> None:
     hardware = found.manifest.hardware
     table = Table(
-        title=f"{found.manifest.name}: {hardware.cells.scheme}, largest difference from ngspice / full scale of the tile",
+        title=f"{found.manifest.name}: {hardware.cells.scheme}, difference from ngspice / full scale of the tile",
         title_justify="left",
     )
     for heading in ("array", "tile", "size", "reads", "full scale", "exact", "nodal"):

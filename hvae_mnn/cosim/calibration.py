@@ -49,9 +49,7 @@ class _Parts:
             rows += [torch.ones(count, 1, dtype=torch.float64)]
             rows += [inputs["c"]] if gate.peephole is not None else []
             volts = torch.cat(rows, dim=1)  # (B, R)
-            parts = [
-                (volts[:, block] @ weights).abs().float().flatten() for block, weights in self._blocks[layer, unit]
-            ]
+            parts = [(volts[:, block] @ weights).abs().flatten() for block, weights in self._blocks[layer, unit]]
             self.seen[layer, unit].append(parts)
         return self._source(layer, units, inputs)
 

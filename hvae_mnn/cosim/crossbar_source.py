@@ -96,8 +96,9 @@ class CrossbarSource:
             else:
                 found = [Converter.from_spec(spec, scale, "adc", keep_histogram=keep_histograms) for scale in scales]
             self._unit_adcs[layer.name, unit.name] = found
-            names = [unit.name] if len(found) == 1 else [f"{unit.name}_{number}" for number in range(len(found))]
-            self.adcs |= {(layer.name, name): adc for name, adc in zip(names, found, strict=True)}
+            if self._hardware.gates == "software":
+                names = [unit.name] if len(found) == 1 else [f"{unit.name}_{number}" for number in range(len(found))]
+                self.adcs |= {(layer.name, name): adc for name, adc in zip(names, found, strict=True)}
 
     def _full_scales(self, layer: LayerEntry, unit: UnitEntry, spec: ConverterSpec) -> list[float | Array]:
         """Of the unit's ADCs, in the model's units."""
@@ -176,6 +177,8 @@ class CrossbarSource:
             return
         layouts = {unit.name: self._manifest.layout(unit) for unit in units}
         sign = next(iter(layouts.values())).memristor_sign
+        if self._hardware.coding == "pulse_width":
+            volts = {role: np.sign(values) * self._device.read_v for role, values in volts.items()}
         beyond = {role: int(self._device.moves(sign * values).sum()) for role, values in volts.items()}
         count = {
             unit.name: sum(beyond[group.role] for group in unit.rows) * layouts[unit.name].memristors for unit in units
@@ -207,7 +210,8 @@ class CrossbarSource:
     def _check_volts(self, layer: LayerEntry) -> None:
         read_v, threshold = self._device.read_v, self._device.threshold_v
         if self._hardware.coding == "pulse_width":
-            if self.largest_volts > read_v * (1 + 1e-9):
+            # With a DAC, what lies beyond is its noise: no pulse is longer than the read.
+            if self.largest_volts > read_v * (1 + 1e-9) and not any(dac.bits for dac in self.dacs.values()):
                 raise InputError(
                     f"layer {layer.name}: an input is {self.largest_volts / read_v:.4g} times the longest pulse; switch"
                     " the DACs on (--dac-bits), or build with --calibration max"

@@ -159,22 +159,33 @@ def _exports(checkpoint: Checkpoint, calibration: str, hardware: Hardware, data_
             LayerExport(
                 layer,
                 latent_size=checkpoint.config.latent_size if name == "decoder" else 0,
-                input_range=_input_range(found["inputs"], calibration, hardware),
+                input_range=_input_range(found["inputs"], calibration, _bounds(checkpoint, name, hardware)),
                 preactivation_range=parts.get(name) or whole,
             )
         )
     return exports
 
 
-def _input_range(inputs: Mapping[str, Mapping[str, Any]], calibration: str, hardware: Hardware) -> dict[str, float]:
+def _bounds(checkpoint: Checkpoint, layer: str, hardware: Hardware) -> dict[str, float] | None:
+    """With DACs of range `max`: the largest magnitude that a role can have, where there is one."""
+    if hardware.dac.range != "max":
+        return None
+    model = checkpoint.model
+    embedded = {"encoder1": model.encoder_embedding, "decoder": model.decoder_embedding}.get(layer)
+    # The second encoder layer reads hidden states.
+    return {"x": 1.0 if embedded is None else float(embedded.weight.detach().abs().max()), "h": 1.0}
+
+
+def _input_range(
+    inputs: Mapping[str, Mapping[str, Any]], calibration: str, bounds: Mapping[str, float] | None
+) -> dict[str, float]:
     """By the manifest's roles: calibration knows one memory `c`, the arrays a previous and a new one.
 
-    The largest that can occur is known of a hidden state, 1; of the rest it is the largest that was met.
+    With `bounds`, what has none (a latent, a memory) gets the largest magnitude that was met.
     """
-    largest = hardware.dac.range == "max"
-    found = {role: float(spread["max" if largest else calibration]) for role, spread in inputs.items() if role != "c"}
-    if largest:
-        found["h"] = 1.0
+    chosen = calibration if bounds is None else "max"
+    found = {role: float(spread[chosen]) for role, spread in inputs.items() if role != "c"}
+    found |= {role: value for role, value in (bounds or {}).items() if role in found}
     if "c" in inputs:
-        found |= dict.fromkeys(("cp", "ct"), float(inputs["c"]["max" if largest else calibration]))
+        found |= dict.fromkeys(("cp", "ct"), float(inputs["c"][chosen]))
     return found

@@ -27,6 +27,7 @@ from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.run_folder import RUNS, new_folder
+from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine
@@ -43,6 +44,8 @@ SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
 BEHAVIOURAL_BYTES = 60 * 2**10
 """Memory of a behavioural memristor in ngspice, measured."""
+WIRED_BYTES = 5 * 2**10
+"""Memory of a cell with its two wire segments in ngspice, measured: 12 GiB for 2.2 million."""
 
 Progress = Callable[[str, int, int], None]
 """(`loading` | `stepping`, done, total): arrays loaded, or steps of encoder and decoder done."""
@@ -170,9 +173,20 @@ def start_engine(
 
 
 def _require_memory(manifest: Manifest) -> None:
-    """Refuse more behavioural devices than this machine can hold: ngspice keeps an expression tree for each."""
+    """Refuse more than this machine can hold: behavioural devices, which keep an expression tree each, and cells with
+    wires, which are nodes."""
     count = manifest.memristors
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    wires = manifest.hardware.wires
+    layouts = [manifest.layout(unit) for _, unit in manifest.units()]
+    cells = sum(
+        len(tile.rows) * len(tile.bit_lines) * layout.lines_per_row for layout in layouts for tile in layout.tiles
+    )
+    if (wires.word_ohm or wires.bit_ohm) and cells * WIRED_BYTES > there:
+        raise RunError(
+            f"{manifest.folder} has {cells:,} cells with wires, about {cells * WIRED_BYTES / 2**30:.0f} GiB in ngspice;"
+            f" this machine has {there / 2**30:.0f} GiB: use --engine exact, and hvae-mnn verify for the proof"
+        )
     if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > there:
         raise RunError(
             f"{manifest.folder} has {count:,} behavioural memristors, about {count * BEHAVIOURAL_BYTES / 2**30:.0f} GiB"
@@ -263,6 +277,7 @@ def _summary(
         "engine": journal.name,
         "netlist": manifest.name,
         "hardware": manifest.hardware.name,
+        "hardware_description": hardware_to_dict(manifest.hardware),
         "origin": plan.origin,
         "sentences": len(plan.sentences),
         "steps": records.tokens,

@@ -20,8 +20,10 @@ from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import choose_sentences
 from hvae_mnn.cosim.run_folder import new_folder
 from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
+from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import disk_errors, replacing, write_json
@@ -118,13 +120,18 @@ def verify(
     """
     if (tiles is not None and tiles < 1) or steps < 1 or not tolerance > 0:
         raise InputError(f"--tiles {tiles}, --steps {steps}, --tolerance {tolerance:g}: each has to be above 0")
+    if manifest.moving is not None:
+        raise InputError(
+            f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
+            " frozen ones; there is nothing to verify: build with --device-backend static"
+        )
     cluster = cluster or Cluster.here()
+    require_klu(array_decks(manifest), cluster)
     engine = start_engine("exact", manifest, None, cluster)
     assert isinstance(engine, ExactEngine)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
     volts = _voltages(manifest, engine, steps, rng, text, data_dir)
     cases = _cases(manifest, engine, volts, tiles, rng)
-    folder = new_folder(out, f"verify-{manifest.name}")
     done = 0
 
     def tick(*_: Any) -> None:
@@ -137,8 +144,10 @@ def verify(
     total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
     worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]
     shown = worst.array, worst.layout.tiles[worst.number].name
+    (potentials,) = cluster.map(ngspice_potentials, [replace(worst, volts=worst.volts[:1])])
+    folder = new_folder(out, f"verify-{manifest.name}")
     found = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
-    _write(found, worst, seed, steps)
+    _write(found, worst, potentials[0], seed, steps)
     return found
 
 
@@ -184,7 +193,9 @@ def _cases(
     def case(unit: UnitEntry, number: int) -> TileCase:
         layout = manifest.layout(unit)
         if unit.array not in texts:
-            texts[unit.array] = tile_elements(manifest.folder / unit.include, unit.array, layout)
+            texts[unit.array] = tile_elements(
+                manifest.folder / unit.include, unit.array, layout, manifest.files[unit.include]
+            )
         read = volts[unit.array]
         return TileCase(
             array=unit.array,
@@ -201,7 +212,7 @@ def _cases(
     return [case(*every[place]) for place in chosen]
 
 
-def _write(found: Verification, worst: TileCase, seed: int, steps: int) -> None:
+def _write(found: Verification, worst: TileCase, potentials: Mapping[str, float], seed: int, steps: int) -> None:
     """The tables, and the potentials in the tile that is furthest off."""
     rows = [{key: value for key, value in asdict(v).items() if key != "columns"} for v in found.verdicts]
     _table(found.folder / TILES, rows)
@@ -212,7 +223,7 @@ def _write(found: Verification, worst: TileCase, seed: int, steps: int) -> None:
             for column, value in enumerate(verdict.columns)
         ]
     _table(found.folder / COLUMNS, columns)
-    _table(found.folder / POTENTIALS, _potentials(worst))
+    _table(found.folder / POTENTIALS, _potentials(worst, potentials))
     write_json(
         found.folder / SUMMARY,
         {
@@ -231,9 +242,8 @@ def _write(found: Verification, worst: TileCase, seed: int, steps: int) -> None:
     )
 
 
-def _potentials(case: TileCase) -> list[dict[str, Any]]:
-    """ngspice's potentials in volts at every crossing of a tile, in its first read."""
-    (read,) = ngspice_potentials(replace(case, volts=case.volts[:1]))
+def _potentials(case: TileCase, read: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Potentials in volts at every crossing of a tile, of those that ngspice gave for its first read."""
     layout = case.layout
     tile = layout.tiles[case.number]
     rows = []

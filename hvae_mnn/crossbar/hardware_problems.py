@@ -205,6 +205,16 @@ def contradictions(form: HardwareFile, device: MemristorSpec | None) -> Iterator
         yield ("array.read_law", "array.sinh_per_volt"), "needed is a sinh_per_volt above 0 (1/V)"
     if form.array.read_law == "ohmic" and form.array.sinh_per_volt:
         yield ("array.read_law", "array.sinh_per_volt"), 'leave it out, or give read_law = "sinh"'
+    if form.array.read_law == "sinh" and math.isfinite(form.sense.swing_v or math.inf):
+        yield (
+            ("array.read_law", "sense.swing_v"),
+            "such cells are solved for outputs that do not clip: leave it out",
+        )
+    if form.gates.where == "circuit" and form.adc.range == "fixed":
+        yield (
+            ("gates.where", "adc.range"),
+            "behind analog gates the ADC converts hidden states, from -1 to 1: choose calibrated",
+        )
     if form.wires.metal is not None:
         yield from _geometry(form.wires.metal)
     amplifier = ("feedback_ohm", "gain")

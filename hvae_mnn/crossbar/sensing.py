@@ -16,6 +16,7 @@ gives u_k = A (V_os - v_k), clipped to +- swing; the bit line's current is I_k =
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware import Amplifier
@@ -41,8 +42,10 @@ def sensed_transfer(transfer: Array, admittance: Array, amplifier: Amplifier) ->
     columns = admittance.shape[-1]
     loaded = np.eye(columns) + amplifier.input_ohm * admittance  # (1 + R_in Y), symmetric like Y
     gain = amplifier.gain / (1 + amplifier.gain)
-    read = gain * np.linalg.solve(loaded, np.swapaxes(transfer, -1, -2))
-    driven = np.linalg.solve(loaded, admittance.sum(axis=-1)[..., np.newaxis])[..., 0]
+    # Symmetric and positive definite, like Y. In torch, whose number of threads the caller can set.
+    factor = torch.linalg.cholesky(torch.from_numpy(loaded))
+    read = gain * torch.cholesky_solve(torch.from_numpy(transfer).mT.contiguous(), factor).numpy()
+    driven = torch.cholesky_solve(torch.from_numpy(admittance).sum(-1, keepdim=True), factor).numpy()[..., 0]
     offset = -gain * amplifier.offset_v * (gain * driven + 1 / amplifier.feedback_ohm)
     return np.swapaxes(read, -1, -2), offset
 

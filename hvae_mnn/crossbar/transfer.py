@@ -9,7 +9,8 @@ A = chain + diag(g), with A^-1_aa = 1 / (l_a + g_a + r_a), and the voltage falls
 1 / (1 + R (r_b + g_b)) when the current comes from the left: with c_b the product of these factors, A^-1_ab is
 A^-1_aa c_b / c_a for a <= b. Eliminating the nodes of row i's word lines leaves on the row's N bit-line nodes the
 matrix S, a sum over word lines, S_aa = g_a (l_a + r_a) / (l_a + g_a + r_a), S_ab = -g_a A^-1_ab g_b, and, for 1 V at a
-driver of conductance d, the current g_a A^-1_0a d. No step subtracts, so a shorted cell costs no digits.
+driver of conductance d, the current g_a A^-1_0a d. No step of it subtracts, so that a shorted cell
+(1e3 S) costs no digits next to wires of ohms; next to drivers or wires of kilohms it costs five.
 
 Bit lines. With segments of R ohm, Q_0 = R S_0 + 1, Q_i = R S_i + 2 - Q_{i-1}^-1, and in the last row q, the conductance
 to the sense end times R, stands in place of one of the ones. Sources y (W i, N) of the rows so far go down as
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.errors import MappingError
 
 _SMALLEST_FALL = 1e-60
 """Where the voltage along a word line falls by more, S comes from logarithms, because 1 / c would overflow."""
@@ -58,7 +60,7 @@ def tile_network(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
     transfer = torch.empty_like(conductance, memory_format=torch.contiguous_format)
     admittance = conductance.new_empty(batch, columns, columns)
     chunk = max(1, _CHUNK.get(conductance.device.type, _CHUNK_ELSEWHERE) // max(columns, rows * lines) ** 2)
-    with _threads(torch.get_num_threads() if columns >= _WORTH_THREADS else 1):
+    with threads(torch.get_num_threads() if columns >= _WORTH_THREADS else 1):
         for start in range(0, batch, chunk):
             part = slice(start, start + chunk)
             transfer[part], admittance[part] = _solve(conductance[part], wires)
@@ -66,7 +68,8 @@ def tile_network(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
+    """So many threads for torch. Sums come out differently, in their last bits, with another number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -221,7 +224,12 @@ def _inverse(matrix: Tensor) -> Tensor:
     """Inverse (B, N, N) of symmetric positive definite matrices whose lower triangle is given."""
     size = matrix.shape[-1]
     if size <= _LEAF:
-        return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()):
+            raise MappingError(
+                "a tile's matrix is singular to working precision: its conductances and wires are too far apart"
+            )
+        return torch.cholesky_inverse(factor)
     half = size // 2
     below = matrix[:, half:, :half]
     first = _inverse(matrix[:, :half, :half])

@@ -7,6 +7,7 @@ more than a product: `crossbar.nonlinear` solves them for all reads at once. ngs
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.dense import at_once, in_blocks
 from hvae_mnn.engines.tile_solutions import NonlinearArray, SaturatingArray, solve_tiles
 from hvae_mnn.engines.transfer_cache import TransferCache
+from hvae_mnn.errors import StorageError
 
 Array = NDArray[np.float64]
 _TILES_PER_TASK = 16
@@ -75,12 +77,14 @@ class ExactEngine:
                 self._take(name, known)
         solved = _solve(wanted, layouts, cluster)
         for name, parts in solved.items():
-            cache.save(name, layouts[name], conductances[name], parts)
+            with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, and nothing else
+                cache.save(name, layouts[name], conductances[name], parts)
             self._take(name, parts)
         if progress is not None:
             for name in layouts:
                 progress(name)
         self.seconds_solving = time.perf_counter() - start
+        self._damaged = len(cache.damaged)
         self._from_cache = len(layouts) - len(wanted) - len(self._others)
 
     def _take(self, name: str, parts: Mapping[str, Array]) -> None:
@@ -136,6 +140,7 @@ class ExactEngine:
             "solver": "block recursion and dense product",
             "arrays": len(self._layouts),
             "arrays_from_cache": self._from_cache,
+            "damaged_cache_files": self._damaged,
             "seconds_solving": round(self.seconds_solving, 3),
         }
 
@@ -154,14 +159,14 @@ def _solve(
 
 
 def _jobs(conductances: Mapping[str, Array], layouts: Mapping[str, ArrayLayout]) -> Sequence[_Job]:
-    by_shape: dict[tuple[object, ...], list[tuple[str, int]]] = {}
+    # Arrays apart: what else is solved together has a say in the last bits, and which arrays are in the cache must not.
+    by_shape: dict[tuple[str, int, int], list[tuple[str, int]]] = {}
     for name in conductances:
         for number, tile in enumerate(layouts[name].tiles):
-            shape = (len(tile.rows), len(tile.bit_lines), layouts[name].hardware)
-            by_shape.setdefault(shape, []).append((name, number))
+            by_shape.setdefault((name, len(tile.rows), len(tile.bit_lines)), []).append((name, number))
     found = []
-    for (rows, columns, _), places in by_shape.items():
-        count = max(1, min(_TILES_PER_TASK, _CELLS_PER_TASK // (int(str(rows)) * int(str(columns)))))
+    for (_, rows, columns), places in by_shape.items():
+        count = max(1, min(_TILES_PER_TASK, _CELLS_PER_TASK // (rows * columns)))
         for start in range(0, len(places), count):
             part = tuple(places[start : start + count])
             cells = [layouts[name].cells(layouts[name].tiles[number], conductances[name]) for name, number in part]

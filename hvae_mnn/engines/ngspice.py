@@ -36,16 +36,16 @@ def _solver_there(_: None) -> str | None:
     return probe().solver
 
 
-def _require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
+def require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
     """Refuse arrays on which Sparse 1.3 would take minutes for its first factorisation."""
     for deck in decks:
         wires = deck.layout.hardware.wires
         rows, columns, allowed = deck.layout.rows, deck.layout.columns, SPARSE_CELLS
         what = f"array {deck.name}"
         if wires.word_ohm or wires.bit_ohm:
-            tile = max(deck.layout.tiles, key=lambda tile: len(tile.rows) * len(tile.columns))
-            rows, columns, allowed = len(tile.rows), len(tile.columns), SPARSE_WIRED_CELLS
-            what = f"tile {tile.name} of array {deck.name}, with wires,"
+            tile = max(deck.layout.tiles, key=lambda tile: len(tile.rows) * len(tile.bit_lines))
+            rows, columns = len(tile.rows) * deck.layout.lines_per_row, len(tile.bit_lines)
+            allowed, what = SPARSE_WIRED_CELLS, f"tile {tile.name} of array {deck.name}, with wires,"
         if rows * columns > allowed:
             solver = cluster.map(_solver_there, [None])[0]
             if solver == "KLU":
@@ -80,7 +80,7 @@ class NgspiceEngine:
         self._cluster = cluster or Cluster.here()
         if self._cluster.is_here:
             library_name()  # a missing library is told here, in one line, and not by every worker
-        _require_klu(decks, self._cluster)
+        require_klu(decks, self._cluster)
         self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
         self._decks = {deck.name: deck for deck in decks}
         self._processes: dict[str, ArrayProcess | RemoteArray] = {}

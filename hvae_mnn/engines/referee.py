@@ -102,10 +102,12 @@ def ngspice_potentials(case: TileCase) -> list[dict[str, float]]:
     names = [f"read{number}" for number in range(len(case.volts))]
     volts = case.volts[:, tile.rows.start : tile.rows.stop]
     text = tile_deck(case.elements, case.array, case.unit, case.word_lines, layout, tile, volts, names)
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-verify-") as folder:
-        if layout.hardware.amplifier.kind != "ideal":
-            shutil.copyfile(model_file(TIA_LIBRARY), Path(folder) / TIA_LIBRARY)
-        return [read_point(path) for path in run_text(text, Path(folder), "tile", names)]
+    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-verify-"))
+    if layout.hardware.amplifier.kind != "ideal":
+        shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
+    found = [read_point(path) for path in run_text(text, folder, "tile", names)]
+    shutil.rmtree(folder, ignore_errors=True)  # after an error it stays: its message says how to run the deck again
+    return found
 
 
 def nodal_currents(case: TileCase, sensed: Array) -> Array | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.nonlinear import NonlinearTile
 from hvae_mnn.crossbar.sensing import read_out, sensed_transfer
-from hvae_mnn.crossbar.transfer import tile_network, tile_transfer
+from hvae_mnn.crossbar.transfer import threads, tile_network
 
 Array = NDArray[np.float64]
 
@@ -29,11 +29,12 @@ def solve_tiles(layout: ArrayLayout, cells: Array) -> dict[str, Array]:
     """
     hardware = layout.hardware
     amplifier, tensor = hardware.amplifier, torch.from_numpy(cells)
-    if amplifier.kind == "ideal":
-        found = layout.signed(layout.drive(tile_transfer(tensor, hardware.wires).numpy()))
-        return {"matrix": found, "offset": np.zeros((len(found), found.shape[-1]))}
-    transfer, admittance = (part.numpy() for part in tile_network(tensor, hardware.wires))
+    with threads(1):  # as on a worker: an answer must not depend on where it was found
+        transfer, admittance = (part.numpy() for part in tile_network(tensor, hardware.wires))
     driven = layout.drive(transfer)
+    if amplifier.kind == "ideal":
+        found = layout.signed(driven)
+        return {"matrix": found, "offset": np.zeros((len(found), found.shape[-1]))}
     if np.isfinite(amplifier.swing_v):
         return {"transfer": driven, "admittance": admittance}
     read, offset = sensed_transfer(driven, admittance, amplifier)

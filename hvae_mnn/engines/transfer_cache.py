@@ -23,13 +23,20 @@ _FORMAT = "hvae-mnn-transfer/1"
 """Goes up whenever a solution would come out differently."""
 
 
-def cache_folder() -> Path:
-    """`$HVAE_MNN_CACHE`, or `hvae-mnn` in the user's cache folder."""
+_KEPT = 200
+"""Files in the cache; the oldest go first. An array of 800 x 256 takes 1.6 MB."""
+
+
+def cache_folder() -> Path | None:
+    """`$HVAE_MNN_CACHE`, or `hvae-mnn` in the user's cache folder; None for a user without a home."""
     own = os.environ.get("HVAE_MNN_CACHE")
     if own:
         return Path(own) / "exact"
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / "exact"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / "exact"
+    except RuntimeError:
+        return None
 
 
 class TransferCache:
@@ -44,9 +51,11 @@ class TransferCache:
     def load(self, name: str, layout: ArrayLayout, memristors: Array) -> dict[str, Array] | None:
         """What was kept for the array called `name`, or None."""
         path = self._path(layout, memristors)
-        if path is None or not path.exists():
+        if path is None:
             return None
         try:
+            if not path.exists():
+                return None
             with safe_open(path, framework="numpy") as file:
                 stored: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 told = (file.metadata() or {}).get("sha256")
@@ -69,6 +78,7 @@ class TransferCache:
             path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata={"sha256": _checksum(tensors), "array": name})
+        _remove_oldest(path.parent)
 
     def _path(self, layout: ArrayLayout, memristors: Array) -> Path | None:
         if self._folder is None:
@@ -79,6 +89,13 @@ class TransferCache:
         found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         found.update(np.ascontiguousarray(memristors).tobytes())
         return self._folder / f"{found.hexdigest()}.safetensors"
+
+
+def _remove_oldest(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        for path in files[:-_KEPT]:
+            path.unlink(missing_ok=True)
 
 
 def _checksum(tensors: Mapping[str, Array]) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict
 from hvae_mnn.crossbar.layout import check_tiling
 from hvae_mnn.crossbar.mapping import GateArray, largest_weight, map_layer, row_weights
 from hvae_mnn.errors import HardwareError, ManifestError, MappingError
@@ -126,6 +127,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _check_hardware(hardware: Hardware, exports: Sequence[LayerExport], backend: DeviceBackend) -> None:
     """Refuse what cannot be built."""
+    hardware_from_dict(hardware_to_dict(hardware), f"hardware {hardware.name}")  # made in Python, it was never checked
     shapes = {
         f"{export.layer.name}_{unit}": row_weights(gate).shape
         for export in exports

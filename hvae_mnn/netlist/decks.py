@@ -256,10 +256,11 @@ def layer_deck(
     gate are driven by c_t inside the same operating point (eq. 11).
     """
     layout = arrays[0].layout
-    pairs = layout.lines_per_row == 2
+    pairs, pulses = layout.lines_per_row == 2, layout.hardware.coding == "pulse_width"
     lines = [
         f"hvae-mnn {cell} layer {arrays[0].layer}: gate units on shared word lines, gates and state (paper Fig. 2a)",
         *_legend(layout),
+        *(["* Inputs are mean voltages here; in the unit decks pulses carry them."] if pulses else []),
         "* Bp<unit><k> makes it the pre-activation in the model's units; B sources make the new state of those.",
         options(layout),
         *model_lines(layout, moving),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from hvae_mnn.netlist.device_lines import control_prologue
 Array = NDArray[np.float64]
 
 
-def tile_elements(include: Path, array: str, layout: ArrayLayout) -> list[str]:
-    """The text of every tile in the file `include`, in the layout's order. Raises `ManifestError` when one is
-    missing."""
-    text = include.read_text(encoding="ascii")
+def tile_elements(include: Path, array: str, layout: ArrayLayout, sha256: str) -> list[str]:
+    """The text of every tile in the file `include`, in the layout's order. Raises `ManifestError` when one is missing,
+    or the file is not the one that its manifest lists."""
+    content = include.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ManifestError(f"{include} was changed since it was checked; build the netlists again")
+    text = content.decode("ascii")
     starts: list[int] = []
     for tile in layout.tiles:
         start = text.find(f"* tile {tile.name} of {array}:", starts[-1] if starts else 0)

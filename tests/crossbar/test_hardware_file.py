@@ -129,8 +129,7 @@ def test_every_key_arrives(read):
         g_min_siemens = 8e-5
         g_max_siemens = 4e-4
         levels = 17
-        read_law = "sinh"
-        sinh_per_volt = 3
+        read_law = "ohmic"
         [wires]
         word_ohm = 0.5
         bit_ohm = 0.75
@@ -166,7 +165,7 @@ def test_every_key_arrives(read):
         "x-1",
         "me",
         replace(HP_TIO2, g_min=8e-5, g_max=4e-4, read_v=0.25),
-        Cells("reference_column", "column", 17, "sinh", 3.0),
+        Cells("reference_column", "column", 17),
         Wires(0.5, 0.75, 2.0),
         "measured",
         Amplifier("transimpedance", 4e3, 1e5, -1e-4, 1.2),
@@ -221,6 +220,12 @@ def test_values_of_the_base_go_with_the_choice_they_belong_to(read):
 # --- round trips
 
 
+def goes_together(hardware):
+    """The two pairs that the strategies below may draw, and a file may not hold."""
+    clipped_sinh = hardware.cells.read_law == "sinh" and math.isfinite(hardware.amplifier.swing_v)
+    return not clipped_sinh and not (hardware.gates == "circuit" and hardware.adc.range == "fixed")
+
+
 def hardwares():
     positive = st.floats(1e-6, 1e6)
     inl = st.floats(0, 0.3)
@@ -273,7 +278,7 @@ def hardwares():
     )
 
 
-@given(hardwares())
+@given(hardwares().filter(goes_together))
 def test_round_trips_are_exact(hardware):
     table = hardware_to_dict(hardware)
     assert hardware_from_dict(table) == hardware
@@ -392,6 +397,17 @@ def test_all_problems_come_at_once(problems):
         ('[array]\nread_law = "sinh"', ["array.read_law", "array.sinh_per_volt"], "above 0"),
         ("[array]\nsinh_per_volt = 2", ["array.read_law", "array.sinh_per_volt"], 'read_law = "sinh"'),
         ("[sense]\ngain = 10", ["sense.kind", "sense.gain"], 'kind = "transimpedance"'),
+        (
+            '[array]\nread_law = "sinh"\nsinh_per_volt = 2\n'
+            '[sense]\nkind = "transimpedance"\nfeedback_ohm = 1e4\ngain = 1e3\nswing_v = 1.0',
+            ["array.read_law", "sense.swing_v"],
+            "outputs that do not clip",
+        ),
+        (
+            '[gates]\nwhere = "circuit"\n[adc]\nrange = "fixed"\nfull_scale = 1e-5',
+            ["gates.where", "adc.range"],
+            "converts hidden states",
+        ),
         ("[sense]\nswing_v = 1.0", ["sense.kind", "sense.swing_v"], "leave out swing_v"),
         ('[sense]\nkind = "transimpedance"\ngain = 9', ["sense.kind", "sense.feedback_ohm"], "a feedback_ohm above 0"),
         ('[tiles]\npartial_sums = "after_adc"', ["tiles.partial_sums", "tiles.rows"], "nothing to add"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from hvae_mnn.crossbar.hardware import Amplifier, Cells, Tiling
 from hvae_mnn.crossbar.hardware_file import read_hardware
@@ -81,3 +82,31 @@ def test_a_damaged_file_is_noticed_and_rebuilt(tmp_path, damage):
     third, cache = engine(tmp_path)
     assert not cache.damaged
     assert third.facts()["arrays_from_cache"] == 1
+
+
+def test_bits_do_not_depend_on_what_else_is_solved_or_cached(tmp_path):
+    # More than 256 bit lines, and a batch that is not full: where threads and batches could have a say.
+    rng = np.random.default_rng(5)
+    hardware = replace(WIRED, tiling=Tiling(), wires=Wires(1.0, 1.0))
+    layouts = {"a": ArrayLayout(6, 260, hardware), "b": ArrayLayout(6, 260, hardware)}
+    memristors = {name: rng.uniform(1e-5, 1e-4, (6, 260)) for name in layouts}
+    volts = {name: rng.uniform(-0.05, 0.05, (3, 6)) for name in layouts}
+    expected = ExactEngine(memristors, layouts, cache=TransferCache(tmp_path)).currents(volts)
+    for name in layouts:
+        alone = ExactEngine({name: memristors[name]}, {name: layouts[name]}).currents({name: volts[name]})
+        np.testing.assert_array_equal(alone[name], expected[name])
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            again = ExactEngine(memristors, layouts).currents(volts)
+        finally:
+            torch.set_num_threads(before)
+        np.testing.assert_array_equal(again["a"], expected["a"])
+
+
+def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    made, _ = engine(blocked / "cache")
+    np.testing.assert_array_equal(made.currents(VOLTS)["a"], engine(None)[0].currents(VOLTS)["a"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from hvae_mnn import Options, build_netlist, read_hardware, resume, simulate, verify
+from hvae_mnn import Options, build_netlist, load_checkpoint, read_hardware, resume, simulate, verify
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
-from hvae_mnn.errors import InputError, SimulatorError
+from hvae_mnn.errors import HardwareError, InputError, SimulatorError
 
 pytestmark = pytest.mark.spice
 
@@ -207,8 +208,43 @@ def test_verify_refuses_impossible_wishes(netlist, tmp_path, options, message):
     assert not (tmp_path / "verify").exists()
 
 
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (replace(WIRED, tiling=Tiling(9, 400)), "tiles.columns is 400, but the largest array"),
+        (replace(WIRED, cells=Cells(levels=1)), "array.levels is 1"),
+        (
+            replace(WIRED, cells=Cells(read_law="sinh", sinh_per_volt=5.0), amplifier=replace(AMPLIFIER, swing_v=0.1)),
+            "outputs that do not clip",
+        ),
+        (replace(WIRED, gates="circuit", adc=ConverterSpec(8, "fixed", 1e-5)), "converts hidden states"),
+        (replace(WIRED, adc=ConverterSpec(0), tiling=Tiling(6, 4, "after_adc")), "numbers need an ADC"),
+    ],
+)
+def test_hardware_that_cannot_be_built_is_refused(make_checkpoint, tmp_path, hardware, message):
+    with pytest.raises(HardwareError, match=re.escape(message)):
+        build_netlist(make_checkpoint(), tmp_path / "net", hardware=hardware)
+    assert not (tmp_path / "net").exists()
+
+
+def test_pulses_and_noisy_dacs_go_together(make_checkpoint, tmp_path):
+    hardware = replace(HARDWARE["pulses"], dac=ConverterSpec(6, noise_lsb=0.8))
+    manifest = build_netlist(make_checkpoint(), tmp_path / "net", hardware=hardware, calibration="p99")
+    simulate(manifest, steps=9, options=Options(engine="exact"), out=tmp_path / "run")
+
+
+def test_ranges_of_dacs_that_can_never_clip(netlist, make_checkpoint):
+    manifest = netlist("max-ranges")
+    model = load_checkpoint(make_checkpoint()).model
+    largest = float(model.encoder_embedding.weight.detach().abs().max())
+    assert manifest.layer("encoder1").input_range["x"] == pytest.approx(largest)
+    assert manifest.layer("encoder2").input_range == {"x": 1.0, "h": 1.0}
+
+
 def test_memristors_that_move_have_no_exact_answer(make_checkpoint, tmp_path):
     manifest = build_netlist(make_checkpoint(), tmp_path / "net", device_backend="behavioural")
+    with pytest.raises(InputError, match="nothing to verify"):
+        verify(manifest, out=tmp_path / "verify")
     with pytest.raises(InputError, match="memristors that move"):
         simulate(manifest, steps=2, options=Options(engine="exact"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
