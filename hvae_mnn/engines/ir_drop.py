@@ -1,0 +1,323 @@
+"""What wires cost: column currents of square tiles with wires against those without, over tile size and resistance.
+
+A tile of n x n weights is mapped to a device's conductances, and read with random voltages by a virtual ground. Weights
+are normal, cut at three standard deviations, which become the ends of the conductance range; voltages are uniform
+within the device's read voltage. With I the signed column currents with wires, I0 those without, over the reads k and
+the columns j of one tile
+
+    rms error = sqrt(sum_kj (I_kj - I0_kj)^2 / sum_kj I0_kj^2),   max error = max_kj |I_kj - I0_kj| / max_kj |I0_kj|.
+
+Every segment of word and bit lines has the same resistance; drivers and sense ends have none. The same weights and
+voltages serve every resistance and every scheme.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.hardware import SCHEMES, Cells, Hardware, Scheme, Tiling
+from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
+from hvae_mnn.crossbar.transfer import tile_transfer
+from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.presets import find_device
+from hvae_mnn.engines.batch import read_point, run_text
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import replacing, write_json
+from hvae_mnn.netlist.arrays import array_lines, header
+from hvae_mnn.netlist.decks import sensed
+from hvae_mnn.netlist.tile_deck import tile_deck, tile_labels
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+"""(what is being computed, tiles done, tiles in all)."""
+
+TABLE, SUMMARY = "ir_drop.parquet", "ir_drop.json"
+EXACT, NGSPICE = "exact", "ngspice"
+SCHEME_OHM = 1.0
+"""Where the schemes are compared."""
+SPICE_ALL = 64
+"""Largest size at which ngspice answers for every resistance; above, for one."""
+AGREEMENT = 1e-9
+"""How far ngspice and the exact solution may be apart, parts of full scale."""
+_CUT = 3.0
+"""Standard deviations at which weights are cut."""
+_LARGEST = 512
+_LARGEST_NGSPICE = 128
+_CELLS_AT_ONCE = 2**16
+_SCHEMA = pa.schema(
+    [
+        ("scheme", pa.string()),
+        ("size", pa.int32()),  # rows and columns of weights
+        ("ohm", pa.float64()),  # a segment of a line
+        ("source", pa.string()),  # exact | ngspice
+        ("tile", pa.int32()),  # which of the random tiles
+        ("rms_error", pa.float64()),
+        ("max_error", pa.float64()),
+        ("full_scale_a", pa.float64()),  # largest current without wires
+        ("deviation", pa.float64()),  # ngspice: largest difference from exact / full scale
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is swept."""
+
+    sizes: tuple[int, ...] = (16, 32, 64, 128, 256)
+    """Rows and columns of weights."""
+    ohms: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    """Resistance of a segment; 0: ideal."""
+    scheme: Scheme = "fixed_resistor_per_cell"
+    """Of the sweep; all three are compared at `SCHEME_OHM`."""
+    spice_sizes: tuple[int, ...] = (16, 32, 64)
+    """Where ngspice answers, too, for the first tile; above `SPICE_ALL` at one resistance only. Empty: nowhere."""
+    device: str = "aist"
+    """Preset or TOML file."""
+    seed: int = 0
+    tiles: int = 8
+    """Random tiles per point."""
+    reads: int = 8
+    """Per tile."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be swept."""
+        for name, values, most in (
+            ("--sizes", self.sizes, _LARGEST),
+            ("--spice-sizes", self.spice_sizes, _LARGEST_NGSPICE),
+        ):
+            wrong = [value for value in values if not 1 <= value <= most]
+            if wrong or len(set(values)) != len(values):
+                found = wrong[0] if wrong else "twice the same"
+                raise InputError(f"{name} has {found}; allowed are whole numbers from 1 to {most}, each once")
+        if not self.sizes or not self.ohms:
+            raise InputError("--sizes and --ohms need a value each")
+        if not all(0 <= ohm < float("inf") for ohm in self.ohms) or len(set(self.ohms)) != len(self.ohms):
+            raise InputError(
+                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed are 0 or above, each once"
+            )
+        missing = sorted(set(self.spice_sizes) - set(self.sizes))
+        if missing:
+            raise InputError(f"--spice-sizes has {missing[0]}, --sizes has not; ngspice is compared with the curves")
+        for name in ("tiles", "reads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} is {getattr(self, name)}; needed is 1 or more")
+        if self.scheme not in SCHEMES:
+            raise InputError(f"--scheme is {self.scheme!r}; allowed are {', '.join(SCHEMES)}")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; allowed is 0 or above")
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far currents with wires are from those without; see the module."""
+
+    rms: float
+    max: float
+    full_scale: float
+    """Amperes."""
+
+    @classmethod
+    def of(cls, wired: Array, ideal: Array) -> Error:
+        """Of currents (K, C) with and without wires."""
+        scale, total = float(np.abs(ideal).max()), float((ideal**2).sum())
+        if not total:
+            raise InputError("every current without wires is 0, so that no error has a scale; choose another --seed")
+        difference = wired - ideal
+        return cls(float(np.sqrt((difference**2).sum() / total)), float(np.abs(difference).max()) / scale, scale)
+
+
+@dataclass(frozen=True)
+class RandomTile:
+    """A tile with its reads, before wires and scheme are chosen."""
+
+    weights: Array
+    """(n, n), in standard deviations, within +- 3."""
+    volts: Array
+    """(K, n)."""
+
+    @classmethod
+    def draw(cls, settings: Settings, size: int, number: int, read_v: float) -> RandomTile:
+        """Tile `number` of that size; the same whatever else is swept."""
+        generator = np.random.default_rng([settings.seed, size, number])
+        weights = np.clip(generator.standard_normal((size, size)), -_CUT, _CUT)
+        return cls(weights, generator.uniform(-read_v, read_v, (settings.reads, size)))
+
+    def array(self, hardware: Hardware) -> GateArray:
+        """The tile on that hardware."""
+        conductance, scale = to_conductance(self.weights, hardware.device, hardware.cells, _CUT)
+        return GateArray("tile", "t", (RowGroup("x", len(self.weights)),), conductance, hardware, scale)
+
+
+def tile_hardware(device: MemristorSpec, scheme: Scheme, ohm: float) -> Hardware:
+    """Whole arrays of that scheme, segments of `ohm`, drivers and sense ends without resistance."""
+    return replace(
+        read_hardware("paper"),
+        device=device,
+        cells=Cells(scheme=scheme),
+        wires=Wires(word_ohm=ohm, bit_ohm=ohm),
+        tiling=Tiling(),
+    )
+
+
+def exact_currents(arrays: Sequence[GateArray], volts: Array) -> Array:
+    """Signed column currents (S, K, C) in amperes of S arrays of one shape and hardware, for volts (S, K, R)."""
+    layout = arrays[0].layout
+    (tile,) = layout.tiles
+    cells = torch.from_numpy(np.stack([layout.cells(tile, array.conductance) for array in arrays]))
+    matrix = layout.signed(layout.drive(tile_transfer(cells, layout.hardware.wires).numpy()))
+    found: Array = volts @ matrix
+    return found
+
+
+def ideal_currents(array: GateArray, volts: Array) -> Array:
+    """Signed column currents (K, C) in amperes without wires, for volts (K, R)."""
+    found: Array = volts @ array.layout.without_wires(array.conductance)
+    return found
+
+
+def ngspice_currents(array: GateArray, volts: Array) -> Array:
+    """Signed column currents (K, C) in amperes by ngspice from the array's netlist, for volts (K, R)."""
+    layout = array.layout
+    (tile,) = layout.tiles
+    names = [f"read{number}" for number in range(len(volts))]
+    elements = header(array) + "".join(array_lines(array))
+    text = tile_deck(elements, array.name, array.unit, array.word_lines, layout, tile, volts, names)
+    vectors = [sensed(layout, array.unit, label).lower() for label in tile_labels(layout, tile)]
+    text = text.replace(".raw all", f".raw {' '.join(vectors)}")
+    with tempfile.TemporaryDirectory(prefix="hvae-mnn-ir-drop-") as folder:
+        found = [read_point(path) for path in run_text(text, Path(folder), "tile", names)]
+    return layout.signed(np.array([[read[vector] for vector in vectors] for read in found]))
+
+
+def ir_drop(settings: Settings, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """The rows of the table, in the columns' order: the sweep, then the schemes, then ngspice.
+
+    Raises `DeviceError` for a device that is none, `EnvironmentProblem` without ngspice, `SimulatorError` when it
+    fails.
+    """
+    device = find_device(settings.device)
+    points = [(settings.scheme, size, ohm) for size in settings.sizes for ohm in settings.ohms]
+    points += [
+        (scheme, size, SCHEME_OHM)
+        for scheme in SCHEMES
+        for size in settings.sizes
+        if (scheme, size, SCHEME_OHM) not in points
+    ]
+    one = SCHEME_OHM if SCHEME_OHM in settings.ohms else settings.ohms[0]
+    judged = [(size, ohm) for size in settings.spice_sizes for ohm in settings.ohms if size <= SPICE_ALL or ohm == one]
+    total, done = len(points) * settings.tiles + len(judged), 0
+    rows: list[dict[str, Any]] = []
+
+    def tick(what: str, count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(what, done, total)
+
+    known: dict[tuple[int, float], Array] = {}
+    for scheme, size, ohm in points:
+        hardware = tile_hardware(device, scheme, ohm)
+        for numbers in _blocks(settings.tiles, size):
+            tiles = [RandomTile.draw(settings, size, number, device.read_v) for number in numbers]
+            arrays = [tile.array(hardware) for tile in tiles]
+            currents = exact_currents(arrays, np.stack([tile.volts for tile in tiles]))
+            for number, tile, array, wired in zip(numbers, tiles, arrays, currents, strict=True):
+                error = Error.of(wired, ideal_currents(array, tile.volts))
+                rows.append(_row(scheme, size, ohm, EXACT, number, error))
+                if number == 0 and scheme == settings.scheme:
+                    known[size, ohm] = wired
+            tick("solving tiles", len(numbers))
+    for size, ohm in judged:
+        tile = RandomTile.draw(settings, size, 0, device.read_v)
+        array = tile.array(tile_hardware(device, settings.scheme, ohm))
+        found = ngspice_currents(array, tile.volts)
+        error = Error.of(found, ideal_currents(array, tile.volts))
+        apart = float(np.abs(found - known[size, ohm]).max()) / error.full_scale
+        rows.append(_row(settings.scheme, size, ohm, NGSPICE, 0, error) | {"deviation": apart})
+        tick(f"ngspice, {size} x {size}", 1)
+    return rows
+
+
+def _blocks(count: int, size: int) -> Iterator[range]:
+    """Which tiles are solved together."""
+    step = max(1, _CELLS_AT_ONCE // size**2)
+    for start in range(0, count, step):
+        yield range(start, min(start + step, count))
+
+
+def _row(scheme: Scheme, size: int, ohm: float, source: str, tile: int, error: Error) -> dict[str, Any]:
+    return {
+        "scheme": scheme,
+        "size": size,
+        "ohm": ohm,
+        "source": source,
+        "tile": tile,
+        "rms_error": error.rms,
+        "max_error": error.max,
+        "full_scale_a": error.full_scale,
+        "deviation": None,
+    }
+
+
+def means(rows: Sequence[dict[str, Any]], scheme: str, column: str = "rms_error") -> dict[tuple[int, float], float]:
+    """By (size, ohm): mean over the exactly solved tiles of that scheme."""
+    gathered: dict[tuple[int, float], list[float]] = {}
+    for row in rows:
+        if row["scheme"] == scheme and row["source"] == EXACT:
+            gathered.setdefault((row["size"], row["ohm"]), []).append(row[column])
+    return {place: float(np.mean(values)) for place, values in gathered.items()}
+
+
+def largest_deviation(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Between ngspice and the exact solution, parts of full scale; None where ngspice was not asked."""
+    return max((row["deviation"] for row in rows if row["deviation"] is not None), default=None)
+
+
+def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Write table and summary into `folder`; returns the summary."""
+    device = find_device(settings.device)
+    with replacing(folder / TABLE) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), _SCHEMA), temporary)
+    errors = {
+        scheme: [
+            {"size": size, "ohm": ohm, "rms_error": rms, "max_error": largest}
+            for ((size, ohm), rms), largest in zip(
+                means(rows, scheme).items(), means(rows, scheme, "max_error").values(), strict=True
+            )
+        ]
+        for scheme in SCHEMES
+    }
+    summary = {
+        "settings": asdict(settings),
+        "device": {"name": device.name, "g_min_s": device.g_min, "g_max_s": device.g_max, "read_v": device.read_v},
+        "rms_error": "sqrt(sum (I - I0)^2 / sum I0^2) over reads and columns",
+        "max_error": "max |I - I0| / max |I0| over reads and columns",
+        "errors_mean_over_tiles": errors,
+        "ngspice_points": sum(row["source"] == NGSPICE for row in rows),
+        "ngspice_largest_deviation": largest_deviation(rows),
+        "seconds": round(seconds, 1),
+    }
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def run_study(
+    settings: Settings, folder: Path, progress: Progress | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """`ir_drop`, with table and summary written into `folder`; returns rows and summary."""
+    start = time.perf_counter()
+    rows = ir_drop(settings, progress)
+    return rows, write_study(folder, settings, rows, time.perf_counter() - start)
