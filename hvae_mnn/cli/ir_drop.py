@@ -101,32 +101,27 @@ def _show(
     from hvae_mnn.crossbar.hardware import SCHEMES
     from hvae_mnn.engines.ir_drop import SCHEME_OHM, means
 
-    def lines(title: str, first: str, names: list[str], found: list[list[str]]) -> None:
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        for number, heading in enumerate((first, *names)):
-            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
-        for row in found:
-            table.add_row(*row)
-        console.print(table)
-
-    headings = [f"{size} x {size}" for size in settings.sizes]
     by_point = means(rows, settings.scheme)
-    lines(
-        f"rms error / rms of ideal currents: {settings.scheme}, {summary['device']['name']}",
-        "segment",
-        headings,
-        [[f"{ohm:g} ohm", *(_percent(by_point[size, ohm]) for size in settings.sizes)] for ohm in settings.ohms],
+    table = Table(
+        title=f"rms error / rms of ideal currents: {settings.scheme}, {summary['device']['name']}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
     )
-    schemes = {scheme: means(rows, scheme) for scheme in SCHEMES}
-    lines(
-        f"the schemes at {SCHEME_OHM:g} ohm: rms error",
-        "scheme",
-        headings,
-        [
-            [scheme, *(_percent(errors[size, SCHEME_OHM]) for size in settings.sizes)]
-            for scheme, errors in schemes.items()
-        ],
+    for heading in ("segment", *(f"{size} x {size}" for size in settings.sizes)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for ohm in settings.ohms:
+        table.add_row(f"{ohm:g} ohm", *(_percent(by_point[size, ohm]) for size in settings.sizes))
+    console.print(table)
+    table = Table(
+        title=f"the schemes at {SCHEME_OHM:g} ohm: rms error, largest error", title_justify="left", box=SIMPLE_HEAD
     )
+    for heading in ("tile", *(scheme.replace("_per_cell", "").replace("_", " ") for scheme in SCHEMES)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    found = [(means(rows, scheme), means(rows, scheme, "max_error")) for scheme in SCHEMES]
+    for size in settings.sizes:
+        pairs = (", ".join(_percent(kind[size, SCHEME_OHM]) for kind in kinds) for kinds in found)
+        table.add_row(f"{size} x {size}", *pairs)
+    console.print(table)
     said = []
     deviation = summary["ngspice_largest_deviation"]
     if deviation is not None:

@@ -172,8 +172,9 @@ def _bounds(checkpoint: Checkpoint, layer: str, hardware: Hardware) -> dict[str,
         return None
     model = checkpoint.model
     embedded = {"encoder1": model.encoder_embedding, "decoder": model.decoder_embedding}.get(layer)
-    # The second encoder layer reads hidden states.
-    return {"x": 1.0 if embedded is None else float(embedded.weight.detach().abs().max()), "h": 1.0}
+    # The second encoder layer reads hidden states. The decoder's first one is W z, which has no bound.
+    bounds = {"x": 1.0 if embedded is None else float(embedded.weight.detach().abs().max())}
+    return bounds if layer == "decoder" else {**bounds, "h": 1.0}
 
 
 def _input_range(

@@ -124,6 +124,14 @@ def newest_run(root: Path = RUNS) -> Path:
     raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
 
 
+def newest_finished(root: Path = RUNS) -> Path:
+    """The run in `root` that was finished last; raises `RunError` when there is none."""
+    found = [path for path in root.glob(f"*/{PLAN}") if (path.parent / SUMMARY).exists()]
+    if not found:
+        raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
+    return max(found, key=lambda path: (path.parent / SUMMARY).stat().st_mtime_ns).parent
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold a run for this process alone; raises `RunError` when another one has it. The system lets go at its end."""

@@ -14,6 +14,7 @@ from hvae_mnn.cli.main import main
 from hvae_mnn.crossbar.hardware import SCHEMES
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ir_drop import (
+    AGREEMENT,
     Error,
     RandomTile,
     Settings,
@@ -22,11 +23,15 @@ from hvae_mnn.engines.ir_drop import (
     ir_drop,
     largest_deviation,
     means,
+    ngspice_currents,
     tile_hardware,
+    write_study,
 )
 from hvae_mnn.errors import InputError
+from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
 
 SMALL = Settings(sizes=(1, 5, 9), ohms=(0.0, 1.0, 40.0), spice_sizes=(), tiles=3, reads=2, scheme="reference_column")
+SWEEP = Settings(sizes=(2, 5), ohms=(0.0, 1.0, 10.0), spice_sizes=(), tiles=3, reads=4, seed=1)
 
 
 def test_one_cell_behind_wires_is_a_voltage_divider():
@@ -97,3 +102,94 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
 def test_impossible_sweeps_are_refused(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         Settings(**({"spice_sizes": ()} | options))
+
+
+def test_a_cell_and_its_fixed_resistor_are_a_voltage_divider():
+    ohm = 100.0
+    tile = RandomTile(np.array([[1.7]]), np.array([[0.03], [-0.01]]))
+    array = tile.array(tile_hardware(AIST, "fixed_resistor_per_cell", ohm))
+    memristor = array.conductance[0, 0]
+    # Each line's segment is in series with its cell; both cells meet before the bit line's segment.
+    plain, inverted = (1 / (1 / siemens + ohm) for siemens in (AIST.g_mid, memristor))
+    wired = tile.volts * (plain - inverted) / (1 + ohm * (plain + inverted))
+    ideal = tile.volts * (AIST.g_mid - memristor)
+    np.testing.assert_allclose(exact_currents([array], tile.volts[np.newaxis])[0], wired, rtol=1e-12)
+    np.testing.assert_allclose(ideal_currents(array, tile.volts), ideal, rtol=1e-12)
+    wanted = abs(wired[0, 0] / ideal[0, 0] - 1)
+    error = Error.of(wired, ideal)
+    assert (error.rms, error.max) == (pytest.approx(wanted), pytest.approx(wanted))
+    assert error.full_scale == pytest.approx(0.03 * abs(AIST.g_mid - memristor))
+
+
+def test_ideal_wires_have_no_error_and_longer_ones_have_more():
+    rows = ir_drop(SWEEP)
+    assert len(rows) == 3 * (2 * 3 + 2 * 2)  # tiles times the sweep and the other two schemes at 1 ohm
+    found = means(rows, SWEEP.scheme)
+    for size in SWEEP.sizes:
+        assert found[size, 0.0] < 1e-14
+        assert 1e-5 < found[size, 1.0] < found[size, 10.0] < 0.1
+        assert found[size, 10.0] / found[size, 1.0] == pytest.approx(10, rel=0.1)  # small losses add up
+    assert found[5, 1.0] > found[2, 1.0]
+    assert set(means(rows, "differential_pair")) == {(2, 1.0), (5, 1.0)}
+
+
+def test_curves_and_bands_are_the_table(tmp_path):
+    rows = ir_drop(SWEEP)
+    write_study(tmp_path, SWEEP, rows, 1.0)
+    assert pq.read_table(tmp_path / "ir_drop.parquet").to_pylist() == [row | {"tile": row["tile"]} for row in rows]
+    found = means(rows, SWEEP.scheme)
+    left, right = error_figure(tmp_path).axes[:2]
+    lines = {line.get_label(): line for line in left.lines if not line.get_label().startswith("_")}
+    assert list(lines) == ["1 Ω", "10 Ω"]  # ideal wires have no place on a logarithmic axis
+    np.testing.assert_array_equal(lines["1 Ω"].get_xdata(), [2, 5])
+    np.testing.assert_allclose(lines["1 Ω"].get_ydata(), [found[2, 1.0], found[5, 1.0]])
+    lines = {line.get_label(): line for line in right.lines}
+    np.testing.assert_allclose(lines["5 × 5"].get_ydata(), [found[5, 1.0], found[5, 10.0]])
+    band = right.collections[1].get_paths()[0].vertices[:, 1]
+    tiles = [row["rms_error"] for row in rows if (row["scheme"], row["size"]) == (SWEEP.scheme, 5) and row["ohm"]]
+    assert (band.min(), band.max()) == (pytest.approx(min(tiles)), pytest.approx(max(tiles)))
+    schemes = scheme_figure(tmp_path).axes[0].lines
+    for scheme, line in zip(SCHEMES, schemes, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), [means(rows, scheme)[size, 1.0] for size in (2, 5)])
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_ngspice_gives_the_exact_currents(scheme):
+    tile = RandomTile.draw(SWEEP, 7, 0, AIST.read_v)
+    array = tile.array(tile_hardware(AIST, scheme, 20.0))
+    exact = exact_currents([array], tile.volts[np.newaxis])[0]
+    assert np.abs(ngspice_currents(array, tile.volts) - exact).max() < 1e-12 * np.abs(exact).max()
+    assert np.abs(ideal_currents(array, tile.volts) - exact).max() > 1e-3 * np.abs(exact).max()
+
+
+@pytest.mark.spice
+def test_points_of_ngspice_lie_on_the_curves():
+    rows = ir_drop(replace(SWEEP, spice_sizes=(2, 5)))
+    judged = [row for row in rows if row["source"] == "ngspice"]
+    assert len(judged) == 6
+    assert largest_deviation(rows) < AGREEMENT
+    for row in judged:
+        same = {key: row[key] for key in ("size", "ohm", "tile", "scheme")} | {"source": "exact"}
+        exact = next(other for other in rows if other | same == other)
+        assert row["rms_error"] == pytest.approx(exact["rms_error"], abs=1e-11)
+    assert largest_deviation(ir_drop(SWEEP)) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sizes", "a"], "--sizes is 'a'; needed are whole numbers"),
+        (["--ohms", "1,,2"], "--ohms is '1,,2'; needed are numbers"),
+        (["--device", "gold"], "gold"),
+        (["--sizes", "4"], "--spice-sizes has 16"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_leave_no_folder(arguments, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["ir-drop", *arguments, "--out", str(tmp_path / "study")])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "study").exists()

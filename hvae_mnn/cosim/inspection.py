@@ -1,0 +1,122 @@
+"""One tile of a build, read once: what its figure shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from hvae_mnn.crossbar.layout import ArrayLayout, Tile
+from hvae_mnn.crossbar.nodal import nodal_potentials
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
+
+Array = NDArray[np.float64]
+CROSSINGS, COLUMN_ERRORS = "crossings.parquet", "column_errors.parquet"
+
+
+@dataclass(frozen=True)
+class TileInspection:
+    """A tile of M rows and N bit lines with W word lines per row, read once by nodal analysis."""
+
+    array: str
+    layout: ArrayLayout
+    tile: Tile
+    memristors: Array
+    """(R, D) siemens: the whole array's."""
+    cells: Array
+    """(W, M, N) siemens."""
+    volts: Array
+    """(M,): what drives the rows."""
+    words: Array
+    """(W, M, N): potentials of the word lines at the crossings."""
+    bits: Array
+    """(M, N): potentials of the bit lines."""
+    wired: Array
+    """(columns,): currents for signed weights, with wires."""
+    ideal: Array
+    """(columns,): without."""
+
+    @property
+    def error(self) -> Array:
+        """(columns,): wired - ideal, as a part of the largest ideal current."""
+        return (self.wired - self.ideal) / (float(np.abs(self.ideal).max()) or 1.0)
+
+
+def inspect_tile(
+    manifest: Manifest, array: str | None = None, tile: str = "0,0", seed: int | None = None
+) -> TileInspection:
+    """Read one tile (`<row block>,<column block>`) of an array (default: the first), with the build's test vector, or
+    with random voltages of `seed`.
+
+    Cells are taken as ohmic, and amplifiers as not clipping. Raises `InputError` for an array or a tile that is not
+    there, naming those that are.
+    """
+    unit = _unit(manifest, array)
+    layout = manifest.layout(unit)
+    chosen = next((one for one in layout.tiles if one.name == tile.replace(" ", "")), None)
+    if chosen is None:
+        last = layout.tiles[-1].name
+        raise InputError(
+            f"array {unit.array} has no tile {tile!r}; allowed are 0,0 to {last} (row block, column block)"
+        )
+    tensors = load_file(manifest.folder / CONDUCTANCES)
+    memristors = tensors[f"{unit.array}.conductance"]
+    volts = tensors[f"{unit.array}.test_volts"]
+    if seed is not None:
+        read_v = manifest.device.read_v
+        volts = np.random.default_rng(seed).uniform(-read_v, read_v, layout.rows)
+    own = volts[chosen.rows.start : chosen.rows.stop]
+    lines = np.stack([own, -own][: layout.lines_per_row])[np.newaxis]  # (1, W, M)
+    cells = layout.cells(chosen, memristors)
+    amplifier = manifest.hardware.amplifier
+    wires = replace(manifest.hardware.wires, sense_ohm=amplifier.input_ohm)
+    words, bits, currents = nodal_potentials(cells, wires, lines)
+    ideal = layout.signed((own @ layout.drive(cells))[np.newaxis])[0]
+    return TileInspection(
+        array=unit.array,
+        layout=layout,
+        tile=chosen,
+        memristors=memristors,
+        cells=cells,
+        volts=own,
+        words=words[0],
+        bits=bits[0],
+        wired=layout.signed(currents)[0],
+        ideal=ideal,
+    )
+
+
+def _unit(manifest: Manifest, array: str | None) -> UnitEntry:
+    units = {unit.array: unit for _, unit in manifest.units()}
+    if array is None:
+        return next(iter(units.values()))
+    if array not in units:
+        raise InputError(f"{manifest.folder} has no array {array!r}; allowed are {', '.join(units)}")
+    return units[array]
+
+
+def write_inspection(found: TileInspection, folder: Path) -> None:
+    """Write what the figure shows as tables: a row per crossing, and a row per column."""
+    lines, rows, columns = found.cells.shape
+    line, row, column = (place.ravel() for place in np.indices((lines, rows, columns)))
+    crossings = {
+        "word_line": line,
+        "row": row + found.tile.rows.start,
+        "bit_line": np.array(found.tile.bit_lines)[column],
+        "siemens": found.cells.ravel(),
+        "driver_v": np.array([1.0, -1.0])[line] * found.volts[row],
+        "word_v": found.words.ravel(),
+        "bit_v": np.broadcast_to(found.bits, found.cells.shape).ravel(),
+    }
+    hidden = np.arange(found.tile.columns.start, found.tile.columns.stop)
+    errors = {"hidden": hidden, "ideal_a": found.ideal, "wired_a": found.wired, "error_of_largest": found.error}
+    for name, table in ((CROSSINGS, crossings), (COLUMN_ERRORS, errors)):
+        with disk_errors(folder / name), replacing(folder / name) as temporary:
+            pq.write_table(pa.table(table), temporary)

@@ -1,0 +1,74 @@
+"""What the converters of a run saw, as parts of their full scale, and what they clipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hvae_mnn.cosim.records import CONVERTERS
+from hvae_mnn.errors import RunError
+from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+
+Table = dict[str, NDArray[Any]]
+_MOST_PANELS = 6
+"""Of one kind in a layer; partial sums have dozens of ADCs."""
+
+
+def converters_figure(folder: Path) -> Figure:
+    """A row of panels per layer and kind: histograms of what came in, on a logarithmic scale; beyond full scale, values
+    are clipped. Raises `RunError` for a run without the table."""
+    if not (folder / CONVERTERS).exists():
+        raise RunError(f"{folder} has no {CONVERTERS}: the run is not finished, or older; run hvae-mnn simulate again")
+    table = read_columns(folder / CONVERTERS)
+    rows = list(dict.fromkeys(zip(table["layer"], table["kind"], strict=True)))
+    names = {row: _names(table, *row) for row in rows}
+    widest = max(len(found) for found in names.values())
+    figure = new_figure(2.6 * widest + 0.6, 1.9 * len(rows) + 0.9)
+    panels = figure.subplots(len(rows), widest, squeeze=False, sharex=True)
+    for line, row in zip(panels, rows, strict=True):
+        layer, kind = row
+        for axes, name in zip(line, names[row], strict=False):
+            _histogram(axes, table, layer, kind, name)
+        for axes in line[len(names[row]) :]:
+            axes.set_axis_off()
+        line[0].set_ylabel(f"{layer}\n{kind.upper()}s, values")
+    for axes in panels[-1]:
+        axes.set_xlabel("value / full scale")
+    figure.suptitle("what the converters saw; red: beyond full scale", fontsize="medium")
+    return figure
+
+
+def _names(table: Table, layer: str, kind: str) -> list[str]:
+    """The converters of that kind in a layer; of many, those that clipped most."""
+    own = (table["layer"] == layer) & (table["kind"] == kind)
+    clipped = dict(zip(table["name"][own], table["clipped"][own], strict=True))
+    if len(clipped) <= _MOST_PANELS:
+        return list(clipped)
+    return sorted(clipped, key=lambda name: -clipped[name])[:_MOST_PANELS]
+
+
+def _histogram(axes: Axes, table: Table, layer: str, kind: str, name: str) -> None:
+    own = (table["layer"] == layer) & (table["kind"] == kind) & (table["name"] == name)
+    low, high, count = table["low"][own], table["high"][own], table["count"][own]
+    middle = (low + high) / 2
+    beyond = np.abs(middle) > 1
+    colors = np.where(beyond, COLORS[1], COLORS[0])
+    axes.bar(middle, count, width=high - low, color=colors.tolist(), log=True)
+    axes.axvspan(1, 1.5, color=COLORS[1], alpha=0.08, lw=0)
+    axes.axvspan(-1.5, -1, color=COLORS[1], alpha=0.08, lw=0)
+    bits, samples, clipped = (int(table[key][own][0]) for key in ("bits", "samples", "clipped"))
+    width = f"{bits} bits" if bits else "none"
+    share = clipped / samples if samples else 0.0
+    axes.set_title(f"{name}: {width}, {share:.2%} clipped", fontsize="small")
+    axes.set_xlim(-1.5, 1.5)
+    axes.tick_params(labelsize="x-small")
+
+
+def save_converters_figure(folder: Path) -> list[Path]:
+    """Write `converters` as PNG and SVG into the run's folder."""
+    return save_figure(converters_figure(folder), folder, "converters")
