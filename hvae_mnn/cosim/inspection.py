@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.errors import InputError
@@ -55,9 +56,11 @@ def inspect_tile(
     """Read one tile (`<row block>,<column block>`) of an array (default: the first), with the build's test vector, or
     with random voltages of `seed`.
 
-    Cells are taken as ohmic, and amplifiers as not clipping. Raises `InputError` for an array or a tile that is not
-    there, naming those that are.
+    Cells are taken as ohmic, and amplifiers as not clipping. Raises `InputError` for a seed below 0, and for an array
+    or a tile that is not there, naming those that are.
     """
+    if seed is not None and seed < 0:
+        raise InputError(f"--seed is {seed}; allowed is 0 or above")
     unit = _unit(manifest, array)
     layout = manifest.layout(unit)
     chosen = next((one for one in layout.tiles if one.name == tile.replace(" ", "")), None)
@@ -75,9 +78,7 @@ def inspect_tile(
     own = volts[chosen.rows.start : chosen.rows.stop]
     lines = np.stack([own, -own][: layout.lines_per_row])[np.newaxis]  # (1, W, M)
     cells = layout.cells(chosen, memristors)
-    amplifier = manifest.hardware.amplifier
-    wires = replace(manifest.hardware.wires, sense_ohm=amplifier.input_ohm)
-    words, bits, currents = nodal_potentials(cells, wires, lines)
+    words, bits, currents = _potentials(cells, manifest.hardware, lines)
     ideal = layout.signed((own @ layout.drive(cells))[np.newaxis])[0]
     return TileInspection(
         array=unit.array,
@@ -91,6 +92,19 @@ def inspect_tile(
         wired=layout.signed(currents)[0],
         ideal=ideal,
     )
+
+
+def _potentials(cells: Array, hardware: Hardware, lines: Array) -> tuple[Array, Array, Array]:
+    """Word lines (1, W, M, N) and bit lines (1, M, N) in volts, currents (1, N) that are read, of `lines` (1, W, M)."""
+    amplifier = hardware.amplifier
+    wires = replace(hardware.wires, sense_ohm=amplifier.input_ohm)
+    if amplifier.kind == "ideal":
+        return nodal_potentials(cells, wires, lines)
+    # All bit lines end at one potential behind R_f / (1 + A), and only differences of potential count.
+    gain = amplifier.gain / (1 + amplifier.gain)
+    end = amplifier.offset_v * gain
+    words, bits, currents = nodal_potentials(cells, wires, lines - end)
+    return words + end, bits + end, currents * gain - end / amplifier.feedback_ohm
 
 
 def _unit(manifest: Manifest, array: str | None) -> UnitEntry:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from hvae_mnn.cosim.converters import HISTOGRAM_END
 from hvae_mnn.cosim.records import CONVERTERS
 from hvae_mnn.errors import RunError
 from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
@@ -36,10 +38,13 @@ def converters_figure(folder: Path) -> Figure:
             _histogram(axes, table, layer, kind, name)
         for axes in line[len(names[row]) :]:
             axes.set_axis_off()
-        line[0].set_ylabel(f"{layer}\n{kind.upper()}s, values")
+        line[0].set_ylabel(f"{layer}\n{kind.upper()}s, values", fontsize="small")
     for axes in panels[-1]:
         axes.set_xlabel("value / full scale")
-    figure.suptitle("what the converters saw; red: beyond full scale", fontsize="medium")
+    figure.suptitle(
+        f"{folder.resolve().name}: what the converters saw (LSB in full scales; orange: beyond full scale)",
+        fontsize="medium",
+    )
     return figure
 
 
@@ -58,14 +63,20 @@ def _histogram(axes: Axes, table: Table, layer: str, kind: str, name: str) -> No
     middle = (low + high) / 2
     beyond = np.abs(middle) > 1
     colors = np.where(beyond, COLORS[1], COLORS[0])
-    axes.bar(middle, count, width=high - low, color=colors.tolist(), log=True)
-    axes.axvspan(1, 1.5, color=COLORS[1], alpha=0.08, lw=0)
-    axes.axvspan(-1.5, -1, color=COLORS[1], alpha=0.08, lw=0)
+    axes.bar(middle, count, width=high - low, color=colors.tolist())
+    axes.axvspan(1, HISTOGRAM_END, color=COLORS[1], alpha=0.12, lw=0)
+    axes.axvspan(-HISTOGRAM_END, -1, color=COLORS[1], alpha=0.12, lw=0)
+    # From below 1, so that a single value is seen; whole decades, however few lie between.
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, 10 ** np.ceil(np.log10(max(int(count.max()), 5) * 1.05)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     bits, samples, clipped = (int(table[key][own][0]) for key in ("bits", "samples", "clipped"))
-    width = f"{bits} bits" if bits else "none"
+    # A converter of 0 bits clips nothing.
+    verb = "clipped" if bits else "beyond"
     share = clipped / samples if samples else 0.0
-    axes.set_title(f"{name}: {width}, {share:.2%} clipped", fontsize="small")
-    axes.set_xlim(-1.5, 1.5)
+    step = f"{bits} bits, LSB {1 / (2 ** (bits - 1) - 1):.2g}" if bits else "no converter"
+    axes.set_title(f"{name}: {step}; {share:.2%} {verb}", fontsize="small")
+    axes.set_xlim(-HISTOGRAM_END, HISTOGRAM_END)
     axes.tick_params(labelsize="x-small")
 
 

@@ -3,64 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.inspection import TileInspection
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
 
 Array = NDArray[np.float64]
+Extend = Literal["neither", "min", "max", "both"]
+"""At which ends values lie beyond the colours."""
+_ROUNDING = 1e-12
 
 
 def crossbar_figure(found: TileInspection) -> Figure:
     """The whole array with its tiles, the tile's conductances, the voltage lost along its word lines, the potential of
     its bit lines, and its columns' currents with and without wires."""
     lines = found.layout.lines_per_row
-    figure = new_figure(13.5, 8.4)
-    halves: Any = figure.subfigures(2, 1)
-    panels = halves[0].subplots(1, 1 + lines)
+    figure = new_figure(13.5, 11.0)
+    parts: Any = figure.subfigures(3, 1, height_ratios=[4, 4, 3])
+    top, middle, bottom = parts
+    panels = top.subplots(1, 1 + lines)
     _overview(panels[0], found)
-    for number, cells in enumerate(found.cells):
-        title = "conductances" if lines == 1 else ("fixed resistors on +V", "memristors on -V")[number]
-        limits = (float(found.cells.min()) * 1e6, float(found.cells.max()) * 1e6)
-        _map(panels[1 + number], cells * 1e6, f"tile {found.tile.name}: {title}", "µS", "viridis", limits)
+    limits = (float(found.cells.min()) * 1e6, float(found.cells.max()) * 1e6)
+    for number, (axes, cells) in enumerate(zip(panels[1:], found.cells, strict=True)):
+        title = "conductances" if lines == 1 else ("fixed resistors on +V", "memristors on −V")[number]
+        _map(axes, cells * 1e6, f"tile {found.tile.name}: {title}", "µS", "viridis", limits)
         if found.layout.scheme == "reference_column":
-            place = cells.shape[1] - 1
-            panels[1 + number].annotate("reference ▸", (place, -0.5), ha="right", va="bottom", size="small")
-    panels = halves[1].subplots(1, 2 + lines)
+            end = cells.shape[1] - 0.5
+            axes.axvline(end - 1, color="w", lw=1)
+            axes.annotate("reference ▾", (end, -0.5), ha="right", va="bottom", size="small", annotation_clip=False)
+    panels = middle.subplots(1, 1 + lines)
     lost = [_lost(found, number) for number in range(lines)]
-    largest = max(float(np.abs(one).max()) for one in lost) or 1.0
-    for number, one in enumerate(lost):
-        which = "word lines" if lines == 1 else ("word lines +V", "word lines -V")[number]
-        _map(panels[number], one, f"{which}: lost on the way", "% of the driver's voltage", "magma_r", (0, largest))
+    limits, extend = _limits(lost)
+    for number, (axes, part) in enumerate(zip(panels, lost, strict=False)):
+        which = "word lines" if lines == 1 else ("word lines +V", "word lines −V")[number]
+        _map(axes, part, f"{which}: lost on the way", "% of the driver's voltage", "magma_r", limits, extend)
     bits = found.bits * 1e3
     reach = float(np.abs(bits).max()) or 1.0
-    _map(panels[lines], bits, "bit lines: potential", "mV", "PuOr", (-reach, reach))
-    _columns(panels[-1], found)
+    _map(panels[-1], bits, "bit lines: potential", "mV", "PuOr", (-reach, reach))
+    currents, error = bottom.subplots(1, 2)
+    _columns(currents, found)
+    _errors(error, found)
     figure.suptitle(_title(found), fontsize="medium")
     return figure
 
 
 def _title(found: TileInspection) -> str:
-    wires = found.layout.hardware.wires
-    ideal = not (wires.word_ohm or wires.bit_ohm or wires.driver_ohm or found.layout.hardware.amplifier.input_ohm)
-    text = f"{found.array}, tile {found.tile.name} on hardware {found.layout.hardware.name} ({found.layout.scheme})"
-    if ideal:
+    hardware = found.layout.hardware
+    wires, sense = hardware.wires, hardware.amplifier.input_ohm
+    text = f"{found.array}, tile {found.tile.name} on hardware {hardware.name} ({found.layout.scheme})"
+    if hardware.cells.read_law != "ohmic":
+        text += f", read law {hardware.cells.read_law} taken as its slope at 0 V"
+    if not (wires.word_ohm or wires.bit_ohm or wires.driver_ohm or hardware.amplifier.kind != "ideal"):
         return f"{text}: lines without resistance, nothing is lost"
-    return f"{text}: word lines {wires.word_ohm:g} Ω, bit lines {wires.bit_ohm:g} Ω, drivers {wires.driver_ohm:g} Ω"
+    text += f": segments of word lines {wires.word_ohm:.3g} Ω, of bit lines {wires.bit_ohm:.3g} Ω"
+    return f"{text}, drivers {wires.driver_ohm:.3g} Ω, sense ends {sense:.3g} Ω"
 
 
 def _lost(found: TileInspection, line: int) -> Array:
-    """(M, N): part of the driver's voltage that is missing at a crossing, in percent; 0 where a row is not driven."""
+    """(M, N): part of the driver's voltage that is missing at a crossing, in percent; NaN where a row is not driven."""
     driven = (found.volts if line == 0 else -found.volts)[:, np.newaxis]
-    missing = np.broadcast_to(driven, found.words[line].shape) - found.words[line]
-    part: Array = np.divide(missing, driven, out=np.zeros_like(missing), where=driven != 0) * 100
+    missing = driven - found.words[line]
+    part: Array = np.divide(missing, driven, out=np.full_like(missing, np.nan), where=driven != 0) * 100
     return part
+
+
+def _limits(lost: list[Array]) -> tuple[tuple[float, float], Extend]:
+    """Ends of the colours: a row with hardly any voltage of its own has any ratio, and must not hide the others."""
+    values = np.concatenate([part[np.isfinite(part)] for part in lost])
+    if not values.any():  # none is driven, or nothing lost
+        return (0.0, 1.0), "neither"
+    low, high = float(min(np.percentile(values, 2), 0.0)), float(max(np.percentile(values, 98), 0.0))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    below, above = bool(values.min() < low), bool(values.max() > high)
+    return (low, high), "both" if below and above else "min" if below else "max" if above else "neither"
 
 
 def _overview(axes: Axes, found: TileInspection) -> None:
@@ -79,7 +102,16 @@ def _overview(axes: Axes, found: TileInspection) -> None:
     axes.set_ylabel("row (x, z, h, b, memory)")
 
 
-def _map(axes: Axes, values: Array, title: str, unit: str, colors: str, limits: tuple[float, float]) -> None:
+def _map(
+    axes: Axes,
+    values: Array,
+    title: str,
+    unit: str,
+    colors: str,
+    limits: tuple[float, float],
+    extend: Extend = "neither",
+) -> None:
+    axes.set_facecolor("0.8")
     low, high = limits
     image: Any = axes.imshow(
         values, cmap=colors, vmin=low, vmax=high, interpolation="nearest", aspect="auto", rasterized=True
@@ -87,20 +119,41 @@ def _map(axes: Axes, values: Array, title: str, unit: str, colors: str, limits: 
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel("bit line")
     axes.set_ylabel("row of the tile")
-    axes.figure.colorbar(image, ax=axes, label=unit)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.figure.colorbar(image, ax=axes, label=unit, extend=extend)
 
 
 def _columns(axes: Axes, found: TileInspection) -> None:
     hidden = np.arange(found.tile.columns.start, found.tile.columns.stop)
-    axes.axhline(0, color="0.8", lw=1)
-    axes.plot(hidden, found.ideal * 1e6, "o", ms=3, mfc="none", color=COLORS[0], label="without wires")
-    axes.plot(hidden, found.wired * 1e6, ".", ms=4, color=COLORS[1], label="with wires")
+    axes.axhline(0, color="0.8", lw=1, zorder=0)
     axes.vlines(hidden, found.ideal * 1e6, found.wired * 1e6, color=COLORS[1], lw=0.8)
+    axes.plot(hidden, found.ideal * 1e6, "o", ms=4, mfc="none", color=COLORS[0], label="without wires")
+    axes.plot(hidden, found.wired * 1e6, ".", ms=4, color=COLORS[1], label="with wires")
+    axes.set_title("columns", fontsize="medium", loc="left")
+    axes.set_ylabel("signed current, µA")
+    _hidden_axis(axes)
+    axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
+
+
+def _errors(axes: Axes, found: TileInspection) -> None:
+    hidden = np.arange(found.tile.columns.start, found.tile.columns.stop)
+    axes.axhline(0, color="0.8", lw=1, zorder=0)
+    axes.bar(hidden, found.error * 100, width=0.8, color=COLORS[1])
+    scale = float(np.abs(found.ideal).max())
     worst = float(np.abs(found.error).max())
-    axes.set_title(f"columns: off by up to {worst:.3g} of the largest", fontsize="medium")
+    title = f"column error: up to {worst:.2%} of full scale, {scale * 1e6:.3g} µA"
+    if worst < _ROUNDING:
+        title = "column error: none"
+        axes.set_ylim(-1, 1)
+    axes.set_title(title, fontsize="medium", loc="left")
+    axes.set_ylabel("(with − without wires)\n/ largest without, %")
+    _hidden_axis(axes)
+
+
+def _hidden_axis(axes: Axes) -> None:
     axes.set_xlabel("hidden unit")
-    axes.set_ylabel("signed column current, µA")
-    axes.legend(frameon=False, fontsize="small")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def save_crossbar_figure(found: TileInspection, folder: Path) -> list[Path]:

@@ -75,6 +75,52 @@ def test_without_wires(build, hardware):
         assert 0 < np.abs(found.error).max() < 0.1
 
 
+def test_behind_amplifiers_with_an_offset(build):
+    amplifier = Amplifier("transimpedance", feedback_ohm=1e4, gain=200.0, offset_v=2e-3)
+    manifest = build(replace(WIRED, cells=Cells("reference_column"), amplifier=amplifier))
+    found = inspect_tile(manifest, "net_g", "1,0")
+    stored = load_file(manifest.folder / "conductances.safetensors")
+    engine = ExactEngine({"a": stored["net_g.conductance"]}, {"a": found.layout})
+    number = [tile.name for tile in found.layout.tiles].index("1,0")
+    expected = engine.tile_currents("a", number, stored["net_g.test_volts"][np.newaxis])[0]
+    np.testing.assert_allclose(found.wired, expected, rtol=1e-10)
+    # Potentials are those of the circuit: currents through the cells of a bit line are what its last segment carries.
+    through = (found.cells * (found.words - found.bits)).sum(axis=(0, 1))
+    output = amplifier.feedback_ohm * through
+    end = found.bits[-1] - through * found.layout.hardware.wires.bit_ohm
+    np.testing.assert_allclose(end - output, amplifier.gain * (amplifier.offset_v - end), rtol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_is_drawn(build, scheme):
+    found = inspect_tile(build(replace(WIRED, cells=Cells(scheme))), "net_g", "0,0")
+    figure = crossbar_figure(found)
+    images = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+    overview = images["the array: 8 x 3 weights"]
+    stored = found.layout.without_wires(found.memristors) * 1e6
+    np.testing.assert_allclose(overview, stored)
+    lines = [""] if found.layout.lines_per_row == 1 else [" +V", " −V"]
+    for number, line in enumerate(lines):
+        driven = found.volts[:, np.newaxis] * (1, -1)[number]
+        lost = images[f"word lines{line}: lost on the way"]
+        np.testing.assert_allclose(lost, (1 - found.words[number] / driven) * 100)
+    cells = [image for title, image in images.items() if title.startswith("tile 0,0")]
+    np.testing.assert_allclose(cells, found.cells * 1e6)
+    np.testing.assert_allclose(images["bit lines: potential"], found.bits * 1e3)
+    errors = next(axes for axes in figure.axes if axes.get_ylabel().startswith("(with"))
+    np.testing.assert_allclose([bar.get_height() for bar in errors.patches], found.error * 100)
+    marked = any(text.get_text().startswith("reference") for axes in figure.axes for text in axes.texts)
+    assert marked == (scheme == "reference_column")
+
+
+def test_rows_that_are_not_driven_are_left_out(build):
+    found = inspect_tile(build(WIRED), "net_g", "0,0")
+    still = replace(found, volts=found.volts * [0, 1, 1])
+    (lost,) = (axes.images[0] for axes in crossbar_figure(still).axes if axes.get_title().startswith("word lines +V"))
+    assert np.ma.getmaskarray(np.ma.masked_invalid(lost.get_array()))[:, 0].tolist() == [True, False, False]
+    assert np.isfinite(lost.get_clim()).all()
+
+
 def test_a_seed_changes_the_read(build):
     manifest = build(WIRED)
     assert not np.array_equal(inspect_tile(manifest).volts, inspect_tile(manifest, seed=1).volts)
@@ -87,6 +133,8 @@ def test_what_is_not_there_is_named(build):
         inspect_tile(manifest, "net_x")
     with pytest.raises(InputError, match="no tile '3,0'; allowed are 0,0 to 2,1"):
         inspect_tile(manifest, "net_i", "3,0")
+    with pytest.raises(InputError, match="--seed is -1; allowed is 0 or above"):
+        inspect_tile(manifest, "net_i", seed=-1)
 
 
 def test_the_command(build, tmp_path, capsys):
