@@ -14,45 +14,26 @@ import signal
 import tempfile
 import time
 import uuid
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
+from hvae_mnn.engines.cluster_map import POLL_S, Mapping, WorkerGone, guarded, value_of
+from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
+from hvae_mnn.errors import EnvironmentProblem, InputError, RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LIMIT_S = 600.0
 """Longest time that an item of `map` may take."""
-CONNECT_S = 10.0
-"""Longest wait for a scheduler's answer."""
 _SILENCE_S = 120.0
 """A worker whose heartbeat (0.5 s) stays away for longer counts as dead."""
+_SETTLE_S = 5.0
+"""Longest wait for another worker than the one on which something has just failed."""
 _REVIVAL_S = 30.0
 """Longest wait for a worker when all have died; those that are watched over come back within seconds."""
-_POLL_S = 1.0
-"""How often the workers are looked at while nothing else happens."""
-_AHEAD = 2
-"""Items handed to a worker per thread, so that it need not wait for the next."""
-
-
-class WorkerGone(Exception):
-    """The worker that was to answer is dead or silent; the argument says which."""
-
-
-@dataclass(eq=False)
-class _Task:
-    """An item of `map` on its way."""
-
-    index: int
-    future: Any
-    started: float | None = None
-    """Since when it is a worker's turn to run it."""
 
 
 class Cluster:
@@ -86,14 +67,14 @@ class Cluster:
         import dask.config
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_quiet())
+            stack.enter_context(quiet())
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="hvae-mnn-workers-", ignore_cleanup_errors=True)
             )
             # Dask gives a worker up that does not come back within 15 s; a busy machine may need longer to start it.
             stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "10000 days"}))
             processes = stack.enter_context(
-                _dask().LocalCluster(
+                distributed().LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
@@ -103,7 +84,7 @@ class Cluster:
                     silence_logs=logging.CRITICAL,
                 )
             )
-            client = stack.enter_context(_dask().Client(processes, direct_to_workers=True, set_as_default=False))
+            client = stack.enter_context(distributed().Client(processes, direct_to_workers=True, set_as_default=False))
             made = cls(f"{workers} local worker{'s' * (workers > 1)}", client, processes)
             made._on_close = stack.pop_all()
         return made
@@ -116,8 +97,8 @@ class Cluster:
         process.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_quiet())
-            client = stack.enter_context(_connect(address))
+            stack.enter_context(quiet())
+            client = stack.enter_context(connect(address))
             made = cls(address, client)
             made._require_same_versions()
             made._on_close = stack.pop_all()
@@ -164,7 +145,7 @@ class Cluster:
             self._require_connection()  # or the list is an old one
         except Exception as error:
             raise RunError(
-                f"the Dask scheduler of {self.name} does not answer any more ({_one_line(error)}); start it again, then"
+                f"the Dask scheduler of {self.name} does not answer any more ({one_line(error)}); start it again, then"
                 " run the command again (a simulation goes on with --resume)"
             ) from None
         now, threads = time.monotonic(), {}
@@ -210,10 +191,10 @@ class Cluster:
         todo = list(items)
         what = getattr(function, "__name__", type(function).__name__)
         if self._client is not None:
-            return _Mapping(self, function, todo, what, limit_s).run(progress)
+            return Mapping(self, function, todo, what, limit_s).run(progress)
         found = []
         for index, item in enumerate(todo):
-            found.append(_value(_guarded(function, item), what, index, len(todo)))
+            found.append(value_of(guarded(function, item), what, index, len(todo)))
             if progress is not None:
                 progress(index + 1, len(todo))
         return found
@@ -240,7 +221,7 @@ class Cluster:
         """The result of a call to that worker; raises `WorkerGone` when the worker is, `RunError` when it cannot."""
         while True:
             try:
-                return future.result(timeout=_POLL_S)
+                return future.result(timeout=POLL_S)
             except TimeoutError:
                 if address not in self.alive():
                     self.give_up(address)
@@ -249,18 +230,18 @@ class Cluster:
                     where == address and actor._future.status == "error" for (_, where), actor in self._actors.items()
                 ):
                     raise WorkerGone(f"the worker at {address} lost what it held") from None
-            except _failures() as error:
-                if _is_loss(error):
-                    raise WorkerGone(f"the worker at {address} was lost ({_one_line(error)})") from None
+            except failures() as error:
+                if is_loss(error):
+                    raise WorkerGone(f"the worker at {address} was lost ({one_line(error)})") from None
                 raise RunError(
-                    f"the worker at {address} cannot do its part: {_one_line(error)}; start it from the same"
+                    f"the worker at {address} cannot do its part: {one_line(error)}; start it from the same"
                     " environment as this process"
                 ) from None
 
     def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
         """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long."""
         with contextlib.suppress(TimeoutError), self._client.as_current():
-            _dask().wait(futures, timeout=seconds, return_when=condition)
+            distributed().wait(futures, timeout=seconds, return_when=condition)
 
     def actor(self, kind: type, address: str) -> Any:
         """The object of that class that lives on that worker: made when first asked for, gone when this is closed."""
@@ -273,8 +254,14 @@ class Cluster:
 
     def place(self, name: str) -> str:
         """Address of the worker that has least to hold, and is not the one on which `name` failed last."""
-        threads = self._some_alive()
-        others = [address for address in threads if address != self._failed_on.get(name)]
+        until = time.monotonic() + _SETTLE_S
+        while True:
+            threads = self._some_alive()
+            others = [address for address in threads if address != self._failed_on.get(name)]
+            # One that has just died may still be on the scheduler's list.
+            if others or time.monotonic() > until:
+                break
+            time.sleep(0.1)
         chosen = min(others or threads, key=lambda address: self._load[address] / threads[address])
         self._load[chosen] += 1
         return chosen
@@ -328,187 +315,6 @@ class Cluster:
                     f"worker {address} of {self.name} runs {there}, this process {here}; start its workers from the"
                     " same environment as this process"
                 )
-
-
-class _Mapping:
-    """One `map` on a cluster.
-
-    Every item is handed to one worker and to no other, as its turn comes: so it is known where each one runs and since
-    when, and a worker that dies or hangs takes few with it.
-    """
-
-    def __init__(
-        self, cluster: Cluster, function: Callable[[Any], Any], items: Sequence[Any], what: str, limit_s: float
-    ) -> None:
-        self._cluster, self._function, self._items, self._what, self._limit_s = cluster, function, items, what, limit_s
-        self._todo = deque(range(len(items)))
-        self._flying: dict[str, list[_Task]] = {}
-        self._threads: dict[str, int] = {}
-        self._failed = [0] * len(items)
-        self._found: dict[int, Any] = {}
-
-    def run(self, progress: Callable[[int, int], None] | None) -> list[Any]:
-        """The values, in order."""
-        looked = -_POLL_S
-        try:
-            while len(self._found) < len(self._items):
-                if time.monotonic() - looked >= _POLL_S:
-                    self._look_after_workers()
-                    looked = time.monotonic()
-                self._hand_out()
-                flying = [task.future for tasks in self._flying.values() for task in tasks]
-                self._cluster.wait(flying, min(_POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
-                before = len(self._found)
-                self._collect()
-                if progress is not None and len(self._found) > before:
-                    progress(len(self._found), len(self._items))
-        finally:
-            for task in [task for tasks in self._flying.values() for task in tasks]:
-                task.future.cancel()
-        return [self._found[index] for index in range(len(self._items))]
-
-    def _look_after_workers(self) -> None:
-        self._threads = self._cluster.alive()
-        for address in [address for address in self._flying if address not in self._threads]:
-            self._lose(address, f"the worker at {address} died or fell silent")
-        now = time.monotonic()
-        for address, tasks in list(self._flying.items()):
-            if any(task.started is not None and now - task.started > self._limit_s for task in tasks):
-                self._cluster.give_up(address)
-                del self._threads[address]
-                self._lose(address, f"the worker at {address} gave no answer within {self._limit_s:g} s")
-        if not self._threads:
-            self._threads = self._cluster._some_alive()
-
-    def _lose(self, address: str, why: str) -> None:
-        """Take back what a worker was given; what it was working on has failed there."""
-        for task in reversed(self._flying.pop(address)):
-            task.future.cancel()
-            if task.started is not None:
-                self._fail(task.index, why)
-            self._todo.appendleft(task.index)
-
-    def _fail(self, index: int, why: str) -> None:
-        self._failed[index] += 1
-        if self._failed[index] > 1:
-            raise RunError(
-                f"{self._what}, part {index + 1} of {len(self._items)}, failed twice on {self._cluster.name}: {why};"
-                " see whether memory ran out there, use fewer workers, and run it again"
-            )
-
-    def _hand_out(self) -> None:
-        for depth in range(1, _AHEAD + 1):  # each worker its first before any its second
-            for address, threads in self._threads.items():
-                tasks = self._flying.setdefault(address, [])
-                while self._todo and len(tasks) < depth * threads:
-                    index = self._todo.popleft()
-                    tasks.append(
-                        _Task(index, self._cluster.submit(address, _guarded, self._function, self._items[index]))
-                    )
-        now = time.monotonic()
-        for address, tasks in self._flying.items():
-            for task in tasks[: self._threads[address]]:
-                task.started = task.started or now
-
-    def _collect(self) -> None:
-        for address, tasks in self._flying.items():
-            for task in [task for task in tasks if task.future.status != "pending"]:
-                tasks.remove(task)
-                try:
-                    answer = self._cluster.wait_for(task.future, address)
-                except WorkerGone as gone:
-                    self._fail(task.index, str(gone))
-                    self._todo.appendleft(task.index)
-                else:
-                    self._found[task.index] = _value(answer, self._what, task.index, len(self._items))
-
-
-def _dask() -> Any:
-    """Imported by those alone who use it: it takes 0.4 s."""
-    import distributed
-
-    return distributed
-
-
-def _guarded(function: Callable[[T], R], item: T) -> tuple[str, Any]:
-    """What became of a call: ("value", it), ("ours", the error) or ("error", one line)."""
-    try:
-        return "value", function(item)
-    except HvaeMnnError as error:
-        return "ours", error
-    except Exception as error:
-        return "error", _one_line(error)
-
-
-def _value(answer: tuple[str, Any], what: str, index: int, of: int) -> Any:
-    kind, found = answer
-    if kind == "ours":
-        raise found
-    if kind == "error":
-        raise RunError(f"{what}, part {index + 1} of {of}, failed: {found}; this is an error in hvae-mnn, report it")
-    return found
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
-
-
-def _failures() -> tuple[type[BaseException], ...]:
-    """What Dask raises for a call; those of the call itself never get here."""
-    import asyncio
-    from concurrent.futures import CancelledError
-
-    return (Exception, asyncio.CancelledError, CancelledError)
-
-
-def _is_loss(error: BaseException) -> bool:
-    """Whether the worker was at fault and not what it was given."""
-    from distributed.scheduler import KilledWorker
-
-    return isinstance(error, (KilledWorker, OSError)) or "Cancelled" in type(error).__name__
-
-
-def _connect(address: str) -> Any:
-    """Dask's client, or `EnvironmentProblem` when nobody answers."""
-    import asyncio
-
-    async def knock() -> None:
-        # Dask's own time limit does not cover the first words that are exchanged.
-        comm = await asyncio.wait_for(_dask().comm.connect(address, timeout=CONNECT_S), 1.2 * CONNECT_S)
-        comm.abort()
-
-    try:
-        with ThreadPoolExecutor(1) as thread:  # there may be a loop in this one
-            thread.submit(lambda: asyncio.run(knock())).result()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions: those that matter are compared later
-            return _dask().Client(address, timeout=CONNECT_S, set_as_default=False)
-    except Exception as error:
-        raise EnvironmentProblem(
-            f"no Dask scheduler answers at {address} ({_one_line(error)}); start one: dask scheduler"
-        ) from None
-
-
-def _not_of_dask(record: logging.LogRecord) -> bool:
-    return "distributed.client.AllExit" not in logging.Formatter().format(record)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Dask's loggers: what a person has to know is in our errors."""
-    _dask()  # which sets them up
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    # What Dask left unfinished when a worker died is reported by asyncio, as late as at the end of the process.
-    logging.getLogger("asyncio").addFilter(_not_of_dask)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def open_cluster(workers: int | None = None, scheduler: str | None = None) -> Cluster:

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess, WorkerDied, place_array
-from hvae_mnn.engines.cluster import Cluster, WorkerGone
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.engines.cluster_map import WorkerGone
 from hvae_mnn.errors import HvaeMnnError
 
 Array = NDArray[np.float64]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.engines import array_process, cluster, remote_array
+from hvae_mnn.engines import array_process, dask_client, remote_array
 from hvae_mnn.engines.array_process import ArrayProcess
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
@@ -462,7 +462,7 @@ def test_a_worker_with_other_versions_is_refused(scheduler, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_S", 2.0)
+    monkeypatch.setattr(dask_client, "CONNECT_S", 2.0)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         port = mute.getsockname()[1]
