@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -15,6 +16,9 @@ from hvae_mnn.vae.checkpoint import save_checkpoint
 from hvae_mnn.vae.config import ModelConfig, TrainingConfig
 from hvae_mnn.vae.model import HSRVAE
 from hvae_mnn.vae.stepwise import activation_ranges
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no error
+settings.load_profile("patient")
 
 CELL_SETS = {
     "lstm": ("lstm", "lstm", "lstm", False),

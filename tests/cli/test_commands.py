@@ -50,7 +50,8 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
     folder = tmp_path / "runs" / "net"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{name}.{ending}" for name in ("preactivations", "error_over_steps") for ending in ("png", "svg")}
-    assert names == figures | {"run.json", "summary.json", "steps.parquet", "tokens.parquet", "preactivations.parquet"}
+    tables = {f"{name}.parquet" for name in ("steps", "tokens", "preactivations", "converters")}
+    assert names == figures | tables | {"run.json", "summary.json"}
     summary = json.loads((folder / "summary.json").read_text())
     for key in (
         "engine",
