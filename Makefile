@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
-	@$(BIN)/python -m pip install --quiet --editable '.[compare]' \
+	@$(BIN)/python -m pip install --quiet --editable '.[compare]' 2>/dev/null \
 		|| echo "Note: badcrossbar was not installed (it needs cairo's headers); the comparison with it is skipped."
 	@touch $@
 
