@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ WIRED_BYTES = 5 * 2**10
 """Memory of a cell with its two wire segments in ngspice, measured: 12 GiB for 2.2 million."""
 
 Progress = Callable[[str, int, int], None]
-"""(`loading` | `stepping`, done, total): arrays loaded, or steps of encoder and decoder done."""
+"""(`loading` | `stepping`, done, total): arrays loaded or batches of tiles solved; steps of encoder and decoder done."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,7 @@ def start_engine(
 ) -> Engine:
     """The engine called `name` with all arrays of `manifest` loaded, its work done on `cluster` (default: here)."""
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
-    loaded: list[str] = []
-
-    def on_loaded(array: str) -> None:
-        loaded.append(array)
-        if progress is not None:
-            progress("loading", len(loaded), len(layouts))
-
+    loading = None if progress is None else partial(progress, "loading")
     if name != "ngspice":
         tensors = load_file(manifest.folder / CONDUCTANCES)
         conductances = {array: tensors[f"{array}.conductance"] for array in layouts}
@@ -175,8 +170,15 @@ def start_engine(
                 " frozen ones; choose --engine ngspice, or build with --device-backend static"
             )
         cache = TransferCache(cache_folder())
-        return ExactEngine(conductances, layouts, cache=cache, cluster=cluster, progress=on_loaded)
+        return ExactEngine(conductances, layouts, cache=cache, cluster=cluster, progress=loading)
     _require_memory(manifest)
+    loaded: list[str] = []
+
+    def on_loaded(array: str) -> None:
+        loaded.append(array)
+        if loading is not None:
+            loading(len(loaded), len(layouts))
+
     return NgspiceEngine(array_decks(manifest), on_loaded, cluster)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import choose_sentences
-from hvae_mnn.cosim.run_folder import new_folder
+from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.cluster import Cluster
@@ -132,22 +133,15 @@ def verify(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
     volts = _voltages(manifest, engine, steps, rng, text, data_dir)
     cases = _cases(manifest, engine, volts, tiles, rng)
-    done = 0
-
-    def tick(*_: Any) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress("tiles", done, len(cases))
-
-    verdicts = cluster.map(judge, cases, progress=tick)
-    total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
-    worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]
-    shown = worst.array, worst.layout.tiles[worst.number].name
-    (potentials,) = cluster.map(ngspice_potentials, [replace(worst, volts=worst.volts[:1])])
-    folder = new_folder(out, f"verify-{manifest.name}")
-    found = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
-    _write(found, worst, potentials[0], seed, steps)
+    folder = new_folder(out, f"verify-{manifest.name}")  # one that is taken is told before hours of work
+    with removed_if_empty(folder):
+        verdicts = cluster.map(judge, cases, progress=None if progress is None else partial(progress, "tiles"))
+        total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
+        worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]
+        shown = worst.array, worst.layout.tiles[worst.number].name
+        (potentials,) = cluster.map(ngspice_potentials, [replace(worst, volts=worst.volts[:1])])
+        found = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
+        _write(found, worst, potentials[0], seed, steps)
     return found
 
 

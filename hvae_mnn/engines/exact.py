@@ -51,10 +51,10 @@ class ExactEngine:
         *,
         cache: TransferCache | None = None,
         cluster: Cluster | None = None,
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """By array: memristors (R, D) in siemens, and the layout. Solves every tile that `cache` does not have, on
-        `cluster`; `progress(array)` is called when an array is ready.
+        `cluster`; `progress(done, of)` counts batches of tiles.
 
         Raises `RunError` when a worker fails for good.
         """
@@ -65,7 +65,7 @@ class ExactEngine:
         self.seconds = 0.0
         cache = cache or TransferCache(None)
         cluster = cluster or Cluster.here()
-        wanted = {}
+        wanted, self._from_cache = {}, 0
         for name, layout in layouts.items():
             if layout.hardware.cells.read_law == "sinh":
                 self._others[name] = NonlinearArray(layout, conductances[name])
@@ -74,18 +74,15 @@ class ExactEngine:
             if known is None:
                 wanted[name] = conductances[name]
             else:
+                self._from_cache += 1
                 self._take(name, known)
-        solved = _solve(wanted, layouts, cluster)
+        solved = _solve(wanted, layouts, cluster, progress)
         for name, parts in solved.items():
             with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, and nothing else
                 cache.save(name, layouts[name], conductances[name], parts)
             self._take(name, parts)
-        if progress is not None:
-            for name in layouts:
-                progress(name)
         self.seconds_solving = time.perf_counter() - start
         self._damaged = len(cache.damaged)
-        self._from_cache = len(layouts) - len(wanted) - len(self._others)
 
     def _take(self, name: str, parts: Mapping[str, Array]) -> None:
         """An array's solution: its matrix, or what saturating amplifiers need."""
@@ -146,11 +143,14 @@ class ExactEngine:
 
 
 def _solve(
-    conductances: Mapping[str, Array], layouts: Mapping[str, ArrayLayout], cluster: Cluster
+    conductances: Mapping[str, Array],
+    layouts: Mapping[str, ArrayLayout],
+    cluster: Cluster,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[str, dict[str, Array]]:
     """The solution of every array, by name."""
     jobs = list(_jobs(conductances, layouts))
-    answers = cluster.map(_solve_job, jobs)
+    answers = cluster.map(_solve_job, jobs, progress=progress)
     tiles: dict[str, list[dict[str, Array]]] = {name: [{} for _ in layouts[name].tiles] for name in conductances}
     for job, answer in zip(jobs, answers, strict=True):
         for number, (name, tile) in enumerate(job.places):

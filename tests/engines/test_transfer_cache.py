@@ -37,6 +37,20 @@ def test_a_second_engine_takes_the_first_ones_solution(tmp_path):
     np.testing.assert_array_equal(first.currents(VOLTS)["a"], second.currents(VOLTS)["a"])
 
 
+def test_amplifiers_that_clip_are_kept_and_counted_too(tmp_path):
+    clipping = replace(WIRED, amplifier=Amplifier("transimpedance", 1e4, 1e3, swing_v=0.02))
+    counted: list[tuple[int, int]] = []
+    layouts = {"a": ArrayLayout(7, 5, clipping)}
+    first = ExactEngine(
+        {"a": MEMRISTORS}, layouts, cache=TransferCache(tmp_path), progress=lambda *done: counted.append(done)
+    )
+    second, _ = engine(tmp_path, clipping)
+    assert [made.facts()["arrays_from_cache"] for made in (first, second)] == [0, 1]
+    assert counted == [(number + 1, len(counted)) for number in range(len(counted))]
+    assert len(counted) == 4  # tiles of 3 x 3, 3 x 2, 1 x 3 and 1 x 2 bit lines
+    np.testing.assert_array_equal(first.currents(VOLTS)["a"], second.currents(VOLTS)["a"])
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -18,7 +18,7 @@ from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
-from hvae_mnn.errors import HardwareError, InputError, SimulatorError
+from hvae_mnn.errors import HardwareError, InputError, RunError, SimulatorError
 
 pytestmark = pytest.mark.spice
 
@@ -162,6 +162,8 @@ def test_verify_finds_the_exact_engine_right(netlist, tmp_path, name):
     assert len(found.verdicts) == 3
     assert all(verdict.exact_ngspice < 1e-9 for verdict in found.verdicts)
     assert all((verdict.nodal_ngspice is None) == (name == "sinh") for verdict in found.verdicts)
+    with pytest.raises(RunError, match="exists and is not empty"):
+        verify(netlist(name), tiles=3, out=tmp_path / "verify")
     again = verify(netlist(name), tiles=3, steps=2, seed=1, out=tmp_path / "again")
     assert [v.tile for v in again.verdicts] == [v.tile for v in found.verdicts]
     summary = json.loads((tmp_path / "verify" / "verify.json").read_text())
