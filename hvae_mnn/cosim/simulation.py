@@ -49,7 +49,7 @@ WIRED_BYTES = 5 * 2**10
 """Memory of a cell with its two wire segments in ngspice, measured: 12 GiB for 2.2 million."""
 
 Progress = Callable[[str, int, int], None]
-"""(`loading` | `stepping`, done, total): arrays loaded or batches of tiles solved; steps of encoder and decoder done."""
+"""(`loading` | `stepping`, done, total): arrays loaded or batches of tiles solved; steps of encoder, decoder."""
 
 
 @dataclass(frozen=True)
