@@ -19,9 +19,10 @@ from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.netlist.build import READ_S, LayerExport, write_netlists
+from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
 
@@ -84,14 +85,26 @@ def build_netlist(
     path = checkpoint.path
     exports = _exports(checkpoint, calibration, hardware, None if data_dir is None else Path(data_dir))
     target = Path(folder or NETLISTS / default_name(path))
-    described = {
+    attached[CHECKPOINT] = path
+    return write(target, exports, _described(checkpoint, calibration))
+
+
+def map_checkpoint(
+    checkpoint: Checkpoint, hardware: Hardware, *, calibration: str = "max", data_dir: Path | None = None
+) -> MappedNetwork:
+    """The arrays that `build_netlist` would write, without writing any; arguments and errors as there."""
+    exports = _exports(checkpoint, calibration, hardware, data_dir)
+    return map_network(exports, hardware, _described(checkpoint, calibration))
+
+
+def _described(checkpoint: Checkpoint, calibration: str) -> dict[str, Any]:
+    """What a manifest says of the source."""
+    return {
         "checkpoint": CHECKPOINT,
-        "original_name": path.name,
-        "sha256": sha256(path),
+        "original_name": checkpoint.path.name,
+        "sha256": sha256(checkpoint.path),
         "calibration": calibration,
     }
-    attached[CHECKPOINT] = path
-    return write(target, exports, described)
 
 
 def _hardware(

@@ -14,8 +14,9 @@ from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.netlist.build import LayerExport, write_netlists
+from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
+from hvae_mnn.netlist.mapped import LayerExport
 
 PAPER = read_hardware("paper")
 

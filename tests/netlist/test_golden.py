@@ -11,7 +11,8 @@ from torch import nn
 
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.netlist.build import LayerExport, write_netlists
+from hvae_mnn.netlist.build import write_netlists
+from hvae_mnn.netlist.mapped import LayerExport
 
 PAPER = read_hardware("paper")
 

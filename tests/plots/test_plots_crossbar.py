@@ -19,7 +19,8 @@ from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.errors import InputError
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.netlist.build import LayerExport, write_netlists
+from hvae_mnn.netlist.build import write_netlists
+from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.plots.crossbar import crossbar_figure
 
 PAPER = read_hardware("paper")

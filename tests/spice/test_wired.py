@@ -24,8 +24,9 @@ from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.arrays import array_lines
-from hvae_mnn.netlist.build import LayerExport, write_netlists
+from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.mapped import LayerExport
 
 pytestmark = pytest.mark.spice
 
