@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,26 @@ from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
+
+
+class ReadNoise(Protocol):
+    """What is added to the currents of an array: `crossbar.nonidealities.read_noise.ArrayNoise`."""
+
+    draws: int
+    """Standard normal numbers per read, of each kind."""
+    is_thermal: bool
+    """Whether it has a part that is new in every read."""
+    octaves: int
+    """Of the part with a spectrum near 1/f; 0: none."""
+
+    def currents(self, volts: Array, thermal: Array | None, flicker: Array | None) -> Array:
+        """Amperes (B, outputs) for volts (B, R) and standard normal numbers (B, draws)."""
+        ...
+
+
+Observer = Callable[[str, Array, Array, Array | None], None]
+"""Called for every array that is read: its name, volts (B, R), currents (B, outputs) with their noise, and the noise
+alone."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +75,11 @@ class CrossbarSource:
         *,
         seed: int = 0,
         keep_histograms: bool = False,
+        read_noise: Mapping[str, ReadNoise] | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        """Converters as the manifest's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `seed` of their
-        noise."""
+        """Converters as the manifest's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `read_noise` by
+        array; `seed` of all noise."""
         self._layers = {layer.name: layer for layer in manifest.layers}
         self._engine, self._manifest, self._hardware = engine, manifest, manifest.hardware
         self.dacs: dict[tuple[str, str], Converter] = {}
@@ -66,6 +89,7 @@ class CrossbarSource:
         circuit, by layer and `h`."""
         self._unit_adcs: dict[tuple[str, str], list[Converter]] = {}
         self._noise = NoiseStreams(seed)
+        self._read_noise, self._observer = read_noise or {}, observer
         dac, adc = _with_bits(self._hardware.dac, dac_bits), _with_bits(self._hardware.adc, adc_bits)
         for layer in manifest.layers:
             for role, full_scale in layer.input_range.items():
@@ -126,7 +150,7 @@ class CrossbarSource:
         entry = self._layers[layer]
         entries = [entry.unit(name) for name in units]
         volts = self._word_lines(entry, entries, inputs)
-        currents = self._currents(entries, volts)
+        currents = self._currents(layer, entries, volts)
         self._watch(entry, entries, volts)
         found = {}
         for unit in entries:
@@ -141,7 +165,7 @@ class CrossbarSource:
             return values
         return torch.from_numpy(converter(values.numpy(), self._drawn(converter, (layer, "adc", "h"), values.shape)))
 
-    def _currents(self, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> dict[str, Array]:
+    def _currents(self, layer: str, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> dict[str, Array]:
         """Currents (B, sums, C) by array."""
         rows: dict[tuple[str, ...], Array] = {}  # arrays with the same roles share their word-line voltages
 
@@ -158,7 +182,38 @@ class CrossbarSource:
             pulses = {name: pulse_reads(value, self._device.read_v) for name, value in asked.items()}
             answers = self._engine.currents({name: reads.volts for name, reads in pulses.items()})
             found = {name: pulses[name].mean(answer) for name, answer in answers.items()}
+        self._add_noise(layer, asked, found)
         return {unit.array: found[unit.array].reshape(len(asked[unit.array]), -1, unit.columns) for unit in units}
+
+    def _add_noise(self, layer: str, volts: Mapping[str, Array], currents: dict[str, Array]) -> None:
+        """Add read noise to the currents (B, outputs) of arrays that are read together."""
+        noises = {name: self._read_noise[name] for name in volts if name in self._read_noise}
+        batch = len(next(iter(volts.values())))
+        # One stream for all: to begin a stream takes longer than to draw from it.
+        place, width = (layer, "read", *noises), sum(noise.draws for noise in noises.values())
+        thermal = flicker = None
+        if any(noise.is_thermal for noise in noises.values()):
+            thermal = self._noise.normal((*place, "thermal"), (batch, width))
+        octaves = max((noise.octaves for noise in noises.values()), default=0)
+        if octaves:
+            flicker = self._noise.pink((*place, "flicker"), (batch, width), octaves)
+        start = 0
+        for name, noise in noises.items():
+            part = slice(start, start + noise.draws)
+            start += noise.draws
+            added = noise.currents(
+                volts[name],
+                None if thermal is None else thermal[:, part],
+                None if flicker is None else flicker[:, part],
+            )
+            currents[name] = currents[name] + added
+            self._tell(name, volts[name], currents[name], added)
+        for name in volts.keys() - noises.keys():
+            self._tell(name, volts[name], currents[name], None)
+
+    def _tell(self, name: str, volts: Array, currents: Array, noise: Array | None) -> None:
+        if self._observer is not None:
+            self._observer(name, volts, currents, noise)
 
     def _convert_sums(self, layer: str, unit: UnitEntry, values: Array) -> Array:
         """Pre-activations (B, C): each of the partial sums (B, sums, C) through its ADC."""

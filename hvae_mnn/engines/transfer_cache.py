@@ -27,14 +27,15 @@ _KEPT = 200
 """Files in the cache; the oldest go first. An array of 800 x 256 takes 1.6 MB."""
 
 
-def cache_folder() -> Path | None:
-    """`$HVAE_MNN_CACHE`, or `hvae-mnn` in the user's cache folder; None for a user without a home."""
+def cache_folder(kind: str = "exact") -> Path | None:
+    """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` in the user's cache folder; None for a user without a
+    home."""
     own = os.environ.get("HVAE_MNN_CACHE")
     if own:
-        return Path(own) / "exact"
+        return Path(own) / kind
     base = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / "exact"
+        return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / kind
     except RuntimeError:
         return None
 

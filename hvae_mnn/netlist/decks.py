@@ -70,6 +70,17 @@ def sense_lines(layout: ArrayLayout, unit: str, labels: Sequence[str] | None = N
             )
 
 
+def noise_lines(layout: ArrayLayout, unit: str, currents: Array) -> Iterator[str]:
+    """Current sources at the ends of bit lines, whose noise makes the outputs larger by `currents` (outputs,).
+
+    The bit lines end in ideal ammeters. An output's source stands at its first bit line that no other output shares.
+    """
+    for value, (_, plus, minus) in zip(currents.tolist(), output_terms(layout), strict=True):
+        # Tiles share a reference line between all their columns.
+        label, sign = (minus[0], -1) if layout.scheme == "reference_column" else (plus[0], 1)
+        yield f"In{unit}{label} 0 {bit_line(unit, label)} DC {sign * value!r}"
+
+
 def sensed(layout: ArrayLayout, unit: str, label: str) -> str:
     """The quantity that is read of a bit line, as ngspice names it: a current, or an amplifier's output voltage."""
     if layout.hardware.amplifier.kind == "ideal":
@@ -146,11 +157,14 @@ def unit_deck(
     include: str,
     volts: Array,
     moving: MovingDevices | None = None,
+    noise: Array | None = None,
 ) -> str:
     """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in amperes.
 
-    It is an operating point, in which devices that may move hold their state.
+    It is an operating point, in which devices that may move hold their state. `noise` (outputs,) amperes of read noise
+    are in the circuit, see `noise_lines`.
     """
+    noisy = [] if noise is None else ["* In<unit><k> is the read noise of column k.", *noise_lines(layout, unit, noise)]
     lines = [
         f"hvae-mnn gate unit {array}: column currents of one read (paper Fig. 2b)",
         *_legend(layout),
@@ -159,6 +173,7 @@ def unit_deck(
         f".include {include}",
         *driver_lines(word_lines, [f"DC {v!r}" for v in volts.tolist()], layout.lines_per_row == 2),
         *sense_lines(layout, unit),
+        *noisy,
         *_control(["op", *_outputs(layout, unit)], moving),
     ]
     return "\n".join(lines) + "\n"

@@ -39,17 +39,17 @@ def running_deck(
         options(layout) if moving is None else READ_OPTIONS,
         *model_lines(layout, moving),
         *sense_lines(layout, unit),
-        *_reading_lines(layout, unit),
+        *reading_lines(layout, unit),
         f".include {include}",
         *driver_lines(word_lines, ["DC 0 external"] * len(word_lines), layout.lines_per_row == 2),
         *clock,
-        *_save_lines(layout, unit, moving),
+        *save_lines(layout, unit, moving),
         f".tran {window_s!r} {windows * window_s!r} 0 {window_s!r}",
         ".end",
     ]
 
 
-def _reading_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
+def reading_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
     """A node whose voltage is a bit line's current, where no amplifier has one: names of currents come after those of
     all nodes."""
     if layout.hardware.amplifier.kind == "ideal":
@@ -57,7 +57,8 @@ def _reading_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
             yield f"Hs{unit}{label} {amplifier_output(unit, label)} 0 {sense_source(unit, label)} 1"
 
 
-def _save_lines(layout: ArrayLayout, unit: str, moving: MovingDevices | None) -> Iterator[str]:
+def save_lines(layout: ArrayLayout, unit: str, moving: MovingDevices | None) -> Iterator[str]:
+    """Keep what is read of the bit lines, and the states of memristors that move, and nothing else."""
     saved = [*sensed_vectors(layout, unit), *([] if moving is None else state_nodes(layout, unit))]
     # Many short lines: a line of this length would be cut.
     for start in range(0, len(saved), _SAVED_PER_LINE):
