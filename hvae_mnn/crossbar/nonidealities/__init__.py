@@ -1,0 +1,1 @@
+"""What keeps an array from being what its weights want; see README.md."""

@@ -1,0 +1,23 @@
+"""Retention: conductances that fall after programming. AN ADDITION OF OURS: the AIST model keeps its state for ever.
+
+G(t) = G(t_0) (t / t_0)^-nu for t > t_0, nu from device to device gaussian, not below 0. The law is the one that is used
+for phase-change memories (e.g. Joshi et al., Nature Communications 11:2473, 2020); for the AIST memristor no source
+gives a retention, so exponents are assumptions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.nonidealities.spec import Drift
+
+Array = NDArray[np.float64]
+
+
+def drifted(conductances: Array, spec: Drift, rng: np.random.Generator) -> Array:
+    """Conductances, siemens of any shape, at the time that `spec` says."""
+    if spec.seconds <= spec.reference_s or not (spec.exponent or spec.exponent_sigma):
+        return conductances
+    exponent = np.maximum(spec.exponent + spec.exponent_sigma * rng.standard_normal(conductances.shape), 0.0)
+    return np.asarray(conductances * (spec.seconds / spec.reference_s) ** -exponent)

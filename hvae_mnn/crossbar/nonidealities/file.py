@@ -1,0 +1,150 @@
+"""Non-idealities from nested tables of a TOML file, and back; every value checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from hvae_mnn.crossbar.nonidealities.spec import (
+    PROGRAMMING_KINDS,
+    DeviceSpread,
+    Drift,
+    Nonidealities,
+    Programming,
+    ReadNoise,
+    StuckCells,
+    Temperature,
+)
+from hvae_mnn.errors import InputError
+
+_SECTIONS = {
+    "programming": Programming,
+    "spread": DeviceSpread,
+    "stuck": StuckCells,
+    "drift": Drift,
+    "read_noise": ReadNoise,
+    "temperature": Temperature,
+}
+_LARGEST_SIGMA = 2.0
+_RANGES: dict[str, tuple[float, float]] = {
+    "programming.sigma": (0, _LARGEST_SIGMA),
+    "programming.amplitude_v": (1e-3, 100),
+    "programming.tolerance": (1e-6, 0.999),
+    "programming.max_pulses": (1, 10_000),
+    "programming.device_speed": (0, 1),
+    "programming.cycle_speed": (0, 1),
+    "programming.threshold": (0, 1),
+    "spread.device_on": (0, _LARGEST_SIGMA),
+    "spread.device_off": (0, _LARGEST_SIGMA),
+    "spread.cycle_on": (0, _LARGEST_SIGMA),
+    "spread.cycle_off": (0, _LARGEST_SIGMA),
+    "stuck.on": (0, 1),
+    "stuck.off": (0, 1),
+    "drift.seconds": (0, 1e12),
+    "drift.reference_s": (1e-9, 1e9),
+    "drift.exponent": (0, 1),
+    "drift.exponent_sigma": (0, 1),
+    "read_noise.bandwidth_hz": (0, 1e12),
+    "read_noise.flicker": (0, 1),
+    "read_noise.low_hz": (1e-6, 1e12),
+    "temperature.kelvin": (1, 1000),
+    "temperature.reference_kelvin": (1, 1000),
+    "temperature.wire_per_kelvin": (0, 0.1),
+}
+"""Least and largest value by key, both allowed."""
+
+KEYS = tuple(f"{name}.{field.name}" for name, section in _SECTIONS.items() for field in fields(section))
+"""Every key, as `section.name`."""
+
+
+def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealities:
+    """The description that nested tables give; what they do not name is off.
+
+    `where` begins every message. Raises `InputError` with all problems at once.
+    """
+    problems: list[str] = []
+    found: dict[str, Any] = {}
+    for name, table in values.items():
+        if name not in _SECTIONS:
+            problems.append(_unknown(name, list(_SECTIONS)))
+        elif not isinstance(table, Mapping):
+            problems.append(f"{name} is {table!r}; it must be a table, e.g. [{name}]")
+        else:
+            section = {}
+            for key, value in table.items():
+                path = f"{name}.{key}"
+                if path not in KEYS:
+                    problems.append(_unknown(path, list(KEYS)))
+                    continue
+                problem, section[key] = _checked(path, value)
+                problems += [problem] if problem else []
+            found[name] = section
+    if not problems:
+        spec = Nonidealities(**{name: _SECTIONS[name](**section) for name, section in found.items()})
+        problems = _together(spec)
+    if problems:
+        raise InputError(f"{where}: {'; '.join(problems)}")
+    return spec
+
+
+def nonidealities_to_dict(spec: Nonidealities) -> dict[str, Any]:
+    """Every key with its value, as `nonidealities_from_dict` takes them."""
+    return asdict(spec)
+
+
+def check(spec: Nonidealities, where: str = "noise") -> None:
+    """Raise `InputError` for a description made in Python that no file could give."""
+    nonidealities_from_dict(nonidealities_to_dict(spec), where)
+
+
+def _unknown(path: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(path, allowed, 1)
+    told = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
+    return f"{path} is unknown; {told}"
+
+
+def _checked(path: str, value: Any) -> tuple[str, Any]:
+    """A problem, or "", and the value."""
+    if path == "programming.error":
+        if value not in PROGRAMMING_KINDS:
+            return f"{path} is {value!r}; allowed are {', '.join(PROGRAMMING_KINDS)}", None
+        return "", value
+    if path in ("programming.open_loop", "read_noise.thermal"):
+        return ("" if isinstance(value, bool) else f"{path} is {value!r}; allowed are true and false"), value
+    low, high = _RANGES[path]
+    whole = path == "programming.max_pulses"
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return f"{path} is {value!r}; it must be {kind} from {low:g} to {high:g}", None
+    if not (math.isfinite(value) and low <= value <= high):
+        return f"{path} is {value!r}; allowed is {kind} from {low:g} to {high:g}", None
+    return "", value if whole else float(value)
+
+
+def _together(spec: Nonidealities) -> list[str]:
+    """What must agree between values."""
+    problems = []
+    programming, noise = spec.programming, spec.read_noise
+    if programming.sigma and programming.error not in ("lognormal", "gaussian"):
+        problems.append(
+            f"programming.sigma is {programming.sigma:g} with programming.error {programming.error!r}; choose"
+            " 'lognormal' or 'gaussian'"
+        )
+    if spec.stuck.on + spec.stuck.off > 1:
+        problems.append(f"stuck.on + stuck.off is {spec.stuck.on + spec.stuck.off:g}; allowed is 1 at most")
+    if noise.is_on and noise.bandwidth_hz <= 0:
+        problems.append("read_noise.bandwidth_hz is 0; noise needs a bandwidth above 0 Hz")
+    elif noise.flicker and noise.low_hz >= noise.bandwidth_hz:
+        problems.append(
+            f"read_noise.low_hz is {noise.low_hz:g}; it must be below read_noise.bandwidth_hz, {noise.bandwidth_hz:g}"
+        )
+    factor = 1 + spec.temperature.wire_per_kelvin * (spec.temperature.kelvin - spec.temperature.reference_kelvin)
+    if factor <= 0:
+        problems.append(
+            f"temperature.kelvin is {spec.temperature.kelvin:g}: wires would have {factor:g} of their resistance; the"
+            " linear law does not hold there"
+        )
+    return problems

@@ -1,0 +1,44 @@
+"""What programming leaves: an error on every target conductance G_0, new in every programming.
+
+- `lognormal`: G = G_0 exp(sigma n), n standard normal. The median is G_0; the error is relative.
+- `gaussian`: G = G_0 + sigma (g_max - g_min) n, not below 0. The error does not depend on the target.
+- `pulses`: what write-verify with pulses of one amplitude leaves, `hvae_mnn.devices.programming`.
+
+sigma without unit. Sources: the two laws are those of the noise simulators aihwkit and CrossSim, whose sigmas are fitted
+to other devices; for the AIST memristor no source gives a programming error, so every sigma is an assumption. A cell may
+come out above g_max: what is programmed is not what was meant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.nonidealities.spec import Programming
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.programming import Settings, program_devices
+from hvae_mnn.devices.spread import Pulses, Spread
+
+Array = NDArray[np.float64]
+
+
+def with_programming_error(targets: Array, spec: Programming, device: MemristorSpec, rng: np.random.Generator) -> Array:
+    """Conductances, siemens, that programming gives for `targets`, siemens of any shape.
+
+    Raises `DeviceError` for pulses that the device cannot be programmed with.
+    """
+    if spec.error == "lognormal":
+        return np.asarray(targets * np.exp(spec.sigma * rng.standard_normal(targets.shape)))
+    if spec.error == "gaussian":
+        step = spec.sigma * (device.g_max - device.g_min)
+        return np.maximum(targets + step * rng.standard_normal(targets.shape), 0.0)
+    if spec.error == "pulses":
+        return _pulsed(targets, spec, device, rng)
+    return targets
+
+
+def _pulsed(targets: Array, spec: Programming, device: MemristorSpec, rng: np.random.Generator) -> Array:
+    spread = Spread(spec.device_speed, spec.cycle_speed, spec.threshold)
+    settings = Settings(spec.amplitude_v, spec.tolerance, spec.max_pulses, spec.open_loop)
+    pulses = Pulses(device, spec.amplitude_v, spread.sample(targets.shape, rng))
+    return program_devices(device, targets, pulses, settings, spread, rng).conductance

@@ -1,0 +1,23 @@
+"""A chip that is warmer or colder than its description: wires, and thermal noise (in `read_noise`).
+
+R(T) = R(T_0) (1 + alpha (T - T_0)) for word and bit lines; alpha = 0.00393 / K is that of bulk copper (IEC 60028, at
+20 degrees C), thin lines have less. Drivers and amplifiers are taken as compensated. For the AIST memristor no
+formula is known: its states and conductances do not change with temperature here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+
+
+def hardware_at(hardware: Hardware, spec: Nonidealities) -> Hardware:
+    """The hardware with its wires at the temperature that `spec` says."""
+    temperature = spec.temperature
+    factor = 1 + temperature.wire_per_kelvin * (temperature.kelvin - temperature.reference_kelvin)
+    if factor == 1:
+        return hardware
+    wires = hardware.wires
+    return replace(hardware, wires=replace(wires, word_ohm=wires.word_ohm * factor, bit_ohm=wires.bit_ohm * factor))
