@@ -15,13 +15,13 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from hvae_mnn.engines.cluster_map import POLL_S, Mapping, WorkerGone, guarded, value_of
+from hvae_mnn.engines.cluster_map import POLL_S, ItemError, Mapping, WorkerGone, guarded
 from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
-from hvae_mnn.errors import EnvironmentProblem, InputError, RunError
+from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -190,14 +190,45 @@ class Cluster:
         """
         todo = list(items)
         what = getattr(function, "__name__", type(function).__name__)
+        values: dict[int, R] = {}
+
+        def fail(index: int, error: HvaeMnnError) -> None:
+            if isinstance(error, ItemError):
+                raise RunError(f"{what}, part {index + 1} of {len(todo)}, {error}")
+            raise error
+
+        self.each(function, todo, values.__setitem__, fail, progress=progress, limit_s=limit_s)
+        return [values[index] for index in range(len(todo))]
+
+    def each(
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        found: Callable[[int, R], None],
+        failed: Callable[[int, HvaeMnnError], None],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        limit_s: float = LIMIT_S,
+    ) -> None:
+        """As `map`, but every item is told in this process as soon as it is settled, in any order: `found(index,
+        value)`, or `failed(index, error)` for one that raised an error or was lost twice, and the others go on.
+
+        Raises `RunError` when the cluster itself is lost, and whatever the two functions raise.
+        """
+
+        def tell(index: int, answer: Any) -> None:
+            if isinstance(answer, HvaeMnnError):
+                failed(index, answer)
+            else:
+                found(index, answer)
+
         if self._client is not None:
-            return Mapping(self, function, todo, what, limit_s).run(progress)
-        found = []
-        for index, item in enumerate(todo):
-            found.append(value_of(guarded(function, item), what, index, len(todo)))
+            Mapping(self, function, items, tell, limit_s).run(progress)
+            return
+        for index, item in enumerate(items):
+            tell(index, guarded(function, item))
             if progress is not None:
-                progress(index + 1, len(todo))
-        return found
+                progress(index + 1, len(items))
 
     def submit(self, address: str, function: Callable[..., Any], *args: Any, actor: bool = False) -> Any:
         """Dask's future of a call that runs on that worker and on no other."""

@@ -23,6 +23,14 @@ _AHEAD = 2
 """Items handed to a worker per thread, so that it need not wait for the next."""
 
 
+Tell = Callable[[int, Any], None]
+"""(index of an item, its value or the `HvaeMnnError` that it ended in)."""
+
+
+class ItemError(RunError):
+    """What became of an item that nobody refused on purpose; the message does not say which item."""
+
+
 class WorkerGone(Exception):
     """The worker that was to answer is dead or silent; the argument says which."""
 
@@ -38,41 +46,40 @@ class Task:
 
 
 class Mapping:
-    """One `map` on a cluster.
+    """One `map` or `each` on a cluster.
 
     Every item is handed to one worker and to no other, as its turn comes: so it is known where each one runs and since
     when, and a worker that dies or hangs takes few with it.
     """
 
     def __init__(
-        self, cluster: Cluster, function: Callable[[Any], Any], items: Sequence[Any], what: str, limit_s: float
+        self, cluster: Cluster, function: Callable[[Any], Any], items: Sequence[Any], tell: Tell, limit_s: float
     ) -> None:
-        self._cluster, self._function, self._items, self._what, self._limit_s = cluster, function, items, what, limit_s
+        self._cluster, self._function, self._items, self._tell, self._limit_s = cluster, function, items, tell, limit_s
         self._todo = deque(range(len(items)))
         self._flying: dict[str, list[Task]] = {}
         self._threads: dict[str, int] = {}
-        self._failed = [0] * len(items)
-        self._found: dict[int, Any] = {}
+        self._losses = [0] * len(items)
+        self._settled = 0
 
-    def run(self, progress: Callable[[int, int], None] | None) -> list[Any]:
-        """The values, in order."""
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        """Until every item is settled: tell what became of it."""
         looked = -POLL_S
         try:
-            while len(self._found) < len(self._items):
+            while self._settled < len(self._items):
                 if time.monotonic() - looked >= POLL_S:
                     self._look_after_workers()
                     looked = time.monotonic()
                 self._hand_out()
                 flying = [task.future for tasks in self._flying.values() for task in tasks]
                 self._cluster.wait(flying, min(POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
-                before = len(self._found)
+                before = self._settled
                 self._collect()
-                if progress is not None and len(self._found) > before:
-                    progress(len(self._found), len(self._items))
+                if progress is not None and self._settled > before:
+                    progress(self._settled, len(self._items))
         finally:
             for task in [task for tasks in self._flying.values() for task in tasks]:
                 task.future.cancel()
-        return [self._found[index] for index in range(len(self._items))]
 
     def _look_after_workers(self) -> None:
         self._threads = self._cluster.alive()
@@ -91,17 +98,26 @@ class Mapping:
         """Take back what a worker was given; what it was working on has failed there."""
         for task in reversed(self._flying.pop(address)):
             task.future.cancel()
-            if task.started is not None:
-                self._fail(task.index, why)
-            self._todo.appendleft(task.index)
+            self._take_back(task.index, why if task.started is not None else None)
 
-    def _fail(self, index: int, why: str) -> None:
-        self._failed[index] += 1
-        if self._failed[index] > 1:
-            raise RunError(
-                f"{self._what}, part {index + 1} of {len(self._items)}, failed twice on {self._cluster.name}: {why};"
-                " see whether memory ran out there, use fewer workers, and run it again"
-            )
+    def _take_back(self, index: int, failed: str | None) -> None:
+        """An item is still to be done, first of all; `failed`: why it failed where it was, which is forgiven once."""
+        if failed is not None:
+            self._losses[index] += 1
+            if self._losses[index] > 1:
+                self._settle(
+                    index,
+                    ItemError(
+                        f"failed twice on {self._cluster.name}: {failed}; see whether memory ran out there, use fewer"
+                        " workers, and run it again"
+                    ),
+                )
+                return
+        self._todo.appendleft(index)
+
+    def _settle(self, index: int, answer: Any) -> None:
+        self._settled += 1
+        self._tell(index, answer)
 
     def _hand_out(self) -> None:
         for depth in range(1, _AHEAD + 1):  # each worker its first before any its second
@@ -124,27 +140,16 @@ class Mapping:
                 try:
                     answer = self._cluster.wait_for(task.future, address)
                 except WorkerGone as gone:
-                    self._fail(task.index, str(gone))
-                    self._todo.appendleft(task.index)
+                    self._take_back(task.index, str(gone))
                 else:
-                    self._found[task.index] = value_of(answer, self._what, task.index, len(self._items))
+                    self._settle(task.index, answer)
 
 
-def guarded(function: Callable[[T], R], item: T) -> tuple[str, Any]:
-    """What became of a call: ("value", it), ("ours", the error) or ("error", one line)."""
+def guarded(function: Callable[[T], R], item: T) -> R | HvaeMnnError:
+    """What became of a call: its value, or the error that it ended in."""
     try:
-        return "value", function(item)
+        return function(item)
     except HvaeMnnError as error:
-        return "ours", error
+        return error
     except Exception as error:
-        return "error", one_line(error)
-
-
-def value_of(answer: tuple[str, Any], what: str, index: int, of: int) -> Any:
-    """The value of a guarded call; raises the error that it ended in."""
-    kind, found = answer
-    if kind == "ours":
-        raise found
-    if kind == "error":
-        raise RunError(f"{what}, part {index + 1} of {of}, failed: {found}; this is an error in hvae-mnn, report it")
-    return found
+        return ItemError(f"failed: {one_line(error)}; this is an error in hvae-mnn, report it")

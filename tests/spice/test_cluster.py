@@ -377,6 +377,56 @@ def test_a_hanging_item_is_tried_elsewhere_once(two, tmp_path):
         two.map(hangs, range(3), limit_s=1)
 
 
+def test_each_tells_what_failed_and_goes_on(two):
+    def difficult(number):
+        if number == 1:
+            raise ManifestError("number 1 is wrong; take another")
+        if number == 3:
+            return [][number]
+        if number == 5 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * number
+
+    here = os.getpid()
+    for where, lost in ((Cluster.here(), set()), (two, {5})):
+        found, failed, told = {}, {}, []
+        where.each(
+            difficult,
+            range(8),
+            found.__setitem__,
+            failed.__setitem__,
+            progress=lambda done, of: told.append((done, of)),  # noqa: B023
+        )
+        assert found == {number: number**2 for number in range(8) if number not in {1, 3} | lost}
+        assert {number: type(error) for number, error in failed.items() if number == 1} == {1: ManifestError}
+        assert str(failed[3]) == "failed: IndexError: list index out of range; this is an error in hvae-mnn, report it"
+        if lost:
+            assert "failed twice on 2 local workers: the worker at tcp://" in str(failed[5])
+        assert told[-1] == (8, 8)
+
+
+def test_each_tells_values_as_they_come(two, tmp_path):
+    """The second item waits until the first one was told."""
+    told = tmp_path / "told"
+
+    def patient(number):
+        while number == 1 and not told.exists():
+            time.sleep(0.01)
+        return number
+
+    two.each(patient, range(2), lambda index, _: told.touch(), lambda index, error: pytest.fail(str(error)))
+
+
+def test_each_ends_with_what_its_listener_raises(two):
+    def full(index, value):
+        raise RunError("enough")
+
+    for where in (Cluster.here(), two):
+        with pytest.raises(RunError, match="enough"):
+            where.each(squares(), range(5), full, full)
+        assert where.map(squares(), range(3)) == [0, 1, 4]
+
+
 # A cluster that somebody else started.
 
 
