@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +43,15 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Hold a run for this process alone, by its file `name`; raises `RunError` when another one has it. The system lets
+    go at the end of the process, however it ends."""
+    with (folder / name).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{folder} is being run by another process; wait for it, or choose another --out") from None
+        yield

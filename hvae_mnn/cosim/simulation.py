@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +26,7 @@ from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
-from hvae_mnn.cosim.run_folder import RUNS, new_folder
+from hvae_mnn.cosim.run_folder import RUNS, alone, new_folder
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
@@ -120,7 +119,7 @@ def newest_run(root: Path = RUNS) -> Path:
     """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
     found = [path for path in root.glob(f"*/{PLAN}") if not (path.parent / SUMMARY).exists()]
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        with contextlib.suppress(RunError), _alone(path.parent):
+        with contextlib.suppress(RunError), alone(path.parent, PLAN):
             return path.parent
     raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
 
@@ -131,17 +130,6 @@ def newest_finished(root: Path = RUNS) -> Path:
     if not found:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
     return max(found, key=lambda path: (path.parent / SUMMARY).stat().st_mtime_ns).parent
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a run for this process alone; raises `RunError` when another one has it. The system lets go at its end."""
-    with (folder / PLAN).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{folder} is being run by another process; wait for it, or choose another --out") from None
-        yield
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
@@ -223,7 +211,7 @@ def execute(
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
     if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
         raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
-    with _alone(folder):
+    with alone(folder, PLAN):
         with (
             closing(JournalEngine(engine, folder / JOURNAL, outputs)) as journal,
             Records(folder, moving=manifest.moving is not None) as records,

@@ -88,7 +88,7 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
     base: Table = {}
     if base_name in HARDWARE_PRESETS and isinstance(base_name, str):
         base = hardware_to_dict(read_hardware(base_name))
-    merged = _over(base, own) if base else own
+    merged = laid_over(base, own) if base else own
     form, bad, lines = validated(merged)
     lines += exclusive(merged)
     device = None
@@ -187,18 +187,19 @@ def _converter_table(spec: ConverterSpec) -> Table:
     return {**table, "noise_lsb": spec.noise_lsb, "inl_lsb": spec.inl_lsb}
 
 
-def _over(base: Table, own: Table) -> Table:
-    """`own` over `base`. A value of the base goes with the choice that it belongs to, when the file chooses anew."""
+def laid_over(base: Table, own: Table) -> Table:
+    """Tables `own` over those of a whole hardware. A value of the base goes with the choice that it belongs to, when
+    `own` chooses anew; the base's name and source never stay."""
     base = copied({**base, "name": None, "source": None})
     if any(key in table_at(own, "device") for key in DEVICE_KEYS):
         base["device"] = {}
         for key in ("g_min_siemens", "g_max_siemens"):
-            base["array"].pop(key)
+            base["array"].pop(key, None)
     wires = table_at(own, "wires")
     if "metal" in wires:
         base["wires"] = {}
     elif "word_ohm" in wires or "bit_ohm" in wires:
-        base["wires"].pop("source")
+        base["wires"].pop("source", None)
     for section, choice, keys in _GOES_WITH:
         if table_at(own, section).get(choice, base[section][choice]) != base[section][choice]:
             for key in keys:
@@ -206,7 +207,7 @@ def _over(base: Table, own: Table) -> Table:
     for section in ("dac", "adc"):
         if table_at(own, section).get("bits") == 0:
             for key in ("noise_lsb", "inl_lsb"):
-                base[section].pop(key)
+                base[section].pop(key, None)
     both = {
         key: {**part, **own[key]} if isinstance(part, dict) and isinstance(own.get(key), dict) else own.get(key, part)
         for key, part in base.items()

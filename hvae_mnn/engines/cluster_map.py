@@ -66,14 +66,13 @@ class Mapping:
         """Until every item is settled: tell what became of it."""
         looked = -POLL_S
         try:
-            while self._settled < len(self._items):
+            while (before := self._settled) < len(self._items):
                 if time.monotonic() - looked >= POLL_S:
                     self._look_after_workers()
                     looked = time.monotonic()
                 self._hand_out()
                 flying = [task.future for tasks in self._flying.values() for task in tasks]
                 self._cluster.wait(flying, min(POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
-                before = self._settled
                 self._collect()
                 if progress is not None and self._settled > before:
                     progress(self._settled, len(self._items))
