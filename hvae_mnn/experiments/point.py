@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from hvae_mnn.experiments.task import Outcome, Task
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hvae_mnn.cosim.drawn import DrawnNetwork, draw_network
+from hvae_mnn.cosim.export import map_checkpoint
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.crossbar.hardware_file import hardware_from_dict
+from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.crossbar.transfer import threads
+from hvae_mnn.errors import CheckpointError
+from hvae_mnn.experiments.reference import BATCH_SIZE, reference_answers
+from hvae_mnn.experiments.task import Kind, Outcome, Task
+from hvae_mnn.experiments.text import chosen_sentences, load_text
+from hvae_mnn.files import sha256
+from hvae_mnn.netlist.mapped import MappedNetwork
+from hvae_mnn.vae.answers import Answers, run_answers
+from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.vae.text_metrics import compute_metrics, passes_for
+from hvae_mnn.vae.unigram import unigram_metrics
 
 
 def run_task(task: Task) -> Outcome:
@@ -10,4 +34,118 @@ def run_task(task: Task) -> Outcome:
 
     Raises `HvaeMnnError` for a point that cannot be built or run.
     """
-    raise NotImplementedError(task.kind)
+    with threads(1):
+        return _RUNNERS[task.kind](task)
+
+
+def drawn_network(task: Task) -> DrawnNetwork:
+    """The hardware of a point as its seed draws it; netlists of it are the same circuit."""
+    network = _mapped(task)
+    return draw_network(network, _noise(task.noise), task.seed or 0)
+
+
+def checkpoint_of(task: Task) -> Checkpoint:
+    """The task's checkpoint; raises `CheckpointError` when it is another file by now."""
+    return _load(task.model.checkpoint, task.model.sha256)
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, expected: str) -> Checkpoint:
+    found = sha256(Path(path)) if Path(path).is_file() else None
+    if found is not None and found != expected:
+        raise CheckpointError(f"{path}: it is another file than when the sweep began; start the sweep again")
+    return load_checkpoint(path)
+
+
+def _mapped(task: Task) -> MappedNetwork:
+    data_dir = task.text.data_dir
+    return _map(task.model.checkpoint, task.model.sha256, task.model.calibration, data_dir, json.dumps(task.hardware))
+
+
+@lru_cache(maxsize=2)
+def _map(path: str, checksum: str, calibration: str, data_dir: str | None, hardware: str) -> MappedNetwork:
+    described = hardware_from_dict(json.loads(hardware), "hardware")
+    folder = None if data_dir is None else Path(data_dir)
+    return map_checkpoint(_load(path, checksum), described, calibration=calibration, data_dir=folder)
+
+
+def _noise(values: Mapping[str, Any]) -> Nonidealities:
+    return nonidealities_from_dict(values, "noise") if values else Nonidealities()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[what] = time.perf_counter() - start
+
+
+def _run_on_hardware(task: Task) -> Outcome:
+    """`point` and `digital_bits`."""
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    network = _mapped(task)
+    reference = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
+    seconds = {"load": time.perf_counter() - start}
+    with _timed(seconds, "draw"):
+        drawn = draw_network(network, _noise(task.noise), task.seed or 0)
+    with _timed(seconds, "transfer"):
+        engine = drawn.exact_engine()
+    source = drawn.source(engine)
+    answers = run_answers(
+        HardwareStepper(checkpoint.model, source),
+        sentences,
+        passes_for(task.metrics),
+        begin=source.begin,
+        batch_size=BATCH_SIZE,
+    )
+    facts = {
+        "stuck_on": float(drawn.stuck_on),
+        "stuck_off": float(drawn.stuck_off),
+        "dac_clipped": float(sum(converter.clipped for converter in source.dacs.values())),
+        "adc_clipped": float(sum(converter.clipped for converter in source.adcs.values())),
+    }
+    return _outcome(task, answers, reference, sentences, seconds, start, facts)
+
+
+def _run_digital(task: Task) -> Outcome:
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    answers = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
+    return _outcome(task, answers, answers, sentences, {}, start, {})
+
+
+def _run_unigram(task: Task) -> Outcome:
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    train = [checkpoint.vocabulary.encode_sentence(line) for line in load_text(checkpoint, task.text, "train")]
+    found = unigram_metrics(train, sentences, len(checkpoint.vocabulary))
+    metrics = {name: value for name, value in found.items() if name in task.metrics}
+    seconds = {"total": time.perf_counter() - start}
+    return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences))
+
+
+def _outcome(
+    task: Task,
+    answers: Answers,
+    reference: Answers,
+    sentences: list[list[int]],
+    seconds: dict[str, float],
+    start: float,
+    facts: dict[str, float],
+) -> Outcome:
+    metrics = compute_metrics(answers, reference, sentences, task.metrics)
+    seconds |= {"forward": answers.seconds["recurrent"], "logits": answers.seconds["logits"]}
+    seconds["total"] = time.perf_counter() - start
+    return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences), facts)
+
+
+_RUNNERS: dict[Kind, Callable[[Task], Outcome]] = {
+    "point": _run_on_hardware,
+    "digital_bits": _run_on_hardware,
+    "digital": _run_digital,
+    "unigram": _run_unigram,
+}

@@ -1,9 +1,9 @@
 """Devices whose end resistances are not the spec's, although their state is the one that was wanted.
 
 A device is set to the state x at which the nominal one has the wanted conductance; its own conductance is then
-G = 1 / (x R_on' + (1 - x) R_off'), R' = R exp(s_device n + s_cycle m), n and m standard normal: n belongs to the device,
-m to its latest programming. Equation: the model's R(x) (paper eq. 8). The sigmas are assumptions: no source gives any
-for the AIST memristor.
+G = 1 / (x R_on' + (1 - x) R_off'), R' = R exp(s_device n + s_cycle m), n and m standard normal: n belongs to the
+device, m to its latest programming. Equation: the model's R(x) (paper eq. 8). The sigmas are assumptions: no source
+gives any for the AIST memristor.
 """
 
 from __future__ import annotations

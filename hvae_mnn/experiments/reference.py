@@ -1,0 +1,62 @@
+"""What the digital model answers, in float64: run once per model and text, and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence, Set
+from pathlib import Path
+
+from hvae_mnn.engines.transfer_cache import cache_folder
+from hvae_mnn.errors import HvaeMnnError, StorageError
+from hvae_mnn.experiments.task import Task
+from hvae_mnn.vae.answers import Answers, run_answers
+from hvae_mnn.vae.checkpoint import Checkpoint
+from hvae_mnn.vae.stepwise import Stepper
+
+FORMAT = "hvae-mnn-answers/1"
+"""Goes up whenever the digital model would answer differently."""
+BATCH_SIZE = 64
+
+
+def reference_answers(
+    task: Task, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], passes: Set[str]
+) -> Answers:
+    """Answers of the digital model of `task` to its sentences.
+
+    Kept in this process, and in the cache folder for the others; a damaged file there is written again.
+    """
+    depends = [FORMAT, task.model.sha256, task.text.sha256, sorted(passes), BATCH_SIZE]
+    key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
+    if key not in _KNOWN:
+        _KNOWN.clear()  # one text at a time: these are tens of megabytes
+        _KNOWN[key] = _from_disk(key) or _run(key, checkpoint, sentences, passes)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[str, Answers] = {}
+
+
+def _path(key: str) -> Path | None:
+    folder = cache_folder("answers")
+    return None if folder is None else folder / f"{key}.safetensors"
+
+
+def _from_disk(key: str) -> Answers | None:
+    path = _path(key)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return Answers.load(path)
+    except HvaeMnnError:
+        return None
+
+
+def _run(key: str, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], passes: Set[str]) -> Answers:
+    found = run_answers(Stepper(checkpoint.model), sentences, passes, batch_size=BATCH_SIZE)
+    path = _path(key)
+    if path is not None:
+        with contextlib.suppress(StorageError):  # without a cache it is run once in every process
+            found.save(path)
+    return found
