@@ -1,0 +1,130 @@
+"""A point of a sweep against the digital model, and what its result depends on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.nonidealities.spec import DeviceSpread, Nonidealities, Programming, ReadNoise, StuckCells
+from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.experiments.point import run_task
+from hvae_mnn.experiments.reference import reference_answers
+from hvae_mnn.experiments.task import TextChoice
+
+SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
+
+
+def plain(hardware, **changes):
+    """Without converters."""
+    return replace(hardware, dac=replace(hardware.dac, bits=0), adc=replace(hardware.adc, bits=0), **changes)
+
+
+@pytest.fixture
+def paper():
+    return read_hardware("paper")
+
+
+@pytest.mark.parametrize("cells", ["lstm", "gru", "mixed", "peephole"])
+@pytest.mark.parametrize("scheme", ["fixed_resistor_per_cell", "reference_column", "differential_pair"])
+def test_without_anything_it_is_the_digital_model(make_task, paper, cells, scheme):
+    hardware = plain(paper, cells=replace(paper.cells, scheme=scheme))
+    found = run_task(make_task("point", hardware, Nonidealities(), 5, cells=cells))
+    digital = run_task(make_task("digital", seed=None, cells=cells))
+    assert found.metrics["agreement"] == found.metrics["agreement_free"] == 1
+    for name, value in digital.metrics.items():
+        assert found.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    assert (found.sentences, found.tokens) == (digital.sentences, digital.tokens)
+
+
+def test_a_result_depends_on_the_seed_and_on_nothing_else(make_task, paper):
+    task = make_task("point", paper, SPREAD, 3)
+    before = torch.get_num_threads()
+    first = run_task(task).metrics
+    try:
+        torch.set_num_threads(1)
+        assert run_task(task).metrics == first
+    finally:
+        torch.set_num_threads(before)
+    other = run_task(make_task("point", paper, SPREAD, 4)).metrics
+    assert other["mean_error"] != first["mean_error"]
+
+
+def test_more_of_a_spread_is_a_larger_error(make_task, paper):
+    errors = [
+        np.mean(
+            [
+                run_task(
+                    make_task("point", plain(paper), Nonidealities(programming=Programming("lognormal", s)), seed)
+                ).metrics["mean_error"]
+                for seed in range(3)
+            ]
+        )
+        for s in (0.01, 0.05, 0.2)
+    ]
+    assert errors[0] < errors[1] < errors[2]
+
+
+def test_read_noise_is_seeded_and_depends_on_the_sentence_and_not_on_the_batch(make_task, paper):
+    noise = Nonidealities(read_noise=ReadNoise(thermal=True, bandwidth_hz=1e9, flicker=1e-3, low_hz=1e3))
+    few, many = (run_task(make_task("point", paper, noise, 1, sentences=n, metrics=("mean_error",))) for n in (12, 14))
+    quiet = run_task(make_task("point", paper, Nonidealities(), 1, metrics=("mean_error",)))
+    assert few.metrics["mean_error"] > quiet.metrics["mean_error"]
+    assert few.metrics != many.metrics
+    again = run_task(make_task("point", paper, noise, 1, metrics=("mean_error",)))
+    assert again.metrics == few.metrics
+
+
+def test_stuck_cells_are_counted(make_task, paper):
+    found = run_task(make_task("point", paper, Nonidealities(stuck=StuckCells(on=0.1, off=0.3)), 2))
+    task = make_task("point", paper, Nonidealities(spread=DeviceSpread(0.1, 0.1)), 2)
+    assert found.facts["stuck_off"] > 2 * found.facts["stuck_on"] > 0
+    assert run_task(task).facts["stuck_on"] == 0
+
+
+def test_the_unigram_has_what_it_can_have(make_task):
+    found = run_task(make_task("unigram", seed=None))
+    assert set(found.metrics) == {"top1", "top5", "ppl"}
+    assert 0 < found.metrics["top1"] <= found.metrics["top5"] < 1 < found.metrics["ppl"]
+
+
+def test_a_file_that_changed_since_the_sweep_began_is_refused(make_task, tmp_path):
+    task = make_task("digital", seed=None)
+    changed = tmp_path / "changed.pt"
+    changed.write_bytes(b"something else")
+    with pytest.raises(CheckpointError, match="another file than when the sweep began"):
+        run_task(replace(task, model=replace(task.model, checkpoint=str(changed))))
+    with pytest.raises(InputError, match="its sentences are others"):
+        run_task(replace(task, text=TextChoice(None, "test", 11, task.text.sha256)))
+
+
+def test_keys_know_what_a_result_depends_on(make_task, paper):
+    task = make_task("point", paper, SPREAD, 3)
+    same = replace(task, model=replace(task.model, label="other", checkpoint="elsewhere.pt"))
+    assert same.key == task.key
+    renamed = replace(task, hardware={**task.hardware, "name": "other", "source": "other"})
+    assert renamed.key == task.key
+    others = [
+        replace(task, seed=4),
+        replace(task, metrics=("top1",)),
+        replace(task, noise={}),
+        replace(task, model=replace(task.model, sha256="0")),
+        replace(task, text=replace(task.text, sha256="0")),
+        make_task("point", plain(paper), SPREAD, 3),
+    ]
+    assert len({task.key, *(other.key for other in others)}) == 7
+
+
+def test_a_damaged_reference_is_made_again(make_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("HVAE_MNN_CACHE", str(tmp_path))
+    task = make_task("digital", seed=None, sentences=7)
+    first = run_task(task).metrics
+    (path,) = (tmp_path / "answers").iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    reference_answers.__globals__["_KNOWN"].clear()
+    assert run_task(task).metrics == first
+    assert all(math.isfinite(value) for value in first.values())
