@@ -1,0 +1,208 @@
+"""What a sweep keeps: a small Parquet file per finished task, and tables made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hvae_mnn.errors import InputError
+from hvae_mnn.experiments.grid import Plan
+from hvae_mnn.experiments.task import ModelChoice, Outcome, Task, TextChoice
+from hvae_mnn.files import replacing
+
+FORMAT = "hvae-mnn-sweep/1"
+"""Of parts and tables; goes up whenever their columns change."""
+PARTS, RESULTS, TIMINGS = "parts", "results.parquet", "timings.parquet"
+_FORMAT_KEY = b"format"
+_NUMBERS = pa.map_(pa.string(), pa.float64())
+_SECONDS = ("load", "draw", "transfer", "forward", "logits", "total")
+"""Columns of times that always are there."""
+
+Status = Literal["done", "failed"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of a task."""
+
+    task: Task
+    status: Status
+    reason: str
+    """Why it failed; empty when it did not."""
+    outcome: Outcome
+    """Without numbers when it failed."""
+
+
+_PART = pa.schema(
+    [
+        ("task", pa.string()),  # key
+        ("description", pa.string()),  # JSON of the whole task
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("metrics", _NUMBERS),
+        ("seconds", _NUMBERS),
+        ("facts", _NUMBERS),
+        ("sentences", pa.int64()),
+        ("tokens", pa.int64()),
+    ],
+    metadata={_FORMAT_KEY: FORMAT.encode()},
+)
+
+
+def part_path(folder: Path, key: str) -> Path:
+    """Where the result of a task is."""
+    return folder / PARTS / f"{key}.parquet"
+
+
+def write_part(folder: Path, finished: Finished) -> None:
+    """Keep a result, whole or not at all. Raises `StorageError`."""
+    outcome, key = finished.outcome, finished.task.key
+    row = {
+        "task": key,
+        "description": json.dumps(finished.task.to_dict(), sort_keys=True),
+        "status": finished.status,
+        "reason": finished.reason,
+        "metrics": sorted(outcome.metrics.items()),
+        "seconds": sorted(outcome.seconds.items()),
+        "facts": sorted(outcome.facts.items()),
+        "sentences": outcome.sentences,
+        "tokens": outcome.tokens,
+    }
+    _write(part_path(folder, key), pa.Table.from_pylist([row], schema=_PART))
+
+
+def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], list[Path]]:
+    """Results that are there, by key, and files that are damaged.
+
+    Raises `InputError` for a file of another version, `results.parquet` included.
+    """
+    found, damaged = {}, []
+    if (folder / RESULTS).exists():
+        with contextlib.suppress(pa.ArrowException):  # it is written anew
+            check_format(folder / RESULTS)
+    for key in keys:
+        path = part_path(folder, key)
+        if not path.exists():
+            continue
+        try:
+            found[key] = _read_part(path, key)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+            damaged.append(path)
+    return found, damaged
+
+
+def _read_part(path: Path, key: str) -> Finished:
+    check_format(path)
+    rows = pq.read_table(path, partitioning=None, page_checksum_verification=True).to_pylist()
+    if len(rows) != 1:
+        raise ValueError("not one row")
+    row = rows[0]
+    described = json.loads(row["description"])
+    task = Task(**described | {"model": ModelChoice(**described["model"]), "text": TextChoice(**described["text"])})
+    if row["task"] != key or task.key != key or row["status"] not in ("done", "failed"):
+        raise ValueError("it is not what its name says")
+    numbers = {name: dict(row[name]) for name in ("metrics", "seconds", "facts")}
+    outcome = Outcome(sentences=row["sentences"], tokens=row["tokens"], **numbers)
+    return Finished(task, row["status"], row["reason"], outcome)
+
+
+def find_task(folder: Path, key: str) -> Finished:
+    """The result whose key begins with `key`. Raises `InputError` when there is none, or more than one."""
+    keys = sorted(path.stem for path in (folder / PARTS).glob("*.parquet") if path.stem.startswith(key))
+    if len(keys) != 1:
+        found = f"{len(keys)} results there begin so" if keys else "no result there begins so"
+        raise InputError(f"task {key} of {folder}: {found}; take a key from the column task of {RESULTS}")
+    done, damaged = read_parts(folder, keys)
+    if damaged:
+        raise InputError(f"{damaged[0]} is damaged; run the sweep again, which mends it")
+    return done[keys[0]]
+
+
+def check_format(path: Path) -> None:
+    """Raise `InputError` for a file of another version, `pyarrow.ArrowException` for a damaged one."""
+    metadata = pq.read_schema(path).metadata or {}
+    found = metadata.get(_FORMAT_KEY, b"none").decode(errors="replace")
+    if found != FORMAT:
+        raise InputError(
+            f"{path} has format {found}; this version of hvae-mnn reads and writes {FORMAT}: choose another folder with"
+            " --out, or begin anew in this one with --fresh"
+        )
+
+
+def remove_results(folder: Path) -> None:
+    """Delete a sweep's parts and tables, of whatever version."""
+    for path in (*(folder / PARTS).glob("*.parquet"), folder / RESULTS, folder / TIMINGS):
+        path.unlink(missing_ok=True)
+
+
+def write_tables(folder: Path, plan: Plan, finished: Mapping[str, Finished]) -> None:
+    """Write `results.parquet`, the same bytes for the same results, and `timings.parquet`. Raises `StorageError`."""
+    _write(folder / RESULTS, results_table(plan, finished))
+    _write(folder / TIMINGS, _timings_table(plan, finished))
+
+
+def results_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
+    """A row per point and seed of every grid, and per baseline, as far as they are finished."""
+    rows = [(row, finished[row.task]) for row in plan.rows if row.task in finished]
+    columns: dict[str, Any] = {
+        "sweep": pa.array([plan.file.name] * len(rows), pa.string()),
+        "grid": pa.array([row.grid for row, _ in rows], pa.string()),
+        "kind": pa.array([row.kind for row, _ in rows], pa.string()),
+        "model": pa.array([row.model for row, _ in rows], pa.string()),
+        "seed": pa.array([row.seed for row, _ in rows], pa.int64()),
+        "task": pa.array([row.task for row, _ in rows], pa.string()),
+        "status": pa.array([done.status for _, done in rows], pa.string()),
+        "reason": pa.array([done.reason for _, done in rows], pa.string()),
+        "settings": pa.array([json.dumps(dict(row.settings)) for row, _ in rows], pa.string()),
+    }
+    for path in plan.axes:
+        if path not in columns:  # the model has its column
+            columns[path] = _axis([value for grid in plan.file.grids for value in grid.axes.get(path, ())])(
+                [row.along.get(path) for row, _ in rows]
+            )
+    for name in plan.file.metrics:
+        columns[name] = pa.array([done.outcome.metrics.get(name) for _, done in rows], pa.float64())
+    columns["facts"] = pa.array([json.dumps(done.outcome.facts, sort_keys=True) for _, done in rows], pa.string())
+    columns["sentences"] = pa.array([done.outcome.sentences for _, done in rows], pa.int64())
+    columns["tokens"] = pa.array([done.outcome.tokens for _, done in rows], pa.int64())
+    return pa.table(columns).replace_schema_metadata({_FORMAT_KEY: FORMAT.encode()})
+
+
+def _axis(values: Sequence[Any]) -> Any:
+    """How a column of these values is made: of numbers if all are, or else of text, as a file would have it."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return lambda column: pa.array([None if value is None else float(value) for value in column], pa.float64())
+    return lambda column: pa.array([None if value is None else axis_text(value) for value in column], pa.string())
+
+
+def axis_text(value: Any) -> str:
+    """A setting as text: as it is, or as a file would have it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
+    """A row per task."""
+    done = [finished[key] for key in plan.tasks if key in finished]
+    others = {name for one in done for name in one.outcome.seconds} - set(_SECONDS)
+    columns: dict[str, Any] = {
+        "task": pa.array([one.task.key for one in done], pa.string()),
+        "kind": pa.array([one.task.kind for one in done], pa.string()),
+        "model": pa.array([one.task.model.label for one in done], pa.string()),
+        "seed": pa.array([one.task.seed for one in done], pa.int64()),
+        "status": pa.array([one.status for one in done], pa.string()),
+    }
+    for name in (*_SECONDS, *sorted(others)):
+        columns[name] = pa.array([one.outcome.seconds.get(name) for one in done], pa.float64())
+    return pa.table(columns).replace_schema_metadata({_FORMAT_KEY: FORMAT.encode()})
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True)
