@@ -23,6 +23,9 @@ from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.cluster import open_cluster
 from hvae_mnn.engines.protocol import Engine
+from hvae_mnn.experiments import verify_point as point_verification
+from hvae_mnn.experiments.table import find_task
+from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
@@ -129,6 +132,21 @@ def verify(
     return found
 
 
+def verify_point(
+    sweep: str | Path,
+    key: str,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    out: str | Path | None = None,
+    **options: Any,
+) -> PointVerification:
+    """`experiments.verify_point.verify_point` of the finished task of a sweep's folder whose key begins with `key`."""
+    task = find_task(Path(sweep), key).task
+    with open_cluster(workers, scheduler) as cluster:
+        return point_verification.verify_point(task, cluster=cluster, out=None if out is None else Path(out), **options)
+
+
 iv = partial(characterise.iv, draw=save_iv_figures)
 """`cosim.characterise.iv`, with its figures."""
 program = partial(programming.program, draw=save_programming_figures)
@@ -141,6 +159,7 @@ __all__ = [
     "IvResult",
     "Manifest",
     "Options",
+    "PointVerification",
     "ProgrammingResult",
     "Settings",
     "SimulationResult",
@@ -158,4 +177,5 @@ __all__ = [
     "resume",
     "simulate",
     "verify",
+    "verify_point",
 ]
