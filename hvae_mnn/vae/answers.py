@@ -14,26 +14,29 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from hvae_mnn.errors import InputError, StorageError
-from hvae_mnn.files import disk_errors, replacing
-from hvae_mnn.text.vocabulary import SOS
+from hvae_mnn.files import replacing
+from hvae_mnn.text.vocabulary import EOS, SOS
 from hvae_mnn.vae.scoring import Progress, sentence_noise
-from hvae_mnn.vae.stepwise import LAYERS, State, Stepper
+from hvae_mnn.vae.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
 
 Pass = Literal["teacher", "sampled", "free"]
+NOT_FINITE = -1
+"""In place of a word where some logits are no numbers, or infinite."""
 _POSTERIOR = 0
 """The purpose of the noise of z, as in `evaluation_proper`: the same z for the same sentence."""
-_ROWS = 512
-"""Rows of logits that are made at a time: with 10,000 words, 40 MB."""
+_ROWS = 256
+"""Rows of logits made at a time, 20 MB at 10,000 words: with fewer the product is slower, with more it leaves the
+cache before it is used."""
 _TOP = 5
 
 
@@ -41,37 +44,67 @@ _TOP = 5
 class Answers:
     """Answers to N sentences, in their order; arrays of passes that were not run are empty."""
 
+    starts: NDArray[np.int64]
+    """(N + 1,): the targets of sentence n are `starts[n]` to `starts[n + 1]` of the S in all."""
     mean: NDArray[np.float64]
     """(N, Z): of the posterior at its last step."""
     log_variance: NDArray[np.float64]
     """(N, Z)."""
     likeliest: NDArray[np.int64]
-    """(S,): the most likely next word, `teacher`."""
+    """(S,): the most likely next word, `teacher`; or `NOT_FINITE`."""
     top: NDArray[np.bool_]
     """(S,): whether fewer than five words are more likely than the right one, `teacher`."""
     nats: NDArray[np.float64]
     """(N,): sum of -ln p of a sentence's targets, `sampled`."""
     written: NDArray[np.int64]
-    """(S,): words put out, `free`; as many as the sentence has targets."""
+    """(S,): words put out, `free`, as many as the sentence has targets; or `NOT_FINITE`."""
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     """`recurrent`: steps of the three layers; `logits`: all that is done with the vocabulary."""
 
+    def __post_init__(self) -> None:
+        """Check that the arrays fit each other. Raises `InputError`."""
+        count, targets = len(self.starts) - 1, int(self.starts[-1]) if self.starts.size else 0
+        expected = {
+            "starts": (np.int64, [(count + 1,)]),
+            "mean": (np.float64, [(count, *self.mean.shape[1:2])]),
+            "log_variance": (np.float64, [self.mean.shape]),
+            "likeliest": (np.int64, [(0,), (targets,)]),
+            "top": (np.bool_, [self.likeliest.shape]),
+            "nats": (np.float64, [(0,), (count,)]),
+            "written": (np.int64, [(0,), (targets,)]),
+        }
+        for name, (kind, shapes) in expected.items():
+            found = getattr(self, name)
+            if found.dtype != kind or found.shape not in shapes:
+                raise InputError(
+                    f"answers to {count} sentences: {name} is {found.dtype} of shape {found.shape}; allowed:"
+                    f" {np.dtype(kind)} of shape {' or '.join(map(str, shapes))}"
+                )
+
+    def has(self, kind: Pass) -> bool:
+        """Whether a pass was run."""
+        return bool({"teacher": self.likeliest, "sampled": self.nats, "free": self.written}[kind].size)
+
     def save(self, path: Path) -> None:
-        """Write them to a safetensors file. Raises `StorageError`."""
+        """Write them to a safetensors file in one step. Raises `StorageError`."""
         tensors = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self) if f.name != "seconds"}
-        tensors |= {f"seconds.{name}": np.array(value) for name, value in self.seconds.items()}
-        with disk_errors(path), replacing(path) as temporary:
-            save_file(tensors, temporary)
+        tensors |= {f"{_SECONDS}{name}": np.array(value) for name, value in self.seconds.items()}
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Answers:
-        """Read what `save` wrote. Raises `StorageError` for a file that is damaged or something else."""
+        """Read what `save` wrote. Raises `StorageError` for a file that is missing, damaged or something else."""
         try:
             found = load_file(path)
-            seconds = {name[8:]: float(found.pop(name)) for name in list(found) if name.startswith("seconds.")}
+            named = [name for name in found if name.startswith(_SECONDS)]
+            seconds = {name.removeprefix(_SECONDS): float(found.pop(name)) for name in named}
             return cls(**found, seconds=seconds)
-        except (OSError, SafetensorError, TypeError) as error:
-            raise StorageError(f"{path} cannot be read ({error}); delete it, and it is made again") from None
+        except (OSError, SafetensorError, TypeError, InputError) as error:
+            raise StorageError(f"{path} cannot be read ({error}); delete it, and it is made again") from error
+
+
+_SECONDS = "seconds."
 
 
 @torch.inference_mode()
@@ -87,13 +120,16 @@ def run_answers(
 ) -> Answers:
     """Run encoded sentences (with start and end symbols) in batches, the longest first.
 
-    `begin(numbers)` is called before every batch with the numbers of its sentences, row by row. `seed` is that of the
-    latents of `sampled`, which depend on it and on the sentence's words. Raises `InputError` without sentences.
+    `begin(numbers)` is called before every batch with the numbers of its sentences, row by row; the passes follow in
+    the order of `Pass`. `seed` is that of the latents of `sampled`, which depend on it and on the sentence's words.
+    Which sentences go together does not depend on their order.
+
+    Errors: `InputError` for no sentences, a sentence without targets or with ids outside the vocabulary, an unknown
+    pass, or a bad number.
     """
-    if not sentences or batch_size < 1:
-        raise InputError(f"{len(sentences)} sentences in batches of {batch_size}; each has to be 1 or more")
+    _check(stepper, sentences, passes, batch_size, seed)
     work = _Work(stepper, sentences, passes, seed)
-    order = sorted(range(len(sentences)), key=lambda place: (-len(sentences[place]), place))
+    order = sorted(range(len(sentences)), key=lambda place: (-len(sentences[place]), tuple(sentences[place])))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
         if begin is not None:
@@ -104,25 +140,44 @@ def run_answers(
     return work.answers
 
 
+def _check(stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str], batch_size: int, seed: int) -> None:
+    if not sentences or batch_size < 1:
+        raise InputError(f"{len(sentences)} sentences in batches of {batch_size}; each has to be 1 or more")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; allowed: 0 or more")
+    for name in sorted(passes):
+        if name not in get_args(Pass):
+            raise InputError(f"unknown pass {name!r}; allowed: {', '.join(get_args(Pass))}")
+    words = stepper.model.config.vocabulary_size
+    for number, sentence in enumerate(sentences):
+        if len(sentence) < 2:
+            raise InputError(f"sentence {number} has {len(sentence)} ids; allowed: 2 (start and end symbol) or more")
+        if not 0 <= min(sentence) <= max(sentence) < words:
+            raise InputError(
+                f"sentence {number} has ids from {min(sentence)} to {max(sentence)}; allowed: 0 to {words - 1}, the"
+                " model's vocabulary; encode it with that"
+            )
+
+
 class _Work:
     """Fills the answers, batch by batch."""
 
     def __init__(self, stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str], seed: int) -> None:
         self._stepper, self._sentences, self._passes, self._seed = stepper, sentences, passes, seed
         count, latent = len(sentences), stepper.model.config.latent_size
-        lengths = np.array([len(sentence) - 1 for sentence in sentences])
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
-        targets = int(self._starts[-1])
+        starts = np.concatenate([[0], np.cumsum([len(sentence) - 1 for sentence in sentences])]).astype(np.int64)
+        targets = int(starts[-1])
 
         def size(kind: Pass, wanted: int) -> int:
             return wanted if kind in passes else 0
 
         self.answers = Answers(
+            starts=starts,
             mean=np.empty((count, latent)),
             log_variance=np.empty((count, latent)),
             likeliest=np.empty(size("teacher", targets), dtype=np.int64),
             top=np.empty(size("teacher", targets), dtype=bool),
-            nats=np.zeros(size("sampled", count)),
+            nats=np.empty(size("sampled", count)),
             written=np.empty(size("free", targets), dtype=np.int64),
             seconds={"recurrent": 0.0, "logits": 0.0},
         )
@@ -131,7 +186,7 @@ class _Work:
         """Run the sentences at these places, longest first."""
         sentences = [self._sentences[place] for place in places]
         with self._timed("recurrent"):
-            encoded = self._encode(sentences)
+            encoded = encode_batch(self._stepper, sentences)
         mean = self._stepper.latent(encoded, None)
         log_variance: Tensor = self._stepper.model.to_log_variance(encoded.hidden)
         self.answers.mean[places], self.answers.log_variance[places] = mean.numpy(), log_variance.numpy()
@@ -140,7 +195,7 @@ class _Work:
         if "sampled" in self._passes:
             size = (mean.shape[1],)
             noise = torch.stack([sentence_noise(self._seed, _POSTERIOR, sentence, size) for sentence in sentences])
-            self._sampled(places, sentences, mean + torch.exp(log_variance / 2) * noise)
+            self._sampled(places, sentences, self._stepper.latent(encoded, noise))
         if "free" in self._passes:
             self._free(places, sentences, mean)
 
@@ -150,54 +205,36 @@ class _Work:
         yield
         self.answers.seconds[what] += time.perf_counter() - start
 
-    def _encode(self, sentences: Sequence[Sequence[int]]) -> State:
-        """The second layer's state at every sentence's last step."""
-        stepper = self._stepper
-        seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
-        first, second = (stepper.zero_state(name, len(sentences)) for name in LAYERS[:2])
-        last = torch.empty_like(second.hidden)
-        for t in range(len(seen[0])):
-            tokens = _column(seen, t)
-            first, _ = stepper.step("encoder1", {"x": stepper.encoder_input(tokens)}, first.first(len(tokens)))
-            second, _ = stepper.step("encoder2", {"x": first.hidden}, second.first(len(tokens)))
-            last[: len(tokens)] = second.hidden
-        return State(last, None)
-
     def _teacher(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
-        hidden, slots, targets = self._forced(places, sentences, z)
+        hidden, targets, rows, steps = self._forced(sentences, z)
+        slots = self.answers.starts[places][rows] + steps
         with self._timed("logits"):
             for part in _slices(len(hidden)):
                 logits = self._stepper.logits(State(hidden[part], None))
-                self.answers.likeliest[slots[part]] = logits.argmax(dim=1).numpy()
+                likeliest, finite = _likeliest(logits)
                 right = logits.gather(1, targets[part, None])
-                self.answers.top[slots[part]] = ((logits > right).sum(dim=1) < _TOP).numpy()
+                self.answers.likeliest[slots[part]] = likeliest.numpy()
+                self.answers.top[slots[part]] = (((logits > right).sum(dim=1) < _TOP) & finite).numpy()
 
     def _sampled(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
-        hidden, slots, targets = self._forced(places, sentences, z)
+        hidden, targets, rows, _ = self._forced(sentences, z)
         with self._timed("logits"):
-            nats = torch.empty(len(hidden), dtype=torch.float64)
+            nats = np.empty(len(hidden))
             for part in _slices(len(hidden)):
                 logits = self._stepper.logits(State(hidden[part], None))
-                right = logits.gather(1, targets[part, None])[:, 0]
-                nats[part] = torch.logsumexp(logits, dim=1) - right
-            owner = np.searchsorted(self._starts, slots, side="right") - 1
-            self.answers.nats[places] = np.bincount(owner, nats.numpy(), len(self._sentences))[places]
+                nats[part] = torch.nn.functional.cross_entropy(logits, targets[part], reduction="none").numpy()
+            self.answers.nats[places] = np.bincount(rows, nats)
 
     def _forced(
-        self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor
-    ) -> tuple[Tensor, NDArray[np.int64], Tensor]:
-        """Decoder states (S of the batch, H) with the right words going in, where each belongs in the answers, and the
-        right next words."""
+        self, sentences: Sequence[Sequence[int]], z: Tensor
+    ) -> tuple[Tensor, Tensor, NDArray[np.int64], NDArray[np.int64]]:
+        """Decoder states (K, H) and targets (K,) of all steps with the right words going in; row and step of each."""
         with self._timed("recurrent"):
-            state, hidden, slots, targets = self._stepper.decoder_state(z), [], [], []
-            for t in range(len(sentences[0]) - 1):
-                tokens = _column(sentences, t, beyond=1)
-                inputs = self._stepper.decoder_input(tokens, z[: len(tokens)])
-                state, _ = self._stepper.step("decoder", inputs, state.first(len(tokens)))
-                hidden.append(state.hidden)
-                slots.append(self._starts[places[: len(tokens)]] + t)
-                targets.append(_column(sentences, t + 1))
-            return torch.cat(hidden), np.concatenate(slots), torch.cat(targets)
+            hidden = [state.hidden for state in forced_states(self._stepper, sentences, z)]
+        targets = torch.cat([tokens_at(sentences, t + 1) for t in range(len(hidden))])
+        rows = np.concatenate([np.arange(len(part)) for part in hidden])
+        steps = np.concatenate([np.full(len(part), t) for t, part in enumerate(hidden)])
+        return torch.cat(hidden), targets, rows, steps
 
     def _free(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
         state = self._stepper.decoder_state(z)
@@ -208,13 +245,16 @@ class _Work:
                 inputs = self._stepper.decoder_input(tokens[:count], z[:count])
                 state, _ = self._stepper.step("decoder", inputs, state.first(count))
             with self._timed("logits"):
-                tokens = self._stepper.logits(state).argmax(dim=1)
-            self.answers.written[self._starts[places[:count]] + t] = tokens.numpy()
+                likeliest, finite = _likeliest(self._stepper.logits(state))
+            tokens = torch.where(finite, likeliest, EOS)  # a state that is no number stays so, whatever goes in
+            self.answers.written[self.answers.starts[places[:count]] + t] = likeliest.numpy()
 
 
-def _column(sentences: Sequence[Sequence[int]], t: int, beyond: int = 0) -> Tensor:
-    """Tokens (B_t,) at step t of the sentences that have `beyond` more; longest first."""
-    return torch.tensor([sentence[t] for sentence in sentences if len(sentence) > t + beyond])
+def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Most likely words (B,) or `NOT_FINITE`, and whether the logits (B, V) of each row can be compared."""
+    largest, words = logits.max(dim=1)  # which is NaN if any of them is
+    finite = torch.isfinite(largest)
+    return torch.where(finite, words, NOT_FINITE), finite
 
 
 def _slices(count: int) -> Iterator[slice]:

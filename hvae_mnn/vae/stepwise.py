@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -202,25 +202,40 @@ def run_batch(
 
     Returns per decoder step the logits (B_t, V) of the B_t sentences that have such a step.
     """
-    seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
-    first, second = (stepper.zero_state(name, len(sentences)) for name in LAYERS[:2])
-    last: list[Tensor] = [torch.empty(0)] * len(sentences)
-    for t in range(len(seen[0])):
-        tokens = torch.tensor([tokens[t] for tokens in seen if len(tokens) > t])
-        first, _ = stepper.step("encoder1", {"x": stepper.encoder_input(tokens)}, first.first(len(tokens)))
-        second, _ = stepper.step("encoder2", {"x": first.hidden}, second.first(len(tokens)))
-        for index in range(len(tokens)):
-            last[index] = second.hidden[index]
-    encoded = State(torch.stack(last), None)
+    encoded = encode_batch(stepper, sentences)
     noise = None
     if generator is not None:
         size = stepper.model.config.latent_size
         noise = torch.randn(len(sentences), size, generator=generator, dtype=torch.float64)
-    z = stepper.latent(encoded, noise)
+    return [stepper.logits(state) for state in forced_states(stepper, sentences, stepper.latent(encoded, noise))]
+
+
+def encode_batch(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> State:
+    """The second encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first."""
+    seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
+    first, second = (stepper.zero_state(name, len(sentences)) for name in LAYERS[:2])
+    last = torch.empty_like(second.hidden)
+    for t in range(len(seen[0])):
+        tokens = tokens_at(seen, t)
+        first, _ = stepper.step("encoder1", {"x": stepper.encoder_input(tokens)}, first.first(len(tokens)))
+        second, _ = stepper.step("encoder2", {"x": first.hidden}, second.first(len(tokens)))
+        last[: len(tokens)] = second.hidden
+    return State(last, None)
+
+
+def forced_states(stepper: Stepper, sentences: Sequence[Sequence[int]], z: Tensor) -> Iterator[State]:
+    """The decoder's states step by step with the right words going in, `sentences` longest first, z (B, Z).
+
+    State t is of the B_t sentences that have a target at t + 1.
+    """
     state = stepper.decoder_state(z)
-    logits = []
     for t in range(len(sentences[0]) - 1):
-        tokens = torch.tensor([sentence[t] for sentence in sentences if len(sentence) > t + 1])
-        state, _ = stepper.step("decoder", stepper.decoder_input(tokens, z[: len(tokens)]), state.first(len(tokens)))
-        logits.append(stepper.logits(state))
-    return logits
+        count = sum(len(sentence) > t + 1 for sentence in sentences)
+        tokens = tokens_at(sentences[:count], t)
+        state, _ = stepper.step("decoder", stepper.decoder_input(tokens, z[:count]), state.first(count))
+        yield state
+
+
+def tokens_at(sentences: Sequence[Sequence[int]], t: int) -> Tensor:
+    """Ids (B_t,) at place t of the `sentences`, longest first, that are long enough."""
+    return torch.tensor([sentence[t] for sentence in sentences if len(sentence) > t])

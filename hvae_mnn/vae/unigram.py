@@ -20,9 +20,7 @@ def unigram_metrics(train: Sentences, sentences: Sentences, vocabulary_size: int
     Among equally frequent words the one with the lowest id counts as more likely. Sentences are encoded, with start
     and end symbols.
     """
-    counts = np.ones(vocabulary_size)
-    for sentence in train:
-        np.add.at(counts, np.asarray(sentence[1:]), 1)
+    counts = np.bincount([token for sentence in train for token in sentence[1:]], minlength=vocabulary_size) + 1.0
     counts[[PAD, SOS]] = 0
     likeliest = np.argsort(-counts, kind="stable")[:_TOP]
     targets = np.concatenate([np.asarray(sentence[1:]) for sentence in sentences])
