@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Settings,
         SimulationResult,
         Spread,
+        SweepResult,
         Verification,
         Wired,
         build_netlist,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         read_manifest,
         resume,
         simulate,
+        sweep,
         verify,
     )
 
@@ -54,6 +56,7 @@ __all__ = [
     "Settings",
     "SimulationResult",
     "Spread",
+    "SweepResult",
     "Verification",
     "Wired",
     "build_netlist",
@@ -65,6 +68,7 @@ __all__ = [
     "read_manifest",
     "resume",
     "simulate",
+    "sweep",
     "verify",
 ]
 

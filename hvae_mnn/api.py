@@ -24,6 +24,9 @@ from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.cluster import open_cluster
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.experiments import verify_point as point_verification
+from hvae_mnn.experiments.grid import Plan, make_plan
+from hvae_mnn.experiments.sweep import SweepResult, cores, default_folder, remaining, run_sweep
+from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
 from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
@@ -147,6 +150,34 @@ def verify_point(
         return point_verification.verify_point(task, cluster=cluster, out=None if out is None else Path(out), **options)
 
 
+def sweep(
+    file: str | Path | SweepFile | Plan,
+    *,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    **options: Any,
+) -> SweepResult:
+    """`experiments.sweep.run_sweep` of a TOML file (docs/sweep.md), in `out` (default: `runs/<name>`), on text of the
+    corpus in `data_dir` (default: the built-in one).
+
+    Tasks run in `workers` processes (default: one per core), or on the Dask cluster whose scheduler is at the address
+    `scheduler`; the results are the same. Called again, it goes on.
+    """
+    plan = file
+    if not isinstance(plan, Plan):
+        read = plan if isinstance(plan, SweepFile) else read_sweep(Path(plan))
+        plan = make_plan(read, None if data_dir is None else Path(data_dir))
+    folder = default_folder(plan) if out is None else Path(out)
+    if workers is None and scheduler is None:
+        workers = cores()
+    if not options.get("fresh") and not remaining(plan, folder, retry_failed=options.get("retry_failed", False)):
+        workers, scheduler = None, None
+    with open_cluster(workers, scheduler) as cluster:
+        return run_sweep(plan, folder, cluster, **options)
+
+
 iv = partial(characterise.iv, draw=save_iv_figures)
 """`cosim.characterise.iv`, with its figures."""
 program = partial(programming.program, draw=save_programming_figures)
@@ -164,6 +195,7 @@ __all__ = [
     "Settings",
     "SimulationResult",
     "Spread",
+    "SweepResult",
     "Verification",
     "Wired",
     "build_netlist",

@@ -18,7 +18,8 @@ BELOW = {
     "netlist": {"crossbar", "devices"},
     "engines": {"netlist", "crossbar", "devices"},
     "cosim": {"engines", "netlist", "crossbar", "devices", "vae", "text"},
-    "plots": {"cosim", "engines", "crossbar", "devices"},
+    "experiments": {"cosim", "engines", "netlist", "crossbar", "devices", "vae", "text"},
+    "plots": {"experiments", "cosim", "engines", "crossbar", "devices"},
 }
 """What each package may import besides itself and the modules at the root."""
 ROOT_MODULES = {"errors", "files", "gates"}

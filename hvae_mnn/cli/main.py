@@ -24,6 +24,7 @@ COMMANDS = (
     "build-netlist",
     "verify",
     "simulate",
+    "sweep",
     "plot",
 )
 """In the order of the work."""

@@ -157,6 +157,8 @@ def _toml(path: Path) -> dict[str, Any]:
 def _lines(error: ValidationError, inside: str = "", form: type[_Form] = _Sweep) -> Iterator[str]:
     """What pydantic found, in a file's words."""
     for problem in error.errors(include_url=False, include_context=False):
+        if problem["loc"][-1] == "int" and isinstance(problem["input"], list):
+            continue  # a list is the other thing that seeds can be
         node: Any = form
         keys = [inside] if inside else []
         description, known = "", list[str]()

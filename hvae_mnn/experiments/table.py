@@ -169,9 +169,9 @@ def results_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
             )
     for name in plan.file.metrics:
         columns[name] = pa.array([done.outcome.metrics.get(name) for _, done in rows], pa.float64())
-    columns["facts"] = pa.array([json.dumps(done.outcome.facts, sort_keys=True) for _, done in rows], pa.string())
-    columns["sentences"] = pa.array([done.outcome.sentences for _, done in rows], pa.int64())
-    columns["tokens"] = pa.array([done.outcome.tokens for _, done in rows], pa.int64())
+    for name in ("sentences", "tokens"):
+        counts = [getattr(one.outcome, name) if one.status == "done" else None for _, one in rows]
+        columns[name] = pa.array(counts, pa.int64())
     return pa.table(columns).replace_schema_metadata({_FORMAT_KEY: FORMAT.encode()})
 
 
@@ -188,7 +188,7 @@ def axis_text(value: Any) -> str:
 
 
 def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
-    """A row per task."""
+    """A row per task: seconds, and what was counted meanwhile."""
     done = [finished[key] for key in plan.tasks if key in finished]
     others = {name for one in done for name in one.outcome.seconds} - set(_SECONDS)
     columns: dict[str, Any] = {
@@ -200,6 +200,7 @@ def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
     }
     for name in (*_SECONDS, *sorted(others)):
         columns[name] = pa.array([one.outcome.seconds.get(name) for one in done], pa.float64())
+    columns["facts"] = pa.array([json.dumps(one.outcome.facts, sort_keys=True) for one in done], pa.string())
     return pa.table(columns).replace_schema_metadata({_FORMAT_KEY: FORMAT.encode()})
 
 

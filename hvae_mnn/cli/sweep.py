@@ -1,0 +1,241 @@
+"""`hvae-mnn sweep`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import TaskID
+from rich.table import Table
+
+from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.errors import InputError
+
+if TYPE_CHECKING:
+    from hvae_mnn.experiments.axes import Grid
+    from hvae_mnn.experiments.grid import Plan
+    from hvae_mnn.experiments.summary import PointSummary
+    from hvae_mnn.experiments.sweep import SweepResult
+    from hvae_mnn.experiments.sweep_file import SweepFile
+
+EPILOG = """
+Examples:
+
+    hvae-mnn sweep experiments/noise.toml --data-dir ptb
+
+    hvae-mnn sweep experiments/noise.toml --dry-run
+
+    hvae-mnn sweep experiments/noise.toml --sentences 100 --seeds 2 --out runs/quick
+
+    hvae-mnn sweep experiments/noise.toml --scheduler tcp://10.0.0.1:8786
+
+Run the same command again to go on after an interruption; docs/sweep.md has all keys of the file.
+
+Exit code 0: all tasks gave a result; 1: some failed; 2: bad input.
+"""
+ASK_ABOVE = 10_000
+"""Tasks."""
+_DAY_S = 86_400.0
+_SHOWN = 24
+"""Points per grid."""
+_MAIN = ("top1", "ppl", "agreement", "bleu", "reconstruction", "top5")
+_COLUMNS = 4
+"""Metrics."""
+
+
+@click.command(epilog=EPILOG)
+@click.option_panel("What", options=["--data-dir", "--sentences", "--seeds", "--dry-run", "--yes"])
+@click.option_panel("Run", options=["--workers", "--scheduler", "--task-limit", "--out", "--retry-failed", "--fresh"])
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--sentences", type=int, help="The first so many of the split.  [default: the file's]")
+@click.option("--seeds", type=int, help="So many, from 0 on.  [default: the file's]")
+@click.option("--dry-run", is_flag=True, help="Show the grid, and run nothing.")
+@click.option("--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE:,} tasks.")
+@click.option("--workers", type=int, help="Processes that run tasks.  [default: one per core]")
+@click.option("--scheduler", help="Address of a Dask scheduler whose workers run tasks, tcp://host:port.")
+@click.option(
+    "--task-limit", type=float, default=6.0, show_default=True, help="Hours after which a task counts as hanging."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [default: runs/<name>]")
+@click.option("--retry-failed", is_flag=True, help="Run tasks again that failed.")
+@click.option("--fresh", is_flag=True, help="Delete the results that are in the folder, and begin anew.")
+def command(
+    file: Path,
+    data_dir: Path | None,
+    sentences: int | None,
+    seeds: int | None,
+    dry_run: bool,
+    yes: bool,
+    workers: int | None,
+    scheduler: str | None,
+    task_limit: float,
+    out: Path | None,
+    retry_failed: bool,
+    fresh: bool,
+) -> None:
+    """Run the grid of settings in FILE, each point with several seeds, beside the digital model.
+
+    Results are kept as they come; the same command goes on after an interruption, and runs what a changed FILE adds.
+    """
+    from hvae_mnn import api
+    from hvae_mnn.experiments.grid import make_plan
+    from hvae_mnn.experiments.summary import summarise
+    from hvae_mnn.experiments.sweep import default_folder
+    from hvae_mnn.experiments.sweep_file import read_sweep, seeds_of
+
+    if not task_limit > 0:
+        raise InputError(f"--task-limit is {task_limit:g}; it must be above 0 (hours)")
+    read = read_sweep(file)
+    if seeds is not None:
+        read = replace(read, seeds=seeds_of(seeds))
+    if sentences is not None:
+        read = replace(read, sentences=sentences)
+    console = Console()
+    if not dry_run and not yes:
+        _confirm(read)
+    if dry_run and sum(map(read.count, read.all_grids)) > ASK_ABOVE:
+        _show_grids(console, read)
+        return
+    plan = make_plan(read, data_dir)
+    folder = out or default_folder(plan)
+    if dry_run:
+        _show_grids(console, read)
+        _show_remaining(console, plan, folder, retry_failed, fresh)
+        return
+    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar:
+        tasks: list[TaskID] = []
+
+        def progress(done: int, total: int) -> None:
+            if not tasks:  # what was there before tells nothing of the speed
+                tasks.append(bar.add_task("tasks", total=total, completed=done))
+            bar.update(tasks[0], completed=done)
+
+        try:
+            result = api.sweep(
+                plan,
+                out=folder,
+                workers=workers,
+                scheduler=scheduler,
+                progress=progress,
+                retry_failed=retry_failed,
+                fresh=fresh,
+                limit_s=task_limit * 3600,
+            )
+        except KeyboardInterrupt:
+            line = f"finished results are kept in {shlex.quote(str(folder))}; the same command goes on"
+            Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
+            raise click.Abort from None
+    _show(console, result, summarise(plan, result.finished))
+    if result.failed:
+        sys.exit(1)
+
+
+def _confirm(read: SweepFile) -> None:
+    """Ask before very many tasks; raises `InputError` where nobody can be asked, and `click.Abort` for a no."""
+    count = sum(map(read.count, read.all_grids))
+    if count <= ASK_ABOVE:
+        return
+    grids = ", ".join(f"{grid.name} {read.count(grid):,}" for grid in read.all_grids)
+    line = f"{read.path} has {count:,} tasks (points times seeds: {grids})"
+    if not sys.stdin.isatty():
+        raise InputError(f"{line}; above {ASK_ABOVE:,} say so with --yes, or make the grid smaller")
+    click.confirm(f"{line}. Run them?", abort=True, err=True)
+
+
+def _show_grids(console: Console, read: SweepFile) -> None:
+    table = Table(title=f"{read.name}: {len(read.seeds)} seeds, {', '.join(read.models)}", title_justify="left")
+    for heading in ("grid", "axis", "values", "points", "tasks"):
+        table.add_column(heading, justify="left" if heading in ("grid", "axis", "values") else "right")
+    for grid in read.all_grids:
+        lines = [(" + ".join(step), _values(grid, step)) for step in grid.steps]
+        if read.models_of(grid) and len(read.models) > 1:
+            lines.insert(0, ("model", ", ".join(read.models)))
+        for place, (axis, values) in enumerate(lines or [("", "")]):
+            count = read.count(grid)
+            last = ("", "", "") if place else (grid.name, f"{count // len(read.seeds):,}", f"{count:,}")
+            table.add_row(last[0], axis, values, *last[1:])
+    console.print(table)
+
+
+def _values(grid: Grid, step: tuple[str, ...]) -> str:
+    """A few of an axis' values."""
+    values = [" + ".join(map(str, together)) for together in zip(*(grid.axes[path] for path in step), strict=True)]
+    return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
+
+
+def _show_remaining(console: Console, plan: Plan, folder: Path, retry_failed: bool, fresh: bool) -> None:
+    from hvae_mnn.experiments.sweep import look
+
+    found, damaged = ({}, []) if fresh else look(plan, folder, retry_failed=retry_failed)
+    failed = sum(one.status == "failed" for one in found.values())
+    baselines = sum(task.kind != "point" for task in plan.tasks.values())
+    lines = [
+        f"{len(plan.tasks):,} tasks, {baselines} of them baselines; {len(plan.rows):,} rows in the table",
+        f"{folder}/: {len(found):,} are finished{f' ({failed} failed)' if failed else ''},"
+        f" {len(plan.tasks) - len(found):,} are left",
+    ]
+    _print(console, [*lines, *(f"{path} is damaged; its task will run again" for path in damaged)])
+
+
+def _show(console: Console, result: SweepResult, points: list[PointSummary]) -> None:
+    metrics = result.plan.file.metrics
+    main = [*(name for name in _MAIN if name in metrics), *(name for name in metrics if name not in _MAIN)][:_COLUMNS]
+    several = len(result.plan.file.models) > 1
+    for grid in result.plan.file.all_grids:
+        own = [point for point in points if point.grid == grid.name]
+        table = Table(title=f"{grid.name}: mean ± standard deviation over seeds", title_justify="left")
+        for heading in ("point", *main, "failed"):
+            table.add_column(heading, justify="left" if heading == "point" else "right", no_wrap=heading != "point")
+        for point in own[:_SHOWN]:
+            parts = [point.model, _said(point)] if several else [_said(point) or point.model]
+            figures = [_figure(point, metric) for metric in main]
+            failed = f"{point.failed} of {point.finished}" if point.failed else ""
+            style = "" if point.kind == "point" else "dim"
+            table.add_row(", ".join(filter(None, parts)), *figures, failed, style=style)
+        console.print(table)
+        if len(own) > _SHOWN:
+            console.print(f"and {len(own) - _SHOWN} more in the table", highlight=False)
+    count = len(result.plan.tasks)
+    lines = [f"{path} was damaged; its task was run again" for path in result.mended]
+    lines.append(
+        f"{count:,} tasks, {result.kept:,} of them finished before; {len(result.failed)} failed; {result.seconds:.1f} s"
+    )
+    for reason in list(dict.fromkeys(one.reason for one in result.failed))[:3]:
+        lines.append(f"  failed: {reason}")
+    if result.failed:
+        lines.append("  run them again with --retry-failed")
+    lines.append(f"wrote {result.folder}/: results, timings (.parquet); sweep.json; parts/, one file per task")
+    _print(console, lines)
+
+
+def _said(point: PointSummary) -> str:
+    """What a point or a baseline is, without its model."""
+    if point.kind == "digital_bits":
+        dac, adc = (point.settings[f"hardware.{name}.bits"] for name in ("dac", "adc"))
+        return f"digital, {dac} and {adc} bits"
+    if point.kind != "point":
+        return point.kind
+    parts = []
+    for path, value in point.along.items():
+        if path != "model":
+            name = path.removeprefix("hardware.").removeprefix("noise.")
+            parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(parts)
+
+
+def _figure(point: PointSummary, metric: str) -> str:
+    mean, deviation = point.mean(metric), point.deviation(metric)
+    if mean is None:
+        return "-"
+    return f"{mean:.4g}" if deviation is None else f"{mean:.4g} ± {deviation:.2g}"
+
+
+def _print(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
