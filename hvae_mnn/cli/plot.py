@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from hvae_mnn.experiments.bootstrap import BandKind
 
 CROSSBAR_EPILOG = """
 Examples:
@@ -21,11 +25,20 @@ Examples:
 
     hvae-mnn plot converters runs/demo
 """
+ACCURACY_EPILOG = """
+Examples:
+
+    hvae-mnn plot accuracy-vs-noise
+
+    hvae-mnn plot accuracy-vs-noise runs/noise --grid programming --metric top1 --metric bleu
+
+    hvae-mnn plot accuracy-vs-noise runs/before runs/finetuned --relative --out figures
+"""
 
 
 @click.group()
 def command() -> None:
-    """Draw a tile of a build, or what the converters of a run saw."""
+    """Draw a tile of a build, what the converters of a run saw, or a sweep's accuracy against what is not ideal."""
 
 
 @command.command(epilog=CROSSBAR_EPILOG)
@@ -64,6 +77,54 @@ def converters(run: Path | None) -> None:
     folder = run if run is not None else newest_finished()
     save_converters_figure(folder)
     _say(f"wrote {folder}/: converters (.png, .svg)")
+
+
+@command.command("accuracy-vs-noise", epilog=ACCURACY_EPILOG)
+@click.argument("sweeps", metavar="[SWEEP]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--grid", metavar="NAME", help="One grid of the sweep's file.  [default: all]")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="A panel each.  [default: top1 and ppl]")
+@click.option("--relative", is_flag=True, help="In parts of what the same model has digitally.")
+@click.option(
+    "--band",
+    type=click.Choice(["expanded", "percentile", "student"]),
+    default="expanded",
+    show_default=True,
+    help="95 % band of the mean over seeds: bootstrap percentiles, expanded for few seeds or plain, or Student's t.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the figures.  [default: the sweep's own; of several sweeps, a new one in runs/]",
+)
+def accuracy_vs_noise(
+    sweeps: tuple[Path, ...],
+    grid: str | None,
+    metrics: tuple[str, ...],
+    relative: bool,
+    band: BandKind,
+    out: Path | None,
+) -> None:
+    """Draw every grid of SWEEP (default: the newest finished one): metrics along its axis, with bands over seeds and
+    baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
+    from hvae_mnn.cosim.run_folder import new_folder
+    from hvae_mnn.experiments.curves import all_curves, chosen_metrics, relative_to_digital
+    from hvae_mnn.experiments.results import newest_sweep, read_sweeps
+    from hvae_mnn.plots.accuracy import save_accuracy_figures
+
+    folders = sweeps or (newest_sweep(),)
+    chosen = []
+    for curves in all_curves(read_sweeps(folders), grid):
+        names = chosen_metrics(curves, metrics)
+        chosen.append((relative_to_digital(curves, names) if relative else curves, names))
+    folder = out or (folders[0] if len(folders) == 1 else new_folder(None, "accuracy-vs-noise"))
+    for curves, names in chosen:
+        paths = save_accuracy_figures(curves, names, folder, chosen=bool(metrics), kind=band)
+        stems = dict.fromkeys(path.stem for path in paths)
+        left_out = f"; {curves.failed} of {curves.runs} runs failed and are left out" if curves.failed else ""
+        _say(f"{curves.name}: {curves.runs} runs{left_out}")
+        for stem in stems:
+            endings = ", ".join(path.suffix for path in paths if path.stem == stem)
+            _say(f"wrote {folder / stem} ({endings})")
 
 
 def _say(line: str) -> None:

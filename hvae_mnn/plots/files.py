@@ -29,10 +29,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `folder/name.png` and `folder/name.svg`, each in one step; returns both paths."""
+def save_figure(figure: Figure, folder: Path, name: str, dpi: int = 150) -> list[Path]:
+    """Write `folder/name.png` of `dpi` dots per inch and `folder/name.svg`, each in one step; returns both paths."""
     paths = [Path(folder) / f"{name}.{ending}" for ending in ("png", "svg")]
     for path in paths:
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+            figure.savefig(temporary, format=path.suffix[1:], dpi=dpi)
     return paths

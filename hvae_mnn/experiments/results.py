@@ -1,0 +1,138 @@
+"""The tables of finished sweeps, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hvae_mnn.cosim.run_folder import RUNS
+from hvae_mnn.errors import InputError
+from hvae_mnn.experiments.table import RESULTS, check_format
+from hvae_mnn.experiments.task import Kind
+
+SUMMARY = "sweep.json"
+MODEL = "model"
+FIXED = (
+    "sweep",
+    "grid",
+    "kind",
+    MODEL,
+    "seed",
+    "task",
+    "status",
+    "reason",
+    "settings",
+    "sentences",
+    "tokens",
+)
+"""Columns of every table; the others are axes, called by a setting's path, and metrics."""
+_NOT_METRICS = ("hardware", "hardware.", "noise.")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """One table."""
+
+    folder: Path
+    name: str
+    rows: tuple[Row, ...]
+    """Values by column."""
+    axes: tuple[str, ...]
+    """Paths of settings that any grid changes, in the table's order; `model` is none of them."""
+    metrics: tuple[str, ...]
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """Names of all grids, in the table's order."""
+        return tuple(dict.fromkeys(row["grid"] for row in self.rows if row["kind"] == "point"))
+
+
+def newest_sweep(root: Path = RUNS) -> Path:
+    """The sweep in `root` that was finished last; raises `InputError` when there is none."""
+    found = [path.parent for path in root.glob(f"*/{SUMMARY}") if (path.parent / RESULTS).is_file()]
+    if not found:
+        raise InputError(f"no finished sweep in {root}/; run one with hvae-mnn sweep, or name its folder")
+    return max(found, key=lambda folder: (folder / RESULTS).stat().st_mtime_ns)
+
+
+def read_results(folder: Path) -> SweepResults:
+    """The table of a finished sweep.
+
+    Raises `InputError` for a folder that is none, and for a table that is damaged or from another version.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; name the folder of a finished sweep")
+    path = folder / RESULTS
+    if not path.is_file():
+        raise InputError(f"{folder} has no {RESULTS}: no sweep was finished there; continue it with hvae-mnn sweep")
+    try:
+        check_format(path)
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+    except InputError:
+        raise InputError(f"{path} was written by another version of hvae-mnn; run the sweep again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; run the sweep again") from None
+    return _checked(folder, path, table)
+
+
+def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
+    names = table.column_names
+    missing = [name for name in FIXED if name not in names]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}: it is from another version; run the sweep again")
+    others = [name for name in names if name not in FIXED]
+    axes = tuple(name for name in others if name == _NOT_METRICS[0] or name.startswith(_NOT_METRICS[1:]))
+    metrics = tuple(name for name in others if name not in axes)
+    for name in metrics:
+        if not pa.types.is_floating(table.schema.field(name).type):
+            kind = table.schema.field(name).type
+            raise InputError(f"{path}: column {name} is {kind}, and neither an axis nor a metric; run the sweep again")
+    if not metrics:
+        raise InputError(f"{path} has no column of a metric: it is from another version; run the sweep again")
+    rows = tuple(table.to_pylist())
+    if not rows:
+        raise InputError(f"{path} has no rows; run the sweep again")
+    for row in rows:
+        if row["kind"] not in get_args(Kind) or row["status"] not in ("done", "failed"):
+            raise InputError(
+                f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
+                " run the sweep again"
+            )
+    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics)
+
+
+def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:
+    """Several of them; those of one name are called by their folders' names. Raises `InputError` for a folder that is
+    named twice."""
+    resolved = [folder.resolve() for folder in folders]
+    for folder, place in zip(folders, resolved, strict=True):
+        if resolved.count(place) > 1:
+            raise InputError(f"{folder} is named twice; name every sweep once")
+    found = [read_results(folder) for folder in folders]
+    names = [sweep.name for sweep in found]
+    return [
+        SweepResults(sweep.folder, sweep.folder.resolve().name, sweep.rows, sweep.axes, sweep.metrics)
+        if names.count(sweep.name) > 1
+        else sweep
+        for sweep in found
+    ]
+
+
+def setting(row: Row, path: str) -> Any:
+    """What a row's settings say of a path, whether they are nested or flat; None where they say nothing."""
+    if row.get(path) is not None:
+        return row[path]
+    known = json.loads(row["settings"] or "{}")
+    if path in known:
+        return known[path]
+    for key in path.split("."):
+        known = known.get(key) if isinstance(known, dict) else None
+    return known

@@ -1,0 +1,134 @@
+"""Where an axis has its values: numbers on a linear or logarithmic axis, 0 beside it, words side by side."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogFormatterMathtext, NullLocator
+
+from hvae_mnn.experiments.curves import Value, is_number
+from hvae_mnn.plots.axis_names import VALUES, AxisName
+
+DECADE = 10.0
+"""What spans more is drawn on a logarithmic axis."""
+_CHARACTER = 0.028
+"""Width of a tick label's character in parts of a panel's width."""
+
+
+class Places:
+    """Of the values of one setting."""
+
+    def __init__(self, values: Sequence[Value], name: AxisName) -> None:
+        self.name, self.values = name, list(values)
+        self.words = not all(map(is_number, values))
+        numbers = [] if self.words else [float(value) for value in values]
+        self.unlimited = name.zero is not None and 0 in numbers
+        rest = sorted(value for value in numbers if not (value == 0 and self.unlimited))
+        positive = [value for value in rest if value > 0]
+        self.log = bool(positive) and rest[0] >= 0 and positive[-1] / positive[0] > DECADE and not name.whole
+        # Tiles' sizes double, so they get a logarithmic axis as well; bits are exponents themselves.
+        self.log |= name.whole and len(positive) > 2 and bool(np.allclose(np.diff(np.log2(positive)), 1))
+        self.gap = self.log and 0 in rest
+        self.rest, self.positive = rest, positive
+        step = float(np.median(np.diff(np.log10(positive)))) if len(positive) > 1 else 1.0
+        self.step = 10 ** min(max(step, 0.3), 1.0)
+        self.beyond = self._beyond() if self.unlimited else None
+
+    def _beyond(self) -> float:
+        if not self.rest:
+            return 0.0
+        if self.log:
+            return self.rest[-1] * self.step
+        return self.rest[-1] + (float(np.median(np.diff(self.rest))) if len(self.rest) > 1 else 1.0)
+
+    def of(self, value: Value | None) -> float:
+        """Where it is drawn."""
+        if self.words:
+            return float(self.values.index(value))  # type: ignore[arg-type]
+        assert is_number(value)
+        number = float(value)  # type: ignore[arg-type]
+        if number == 0 and self.beyond is not None:
+            return self.beyond
+        if number == 0 and self.gap:
+            return self.positive[0] / self.step
+        return number
+
+    @property
+    def in_order(self) -> list[Value]:
+        """Values from left to right."""
+        return sorted(self.values, key=self.of)
+
+    def apart(self, value: Value | None) -> bool:
+        """Whether a value stands beside the axis, so that no line leads there."""
+        return not self.words and value == 0 and (self.gap or self.unlimited)
+
+    def shape(self, axes: Axes) -> None:
+        """Scale, limits and ticks."""
+        if self.log:
+            axes.set_xscale("log")
+        places = [self.of(value) for value in self.values]
+        texts = [self.text(value) for value in self.values]
+        if self.words:
+            axes.set_xlim(-0.5, len(places) - 0.5)
+            axes.set_xticks(places, [textwrap.fill(text, 14) for text in texts])
+            return
+        if self._all_fit(places) or self.unlimited or self.name.whole:
+            axes.xaxis.set_major_locator(FixedLocator(places))
+            axes.set_xticklabels(texts)
+            axes.xaxis.set_minor_locator(NullLocator())
+        elif self.log:
+            inside = [10.0**power for power in range(-30, 31) if self.positive[0] <= 10.0**power <= self.positive[-1]]
+            zero = [self.of(0.0)] if self.gap else []
+            axes.xaxis.set_major_locator(FixedLocator([*zero, *inside]))
+            mathtext = LogFormatterMathtext()
+            axes.set_xticklabels([*("0" for _ in zero), *(mathtext(tick) for tick in inside)])
+            axes.xaxis.set_minor_locator(NullLocator())
+        if self.gap or self.unlimited:
+            self._break(axes)
+
+    def _break(self, axes: Axes) -> None:
+        """Two strokes across the axis where it is broken."""
+        side = [self.of(0.0), self.rest[-1] if self.unlimited else self.positive[0]] if self.rest else []
+        if not side:
+            return
+        middle = float(np.sqrt(side[0] * side[1])) if self.log else sum(side) / 2
+        axes.plot(
+            [middle],
+            [0],
+            marker=[(-0.4, -1), (0.4, 1)],
+            ms=7,
+            color="black",
+            mew=0.8,
+            ls="none",
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label="_break",
+        )
+
+    def text(self, value: Value) -> str:
+        """A tick's label."""
+        if not is_number(value):
+            return VALUES.get(str(value), str(value))
+        if value == 0 and self.name.zero is not None:
+            return self.name.zero
+        number = float(value)
+        if number and self.log and not self.name.whole and (abs(number) < 1e-3 or abs(number) >= 1e4):
+            power = int(np.floor(np.log10(abs(number)) + 1e-9))
+            lead = number / 10.0**power
+            return f"$10^{{{power}}}$" if np.isclose(lead, 1) else f"${lead:.3g}\\cdot10^{{{power}}}$"
+        return f"{number:g}"
+
+    def _all_fit(self, places: list[float]) -> bool:
+        """Whether ticks at all values leave room for their labels."""
+        if len(places) < 2:
+            return True
+        where = np.sort(np.log10(places) if self.log else np.array(places))
+        widest = max(
+            len(re.sub(r"[${}\\^]|cdot", "", self.text(value)) + "  " * ("cdot" in self.text(value)))
+            for value in self.values
+        )
+        return bool(np.diff(where).min() / np.ptp(where) > _CHARACTER * widest)
