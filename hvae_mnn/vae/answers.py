@@ -34,8 +34,8 @@ NOT_FINITE = -1
 """In place of a word where some logits are no numbers, or infinite."""
 _POSTERIOR = 0
 """The purpose of the noise of z, as in `evaluation_proper`: the same z for the same sentence."""
-_ROWS = 256
-"""Rows of logits made at a time, 20 MB at 10,000 words: with fewer the product is slower, with more it leaves the
+_ROWS = 128
+"""Rows of logits made at a time, 10 MB at 10,000 words: with fewer the product is slower, with more it leaves the
 cache before it is used."""
 _TOP = 5
 
