@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
@@ -151,7 +151,8 @@ def _confirm(read: SweepFile) -> None:
 def _show_grids(console: Console, read: SweepFile) -> None:
     table = Table(title=f"{read.name}: {len(read.seeds)} seeds, {', '.join(read.models)}", title_justify="left")
     for heading in ("grid", "axis", "values", "points", "tasks"):
-        table.add_column(heading, justify="left" if heading in ("grid", "axis", "values") else "right")
+        left = heading in ("grid", "axis", "values")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for grid in read.all_grids:
         lines = [(" + ".join(step), _values(grid, step)) for step in grid.steps]
         if read.models_of(grid) and len(read.models) > 1:
@@ -165,7 +166,7 @@ def _show_grids(console: Console, read: SweepFile) -> None:
 
 def _values(grid: Grid, step: tuple[str, ...]) -> str:
     """A few of an axis' values."""
-    values = [" + ".join(map(str, together)) for together in zip(*(grid.axes[path] for path in step), strict=True)]
+    values = [" + ".join(map(_text, together)) for together in zip(*(grid.axes[path] for path in step), strict=True)]
     return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
 
 
@@ -225,8 +226,12 @@ def _said(point: PointSummary) -> str:
     for path, value in point.along.items():
         if path != "model":
             name = path.removeprefix("hardware.").removeprefix("noise.")
-            parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+            parts.append(f"{name} {_text(value)}")
     return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _figure(point: PointSummary, metric: str) -> str:

@@ -19,6 +19,7 @@ from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.point import run_task
 from hvae_mnn.experiments.table import (
     FORMAT,
+    PARTS,
     Finished,
     read_parts,
     remove_results,
@@ -135,6 +136,8 @@ def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _LOCK).touch()
     with alone(folder, _LOCK):
+        for left in (folder / PARTS).glob(".*"):  # half-written by a process that was killed
+            left.unlink()
         if fresh:
             remove_results(folder)
         write_text(folder / SWEEP, plan.file.path.read_text(encoding="utf-8-sig"))

@@ -1,0 +1,207 @@
+"""What a person can get wrong in a sweep's file: every problem said at once, and nothing begun."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from hvae_mnn.cli.main import main
+from hvae_mnn.engines import dask_client
+from hvae_mnn.errors import HardwareError, InputError
+from hvae_mnn.experiments.grid import make_plan
+from hvae_mnn.experiments.sweep_file import read_sweep
+
+GRID = '[[grid]]\nname = "g"\naxes = { "noise.stuck.on" = [0, 0.1] }\n'
+HEAD = 'models = { net = "net.pt" }\n'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, make_checkpoint):
+    """The working folder, with a checkpoint in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    shutil.copy(make_checkpoint("rnn"), tmp_path / "net.pt")
+    return tmp_path
+
+
+@pytest.fixture
+def message(folder):
+    """What is said of a file with this text."""
+
+    def read(text):
+        path = folder / "s.toml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            make_plan(read_sweep(path))
+        return str(caught.value)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            HEAD + GRID.replace("noise.stuck.on", "noise.stuc.on"),
+            "grid g: noise.stuc.on is no path of a setting; did you mean noise.stuck.on?",
+        ),
+        (
+            HEAD + GRID.replace("noise.stuck.on", "hardware.bits"),
+            "grid g: hardware.bits is no path of a setting; did you mean hardware.dac.bits?",
+        ),
+        (HEAD + GRID.replace("noise.stuck.on", "weather"), "weather is no path of a setting; allowed are model, hardw"),
+        (
+            HEAD + 'metrics = ["top1", "bleue"]\n' + GRID,
+            'metrics: "bleue" is no metric; did you mean bleu? allowed are',
+        ),
+        (HEAD, "the grid is empty: there is no [[grid]] and no [baseline]"),
+        (HEAD + '[[grid]]\nname = "g"\n', "grid g is empty: it has no axes"),
+        (HEAD + GRID.replace("[0, 0.1]", "[]"), "grid g: noise.stuck.on is an empty list; give at least one value"),
+        (HEAD + GRID.replace("[0, 0.1]", "3"), "noise.stuck.on is 3; allowed is a list of values, or {from, to"),
+        (HEAD + GRID.replace("[0, 0.1]", "[0.1, 1, 1.0]"), "grid g: noise.stuck.on holds 1.0 twice"),
+        (HEAD + GRID.replace("[0, 0.1]", "[[1], 2]"), "grid g: noise.stuck.on is an array; allowed is a number"),
+        (HEAD + GRID.replace("[0, 0.1]", "[nan]"), "grid g: noise.stuck.on is nan; allowed is a number"),
+        (
+            HEAD + GRID.replace("[0, 0.1]", '{ from = 0, to = 1, points = 3, scale = "log" }'),
+            "a log scale from 0 to 1; both ends must be above 0",
+        ),
+        (HEAD + GRID.replace("[0, 0.1]", "{ from = 1, to = 1, points = 3 }"), "the range begins and ends at 1"),
+        (
+            HEAD + GRID.replace("[0, 0.1]", "{ from = 0, to = 1, points = 1 }"),
+            "noise.stuck.on.points is 1; allowed is a whole number from 2 to 10,000",
+        ),
+        (
+            HEAD + GRID + 'zip = [["noise.stuck.on", "noise.stuck.off"]]\n',
+            'grid g: zip names "noise.stuck.off", which is none of its axes: noise.stuck.on',
+        ),
+        (
+            HEAD
+            + '[[grid]]\nname = "g"\nzip = [["noise.stuck.on", "noise.stuck.off"]]\n'
+            + 'axes = { "noise.stuck.on" = [0, 0.1], "noise.stuck.off" = [0] }\n',
+            "need equally many values; they have noise.stuck.on 2, noise.stuck.off 1",
+        ),
+        (HEAD + GRID + 'set = { "noise.stuck.on" = 0 }\n', "noise.stuck.on is set and is an axis"),
+        (HEAD + GRID + GRID, 'the grids\' name "g" occurs 2 times'),
+        (HEAD + GRID + "axs = {}\n", "grid[1].axs is no key of a sweep file; did you mean axes?"),
+        (HEAD + "seed = 3\n" + GRID, "seed is no key of a sweep file; did you mean seeds?"),
+        (HEAD + "seeds = 0\n" + GRID, "seeds is 0; allowed is 1 to 10,000, or a list of whole numbers"),
+        (HEAD + "seeds = [1, -1]\n" + GRID, "seeds holds a number that is no seed"),
+        (HEAD + 'seeds = ["a"]\n' + GRID, 'seeds[1] is "a"; allowed is how many'),
+        (HEAD + 'split = "tset"\n' + GRID, 'split is "tset"; allowed is "train" or "valid" or "test"'),
+        (HEAD + 'calibration = "most"\n' + GRID, 'calibration is "most"; allowed is "max" or "p99.99"'),
+        (HEAD + "sentences = 1\n" + GRID, "sentences is 1; allowed is a whole number from 2 on"),
+        (HEAD + "sentences = 100000\n" + GRID, "sentences is 100000; the built-in corpus/test allows 2 to "),
+        (
+            HEAD + 'hardware = "tile65"\n' + GRID,
+            'hardware is "tile65", no preset (did you mean tile64?), and no file at',
+        ),
+        (GRID, "models is missing; needed is a table of at least one label"),
+        ("models = {}\n" + GRID, "models is a table; allowed is a table of at least one label"),
+        ('models = { net = "nets.pt" }\n' + GRID, "models.net: no checkpoint at /"),
+        (HEAD + '[[grid]]\nname = "g"\naxes = { model = ["net", "nett"] }\n', 'model is "nett"; models are net'),
+        (
+            HEAD + '[[grid]]\nname = "g"\naxes = { "hardware.adc.bits" = [8, 1] }\n',
+            "grid g at hardware.adc.bits = 1: adc.bits is 1; allowed is a whole number from 0 to 24 other than 1",
+        ),
+        (
+            HEAD + '[[grid]]\nname = "g"\naxes = { "hardware.sense.gain" = [10] }\n',
+            'sense.kind is "ideal" and sense.gain is 10.0; leave out gain',
+        ),
+        (
+            HEAD + GRID.replace("0.1", "1.5"),
+            "grid g at noise.stuck.on = 1.5: noise: stuck.on is 1.5; allowed is a number",
+        ),
+        ("models = \n", "cannot be read as TOML"),
+    ],
+)
+def test_one_problem_is_one_line(message, text, expected):
+    found = message(text)
+    assert found.startswith("s.toml: ") or "/s.toml: " in found or "sentences is" in found or "TOML" in found
+    assert expected in found
+    assert len(found.splitlines()) == 1
+
+
+def test_all_problems_at_once(message):
+    found = message(
+        'models = { net = "none.pt" }\nmetrics = ["top1", "topp"]\nsplit = "dev"\n[set]\n"noise.x.y" = 3\n' + GRID
+    )
+    assert found.splitlines()[0].endswith("s.toml: 4 problems")
+    for part in ('split is "dev"', "models.net: no checkpoint", '"topp" is no metric', "set: noise.x.y is no path"):
+        assert part in found
+
+
+def test_problems_of_points_are_counted_beyond_twenty(message):
+    values = ", ".join(f"{number}.5" for number in range(30))
+    found = message(HEAD + f'[[grid]]\nname = "g"\naxes = {{ "hardware.adc.bits" = [{values}] }}\n').splitlines()
+    assert found[0].endswith("21 problems")
+    assert found[-1] == "  and 10 more"
+
+
+def test_a_hardware_file_that_is_wrong(message, folder):
+    (folder / "chip.toml").write_text("[adc]\nbits = 1\n", encoding="utf-8")
+    assert "adc.bits is 1; allowed is a whole number" in message(HEAD + 'hardware = "chip.toml"\n' + GRID)
+    assert issubclass(HardwareError, InputError)
+
+
+@pytest.fixture
+def fails(folder, capsys):
+    """Run a command that must fail; returns what it says. Nothing may be left behind."""
+
+    def run(*arguments, code=2):
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(SystemExit) as caught:
+            main(["sweep", *map(str, arguments)])
+        printed = capsys.readouterr()
+        assert caught.value.code == code, printed.err
+        assert "Traceback" not in printed.err
+        assert sorted(folder.rglob("*")) == before
+        return printed.err.strip()
+
+    return run
+
+
+def test_files_that_are_none(fails, folder):
+    assert "no sweep file at none.toml; name a TOML file" in fails("none.toml")
+    assert "is a folder" in fails(folder)
+    (folder / "bytes.toml").write_bytes(b'name = "\xff"\n')
+    assert "bytes.toml is not UTF-8 text" in fails("bytes.toml")
+
+
+def test_an_exploding_grid_is_shown_and_refused_without_yes(fails, folder, capsys):
+    axes = ", ".join(f'"noise.{path}" = {{ from = 0, to = 0.4, points = 10000 }}' for path in ("stuck.on", "stuck.off"))
+    (folder / "s.toml").write_text(HEAD + f'[[grid]]\nname = "huge"\naxes = {{ {axes} }}\n' + GRID, encoding="utf-8")
+    said = fails("s.toml")
+    assert "s.toml has 500,000,010 tasks (points times seeds: huge 500,000,000, g 10)" in said
+    assert "above 10,000 say so with --yes, or make the grid smaller" in said
+    main(["sweep", "s.toml", "--dry-run"])
+    assert "500,000,000" in capsys.readouterr().out
+
+
+def test_options_out_of_range(fails, folder, monkeypatch):
+    monkeypatch.setattr(dask_client, "CONNECT_S", 1.0)
+    (folder / "s.toml").write_text(HEAD + GRID, encoding="utf-8")
+    assert "seeds is 0; allowed is 1 to 10,000" in fails("s.toml", "--seeds", 0)
+    assert "sentences is 1; " in fails("s.toml", "--sentences", 1)
+    assert "--workers is 0; it must be 1 or more" in fails("s.toml", "--workers", 0)
+    assert "--task-limit is 0; it must be above 0" in fails("s.toml", "--task-limit", 0)
+    assert "exclude each other" in fails("s.toml", "--workers", 1, "--scheduler", "tcp://127.0.0.1:1")
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in fails("s.toml", "--scheduler", "tcp://127.0.0.1:1")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("keep")
+    assert "mine exists and is no sweep's folder; choose another --out" in fails("s.toml", "--out", "mine")
+    assert "mine exists and is no sweep's folder" in fails("s.toml", "--out", "mine", "--fresh")
+    assert "nowhere does not exist; give a folder with train.txt" in fails("s.toml", "--data-dir", "nowhere")
+
+
+def test_a_dry_run_shows_the_grid_and_leaves_nothing(folder, capsys):
+    (folder / "s.toml").write_text(
+        HEAD + 'name = "small"\nsentences = 3\n[baseline]\nname = "clean"\n' + GRID, encoding="utf-8"
+    )
+    before = sorted(folder.rglob("*"))
+    main(["sweep", "s.toml", "--dry-run", "--seeds", "3"])
+    printed = capsys.readouterr().out
+    for part in ("noise.stuck.on", "0, 0.1", "clean", "9 tasks, 3 of them baselines; 15 rows in the table"):
+        assert part in printed
+    assert "runs/small/: 0 are finished, 9 are left" in printed
+    assert sorted(folder.rglob("*")) == before
