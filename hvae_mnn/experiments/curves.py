@@ -146,9 +146,8 @@ def all_curves(sweeps: Sequence[SweepResults], grid: str | None = None) -> list[
     # A grid without axes is a baseline for the others; alone, or when it is named, its models are compared.
     drawn = [*along, *(name for name in several if name == grid or not along)]
     if not drawn:
-        raise InputError(
-            f"no grid has an axis: {', '.join(names) or 'the table has no points'}; nothing to draw against"
-        )
+        found = ", ".join(names) or "the table has no points"
+        raise InputError(f"no grid has an axis to draw against ({found}); add one to the sweep's file")
     if grid is not None and grid not in drawn:
         raise InputError(f"grid {grid!r} is one point; grids with an axis are {', '.join(drawn)}")
     chosen = drawn if grid is None else [grid]

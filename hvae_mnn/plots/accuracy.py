@@ -22,7 +22,7 @@ from hvae_mnn.plots.axis_names import axis_name, metric_name, value_text
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
 from hvae_mnn.plots.heat_map import heat_map_figure
 from hvae_mnn.plots.panels import STYLES, baseline_text, caption, fits, levels, models, panel_rows, title
-from hvae_mnn.plots.places import DECADE, Places
+from hvae_mnn.plots.places import DECADE, Places, plain_number
 
 Array = NDArray[np.float64]
 DPI = 200
@@ -79,8 +79,7 @@ def accuracy_figure(
             _lines(panels[number][column], curves, metric, row, several=len(models(curves)) > 1)
         places.shape(panels[-1][column])
         panels[-1][column].set_xlabel(name.label)
-    figure.suptitle(title(curves, metrics), fontsize="large")
-    _legend(figure, panels[0][0])
+    _legend(figure, panels[0][0], title(curves, metrics))
     _words(figure, curves, metrics, kind)
     return figure
 
@@ -167,13 +166,9 @@ def _scale(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
         axes.yaxis.set_major_locator(
             LogLocator(10, subs=(1.0, 2.0, 5.0) if every.max() / every.min() < 300 else (1.0,))
         )
-        axes.yaxis.set_major_formatter(_plain_number)
+        axes.yaxis.set_major_formatter(plain_number)
     axes.update_datalim([(axes.dataLim.x0, height) for height in heights], updatex=False)
     axes.autoscale_view()
-
-
-def _plain_number(value: float, _: float) -> str:
-    return f"{value:,.0f}" if 10 <= value < 1e5 else f"{value:g}"
 
 
 def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value], *, several: bool) -> None:
@@ -220,14 +215,24 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
         )
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def _legend(figure: Figure, axes: Axes, heading: str) -> None:
+    """What curves are, below the figure's heading."""
     handles, labels = axes.get_legend_handles_labels()
     found = {label: handle for handle, label in zip(handles, labels, strict=True) if label}
-    if found:
-        columns = min(len(found), 4)
-        figure.legend(
-            found.values(), found.keys(), loc="outside upper center", ncols=columns, frameon=False, handlelength=3.2
-        )
+    if not found:
+        figure.suptitle(heading, fontsize="large")
+        return
+    widest = 0.75 + 0.085 * max(map(len, found))  # inches
+    figure.legend(
+        found.values(),
+        found.keys(),
+        loc="outside upper center",
+        ncols=int(np.clip(figure.get_figwidth() / widest, 1, min(len(found), 4))),
+        frameon=False,
+        handlelength=3.2,
+        title=heading,
+        title_fontsize="large",
+    )
 
 
 def _words(figure: Figure, curves: GridCurves, metrics: Sequence[str], kind: BandKind) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from hvae_mnn.experiments.curves import GridCurves, Value, band
 from hvae_mnn.plots.axis_names import axis_name, metric_name, value_text
 from hvae_mnn.plots.files import new_figure
 from hvae_mnn.plots.panels import caption, levels, panel_rows, title
-from hvae_mnn.plots.places import Places
+from hvae_mnn.plots.places import Places, plain_number
 
 _COLORS = "cividis"
 _MIDDLE = 0.45
@@ -88,8 +89,12 @@ def _map(
         dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < _MIDDLE**2.2
         text = _cell(value, high) if shown else "–"
         axes.text(across, up, text, ha="center", va="center", size="small", color="white" if dark else "black")
-    digital = [f"{text} {_cell(height, height)}" for height, text, _ in levels(curves, metric, row, several=False)]
+    digital = [f"{text} {_cell(height, high)}" for height, text, _ in levels(curves, metric, row, several=False)]
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
+    if log:
+        bar.ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_major_formatter(plain_number)
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.outline.set_visible(False)
     bar.set_label("\n".join([name.with_unit, textwrap.fill("; ".join(digital), 44)]).strip(), fontsize="small")
 

@@ -46,9 +46,9 @@ def fits(curve: Curve, row: Mapping[str, Value]) -> bool:
 def baseline_text(curve: Curve, several: bool) -> str:
     """What a baseline is called; with its model's label where there are several."""
     text = BASELINES.get(curve.kind, curve.kind)
-    bits = [f"{path.split('.')[1].upper()} {curve.group[path]:g}" for path in BITS if path in curve.group]
+    bits = [f"{curve.group[path]:g}" for path in BITS if path in curve.group]
     if bits:
-        text = f"digital, {', '.join(bits)} bits"
+        text = f"digital, {'/'.join(bits)} bits"
     return f"{text}, {curve.model}" if several and curve.kind != "unigram" else text
 
 
@@ -84,6 +84,8 @@ def caption(curves: GridCurves, metrics: Sequence[str], kind: BandKind | None) -
         one = max(drawn) == 1
         parts.append("one seed" if one else f"mean over {seeds} seeds")
         parts += [_BANDS[kind]] if kind is not None and not one else []
+    if any(path in curve.group for curve in curves.baselines for path in BITS):
+        parts.append("digital, m/n bits: with converters, m of DAC, n of ADC")
     if curves.failed:
         parts.append(f"{curves.failed} of {curves.runs} runs failed and are left out")
     nothing = {

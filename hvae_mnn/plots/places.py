@@ -8,14 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogFormatterMathtext, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from hvae_mnn.experiments.curves import Value, is_number
 from hvae_mnn.plots.axis_names import VALUES, AxisName
 
 DECADE = 10.0
 """What spans more is drawn on a logarithmic axis."""
-_CHARACTER = 0.028
+_FEW = 8
+"""Values that get a tick each on a linear axis."""
+_CHARACTER = 0.02
 """Width of a tick label's character in parts of a panel's width."""
 
 
@@ -35,6 +37,7 @@ class Places:
         self.gap = self.log and 0 in rest
         self.rest, self.positive = rest, positive
         step = float(np.median(np.diff(np.log10(positive)))) if len(positive) > 1 else 1.0
+        self.powers = self.log and not name.whole and (positive[0] < 1e-3 or positive[-1] >= 1e5)
         self.step = 10 ** min(max(step, 0.3), 1.0)
         self.beyond = self._beyond() if self.unlimited else None
 
@@ -70,22 +73,15 @@ class Places:
         """Scale, limits and ticks."""
         if self.log:
             axes.set_xscale("log")
-        places = [self.of(value) for value in self.values]
-        texts = [self.text(value) for value in self.values]
+        values = self.in_order
+        places = [self.of(value) for value in values]
         if self.words:
             axes.set_xlim(-0.5, len(places) - 0.5)
-            axes.set_xticks(places, [textwrap.fill(text, 14) for text in texts])
+            axes.set_xticks(places, [textwrap.fill(self.text(value), 14) for value in values])
             return
-        if self._all_fit(places) or self.unlimited or self.name.whole:
+        if self.log or self.unlimited or self.name.whole or len(places) <= _FEW:
             axes.xaxis.set_major_locator(FixedLocator(places))
-            axes.set_xticklabels(texts)
-            axes.xaxis.set_minor_locator(NullLocator())
-        elif self.log:
-            inside = [10.0**power for power in range(-30, 31) if self.positive[0] <= 10.0**power <= self.positive[-1]]
-            zero = [self.of(0.0)] if self.gap else []
-            axes.xaxis.set_major_locator(FixedLocator([*zero, *inside]))
-            mathtext = LogFormatterMathtext()
-            axes.set_xticklabels([*("0" for _ in zero), *(mathtext(tick) for tick in inside)])
+            axes.set_xticklabels(self._labels(values))
             axes.xaxis.set_minor_locator(NullLocator())
         if self.gap or self.unlimited:
             self._break(axes)
@@ -116,19 +112,28 @@ class Places:
         if value == 0 and self.name.zero is not None:
             return self.name.zero
         number = float(value)
-        if number and self.log and not self.name.whole and (abs(number) < 1e-3 or abs(number) >= 1e4):
+        if number and self.powers:
             power = int(np.floor(np.log10(abs(number)) + 1e-9))
             lead = number / 10.0**power
             return f"$10^{{{power}}}$" if np.isclose(lead, 1) else f"${lead:.3g}\\cdot10^{{{power}}}$"
         return f"{number:g}"
 
-    def _all_fit(self, places: list[float]) -> bool:
-        """Whether ticks at all values leave room for their labels."""
-        if len(places) < 2:
-            return True
-        where = np.sort(np.log10(places) if self.log else np.array(places))
-        widest = max(
-            len(re.sub(r"[${}\\^]|cdot", "", self.text(value)) + "  " * ("cdot" in self.text(value)))
-            for value in self.values
-        )
-        return bool(np.diff(where).min() / np.ptp(where) > _CHARACTER * widest)
+    def _labels(self, values: list[Value]) -> list[str]:
+        """Texts of ticks; empty where one would run into its left neighbour."""
+        places = [self.of(value) for value in values]
+        where = np.log10(places) if self.log else np.array(places)
+        span = float(np.ptp(where)) or 1.0
+        found: list[str] = []
+        free = -np.inf
+        for place, value in zip(where / span, values, strict=True):
+            text = self.text(value)
+            half = _CHARACTER * len(re.sub(r"[${}\\^]|cdot", " " if "cdot" in text else "", text)) / 2
+            fits = place - half >= free
+            found.append(text if fits else "")
+            free = place + half + _CHARACTER if fits else free
+        return found
+
+
+def plain_number(value: float, _: float) -> str:
+    """A tick's label without powers of ten as long as it is short."""
+    return f"{value:,.0f}" if 10 <= value < 1e5 else f"{value:g}"
