@@ -105,7 +105,8 @@ def _read_part(path: Path, key: str) -> Finished:
         raise ValueError("not one row")
     row = rows[0]
     described = json.loads(row["description"])
-    task = Task(**described | {"model": ModelChoice(**described["model"]), "text": TextChoice(**described["text"])})
+    described["model"], described["text"] = ModelChoice(**described["model"]), TextChoice(**described["text"])
+    task = Task(**described | {"metrics": tuple(described["metrics"])})
     if row["task"] != key or task.key != key or row["status"] not in ("done", "failed"):
         raise ValueError("it is not what its name says")
     numbers = {name: dict(row[name]) for name in ("metrics", "seconds", "facts")}
@@ -189,13 +190,14 @@ def axis_text(value: Any) -> str:
 
 def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
     """A row per task: seconds, and what was counted meanwhile."""
-    done = [finished[key] for key in plan.tasks if key in finished]
+    tasks = [task for key, task in plan.tasks.items() if key in finished]
+    done = [finished[task.key] for task in tasks]
     others = {name for one in done for name in one.outcome.seconds} - set(_SECONDS)
     columns: dict[str, Any] = {
-        "task": pa.array([one.task.key for one in done], pa.string()),
-        "kind": pa.array([one.task.kind for one in done], pa.string()),
-        "model": pa.array([one.task.model.label for one in done], pa.string()),
-        "seed": pa.array([one.task.seed for one in done], pa.int64()),
+        "task": pa.array([task.key for task in tasks], pa.string()),
+        "kind": pa.array([task.kind for task in tasks], pa.string()),
+        "model": pa.array([task.model.label for task in tasks], pa.string()),
+        "seed": pa.array([task.seed for task in tasks], pa.int64()),
         "status": pa.array([one.status for one in done], pa.string()),
     }
     for name in (*_SECONDS, *sorted(others)):
@@ -206,4 +208,5 @@ def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
 
 def _write(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True)
+        # Statistics and dictionaries would hold values a second time, without a checksum.
+        pq.write_table(table, temporary, write_page_checksum=True, write_statistics=False, use_dictionary=False)
