@@ -120,20 +120,19 @@ def run_answers(
 ) -> Answers:
     """Run encoded sentences (with start and end symbols) in batches, the longest first.
 
-    `begin(numbers)` is called before every batch with the numbers of its sentences, row by row; the passes follow in
-    the order of `Pass`. `seed` is that of the latents of `sampled`, which depend on it and on the sentence's words.
-    Which sentences go together does not depend on their order.
+    `begin(numbers)` is called with the numbers of a batch's sentences, row by row, before the encoder and before every
+    pass of the decoder: so what a pass meets does not depend on which others are run. `seed` is that of the latents of
+    `sampled`, which depend on it and on the sentence's words. Which sentences go together does not depend on their
+    order.
 
     Errors: `InputError` for no sentences, a sentence without targets or with ids outside the vocabulary, an unknown
     pass, or a bad number.
     """
     _check(stepper, sentences, passes, batch_size, seed)
-    work = _Work(stepper, sentences, passes, seed)
+    work = _Work(stepper, sentences, passes, seed, begin or (lambda _: None))
     order = sorted(range(len(sentences)), key=lambda place: (-len(sentences[place]), tuple(sentences[place])))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        if begin is not None:
-            begin(places)
         work.batch(places)
         if progress is not None:
             progress("sentences", min(start + batch_size, len(order)), len(order))
@@ -162,8 +161,16 @@ def _check(stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str
 class _Work:
     """Fills the answers, batch by batch."""
 
-    def __init__(self, stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str], seed: int) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        sentences: Sequence[Sequence[int]],
+        passes: Set[str],
+        seed: int,
+        begin: Callable[[Sequence[int]], None],
+    ) -> None:
         self._stepper, self._sentences, self._passes, self._seed = stepper, sentences, passes, seed
+        self._begin = begin
         count, latent = len(sentences), stepper.model.config.latent_size
         starts = np.concatenate([[0], np.cumsum([len(sentence) - 1 for sentence in sentences])]).astype(np.int64)
         targets = int(starts[-1])
@@ -185,18 +192,22 @@ class _Work:
     def batch(self, places: list[int]) -> None:
         """Run the sentences at these places, longest first."""
         sentences = [self._sentences[place] for place in places]
+        self._begin(places)
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
         mean = self._stepper.latent(encoded, None)
         log_variance: Tensor = self._stepper.model.to_log_variance(encoded.hidden)
         self.answers.mean[places], self.answers.log_variance[places] = mean.numpy(), log_variance.numpy()
         if "teacher" in self._passes:
+            self._begin(places)
             self._teacher(places, sentences, mean)
         if "sampled" in self._passes:
+            self._begin(places)
             size = (mean.shape[1],)
             noise = torch.stack([sentence_noise(self._seed, _POSTERIOR, sentence, size) for sentence in sentences])
             self._sampled(places, sentences, self._stepper.latent(encoded, noise))
         if "free" in self._passes:
+            self._begin(places)
             self._free(places, sentences, mean)
 
     @contextmanager

@@ -135,6 +135,9 @@ def test_batches_begin_with_the_numbers_of_their_rows(network):
 
     stepper.source = source
     run_answers(stepper, sentences, {"teacher"}, begin=begin, batch_size=5, progress=lambda *done: said.append(done))
+    # Once for the encoder, once for the decoder's pass.
+    assert begun[0::2] == begun[1::2]
+    begun, rows = begun[0::2], rows[0::2]
     assert sorted(number for numbers in begun for number in numbers) == list(range(13))
     lengths = [len(sentences[number]) for numbers in begun for number in numbers]
     assert lengths == sorted(lengths, reverse=True)
