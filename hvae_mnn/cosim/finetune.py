@@ -1,0 +1,306 @@
+"""Finetuning a trained network on hardware that is drawn anew for every batch (paper 3.2: on-line and off-line).
+
+A run can be killed and resumed to the same bits: every update takes batch, hardware, dropout and latent noise from
+seeds of its own, and what lies on disk is weights, optimiser and the number of updates.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvae_mnn.cosim.crossbar_source import CrossbarSource
+from hvae_mnn.cosim.drawn import draw_network
+from hvae_mnn.cosim.export import map_checkpoint
+from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.cosim.mixed_stepper import MixedStepper
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.errors import CheckpointError, InputError, TrainingError
+from hvae_mnn.files import replacing, sha256, write_json
+from hvae_mnn.gates import GATE_UNITS, cell_of
+from hvae_mnn.text.batches import EncodedSentence, shuffled_order
+from hvae_mnn.text.corpus import Corpus
+from hvae_mnn.vae.answers import run_answers
+from hvae_mnn.vae.checkpoint import Checkpoint, check_weights, load_plain, save_checkpoint
+from hvae_mnn.vae.model import Posterior, sample_latent
+from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight
+from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
+from hvae_mnn.vae.text_metrics import compute_metrics
+from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
+from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
+
+STATE_FORMAT = "hvae-mnn finetuning state/1"
+_ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
+_VALIDATION_BATCH = 64
+
+
+@dataclass
+class _Place:
+    """Where a run stands."""
+
+    update: int = 0
+    loss_sum: float = 0.0
+    """Over the batches since the last validation."""
+    loss_count: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    ranges: dict[str, Any] = field(default_factory=dict)
+    """Of inputs and pre-activations, from the latest validation: what converters are calibrated with."""
+
+
+def finetune(
+    checkpoint: Checkpoint,
+    corpus: Corpus,
+    hardware: Hardware,
+    noise: Nonidealities,
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Path:
+    """Finetune `checkpoint` on the train split of `corpus`; returns the path of the best checkpoint, `out/best.pt`.
+
+    The best is the one whose next words are right most often on the validation split, on hardware that is drawn with
+    fixed seeds. Also writes `out/last.pt`, to resume from, and `out/metrics.json`. `progress(update, updates, loss)` is
+    called after every batch. The caller's random state is left alone.
+
+    Raises `InputError` when `out` and `resume` do not fit, `TrainingError` when the loss is not finite, and what
+    mapping to the hardware raises.
+    """
+    if checkpoint.activation_ranges is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: no activation ranges inside, so converters cannot be calibrated; finish the training"
+            " with hvae-mnn train --resume"
+        )
+    for split in ("train", "valid"):
+        checkpoint.vocabulary.count_unknown(corpus.split(split), f"{corpus.name}/{split}")
+    run = _Run(checkpoint, corpus, hardware, noise, config, Path(out))
+    with torch.random.fork_rng():
+        run.start(resume)
+        run.work(progress)
+    return run.out / BEST
+
+
+class _Run:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        corpus: Corpus,
+        hardware: Hardware,
+        noise: Nonidealities,
+        config: FinetuneConfig,
+        out: Path,
+    ) -> None:
+        vocabulary = checkpoint.vocabulary
+        self.checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
+        self.model = self.checkpoint.model
+        self.hardware, self.noise, self.config, self.out, self.corpus = hardware, noise, config, out, corpus
+        self.train: list[EncodedSentence] = [vocabulary.encode_sentence(words) for words in corpus.train]
+        self.valid: list[EncodedSentence] = [vocabulary.encode_sentence(words) for words in corpus.valid]
+        self.identity = {
+            "base": sha256(checkpoint.path),
+            "corpus": corpus_digest(vocabulary, self.train, self.valid),
+            "hardware": hardware_to_dict(hardware),
+            "noise": nonidealities_to_dict(noise),
+            "config": config.to_dict(),
+        }
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.place = _Place(ranges=dict(checkpoint.activation_ranges or {}))
+        self._programmed: tuple[int, CrossbarSource] | None = None
+
+    def start(self, resume: bool) -> None:
+        """Take up what `out` holds, or begin there."""
+        path = self.out / LAST
+        if not path.exists():
+            if (self.out / BEST).exists():
+                raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
+            self._validate()
+            return
+        if not resume:
+            raise InputError(f"{self.out} already holds a run; go on with --resume, or choose another --out")
+        stored = load_plain(path)
+        if stored.get("format") != STATE_FORMAT:
+            raise InputError(f"{path} is no state of finetuning; choose another --out")
+        for name, value in self.identity.items():
+            if stored["identity"][name] != value:
+                raise InputError(f"{path} is of a run with another {name}; give it the same again, or another --out")
+        check_weights(path, self.model, stored["model"])
+        self.model.load_state_dict(stored["model"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.place = _Place(**stored["place"])
+
+    def work(self, progress: Callable[[int, int, float], None] | None) -> None:
+        """The updates that are left."""
+        config, place = self.config, self.place
+        while place.update < config.updates:
+            loss = self._update(self._batch(place.update))
+            place.update += 1
+            place.loss_sum, place.loss_count = place.loss_sum + loss, place.loss_count + 1
+            if progress is not None:
+                progress(place.update, config.updates, loss)
+            if place.update % config.validate_every == 0 or place.update == config.updates:
+                self._validate()
+
+    def _batch(self, update: int) -> list[EncodedSentence]:
+        """The sentences of an update, longest first."""
+        batches = math.ceil(len(self.train) / self.config.batch_size)
+        epoch, number = divmod(update, batches)
+        generator = torch.Generator().manual_seed(spawn_seed(self.config.seed, _ORDER, epoch))
+        places = shuffled_order(self.train, self.config.batch_size, generator)[number]
+        return sorted((self.train[place] for place in places), key=len, reverse=True)
+
+    def _update(self, sentences: Sequence[EncodedSentence]) -> float:
+        """One batch: loss, gradients, optimiser. The loss in nats per sentence."""
+        update, config, training = self.place.update, self.config, self.checkpoint.training_config
+        crossbars = self._hardware(update)
+        crossbars.begin(range(update * config.batch_size, update * config.batch_size + len(sentences)))
+        torch.manual_seed(spawn_seed(config.seed, _BATCH, update))
+        self.model.train()
+        rec, kl = costs(MixedStepper(self.model, crossbars), sentences, training.kl_target)
+        loss = batch_loss(rec, kl, kl_weight(training, training.epochs), replace(training, reduction="mean"))
+        if not math.isfinite(loss.item()):
+            raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(update)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step()
+        if config.clip_weights is not None:
+            for name in LAYERS:
+                clip_weights(getattr(self.model, name), config.clip_weights)
+        return float(rec.mean().item() + kl.mean().item())
+
+    def _hardware(self, update: int) -> CrossbarSource:
+        """The crossbars of this update: programmed with the present weights, or a few updates ago."""
+        turn = update // self.config.redraw_every
+        if self._programmed is None or self._programmed[0] != turn:
+            self._programmed = turn, self._crossbars(spawn_seed(self.config.seed, _DRAW, turn))
+        return self._programmed[1]
+
+    def _crossbars(self, seed: int) -> CrossbarSource:
+        ranged = replace(self.checkpoint, activation_ranges=self.place.ranges)
+        drawn = draw_network(map_checkpoint(ranged, self.hardware), self.noise, seed)
+        return drawn.source(drawn.exact_engine())
+
+    def _validate(self) -> None:
+        """Recalibrate, measure, keep the best, and store the state."""
+        place, config = self.place, self.config
+        self.model.eval()
+        place.ranges = activation_ranges(self.model, self.valid[:CALIBRATION_SENTENCES])
+        sentences = self.valid[: config.valid_sentences]
+        found = []
+        for number in range(config.valid_draws):
+            crossbars = self._crossbars(spawn_seed(config.seed, _VALID, number))
+            stepper = HardwareStepper(self.model, crossbars)
+            passes = {"teacher", "sampled"}
+            answers = run_answers(stepper, sentences, passes, begin=crossbars.begin, batch_size=_VALIDATION_BATCH)
+            found.append(compute_metrics(answers, answers, sentences, ["top1", "ppl"]))
+        record = {
+            "update": place.update,
+            "train_loss": place.loss_sum / place.loss_count if place.loss_count else None,
+            "valid_top1": sum(one["top1"] for one in found) / len(found),
+            "valid_ppl": sum(one["ppl"] for one in found) / len(found),
+        }
+        is_best = all(record["valid_top1"] > earlier["valid_top1"] for earlier in place.history)
+        place.history.append(record)
+        place.loss_sum, place.loss_count = 0.0, 0
+        if is_best:
+            self._save_best(record)
+        self._save_state()
+
+    def _save_best(self, record: dict[str, Any]) -> None:
+        checkpoint = self.checkpoint
+        about = {"corpus": self.corpus.name, "chosen_by": "valid_top1", "finetuned": self.identity, **record}
+        save_checkpoint(
+            self.out / BEST,
+            self.model,
+            checkpoint.training_config,
+            checkpoint.vocabulary,
+            checkpoint.tokenizer,
+            about,
+            self.place.ranges,
+        )
+
+    def _save_state(self) -> None:
+        best = max(self.place.history, key=lambda record: float(record["valid_top1"]))
+        about = {key: self.identity[key] for key in ("hardware", "noise", "config")}
+        history = self.place.history
+        write_json(
+            self.out / METRICS,
+            {"base": str(self.checkpoint.path), **about, "best_update": best["update"], "history": history},
+        )
+        with replacing(self.out / LAST) as temporary:
+            torch.save(
+                {
+                    "format": STATE_FORMAT,
+                    "identity": self.identity,
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "place": vars(self.place),
+                },
+                temporary,
+            )
+
+
+def costs(stepper: MixedStepper, sentences: Sequence[EncodedSentence], kl_target: Any) -> tuple[Tensor, Tensor]:
+    """Reconstruction and charged KL (B,) in nats of `sentences`, longest first, with a latent drawn for each."""
+    posterior = _posterior(stepper, sentences)
+    mean, log_variance = posterior.last()
+    z = sample_latent(mean, log_variance)
+    hidden, targets, owner = [], [], []
+    for t, state in enumerate(forced_states(stepper, sentences, z)):
+        hidden.append(state.hidden)
+        targets.append(tokens_at(sentences, t + 1))
+        owner.append(torch.arange(len(state.hidden)))
+    logits = stepper.model.to_logits(torch.cat(hidden))
+    nats = nn.functional.cross_entropy(logits, torch.cat(targets), reduction="none")
+    rec = torch.zeros(len(sentences), dtype=nats.dtype).index_add(0, torch.cat(owner), nats)
+    return rec, charged_kl(posterior, kl_target)
+
+
+def _posterior(stepper: MixedStepper, sentences: Sequence[EncodedSentence]) -> Posterior:
+    """Of every step; past a sentence's end, of states that count nothing."""
+    seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
+    first, second = (stepper.zero_state(name, len(sentences)) for name in LAYERS[:2])
+    steps = []
+    for t in range(len(seen[0])):
+        tokens = tokens_at(seen, t)
+        first, _ = stepper.step("encoder1", {"x": stepper.encoder_input(tokens)}, first.first(len(tokens)))
+        second, _ = stepper.step("encoder2", {"x": first.hidden}, second.first(len(tokens)))
+        steps.append(nn.functional.pad(second.hidden, (0, 0, 0, len(sentences) - len(tokens))))
+    hidden = torch.stack(steps, dim=1)  # (B, T, H)
+    model = stepper.model
+    lengths = torch.tensor([len(tokens) for tokens in seen])
+    return Posterior(model.to_mean(hidden), model.to_log_variance(hidden), lengths)
+
+
+@torch.no_grad()
+def clip_weights(module: nn.Module, deviations: float) -> None:
+    """Bring the weights of every gate unit of a recurrent module within so many standard deviations of them.
+
+    The deviation is that of the unit's weights from x and h together; each of PyTorch's two biases gets half of the
+    bound, because an array holds their sum.
+    """
+    hidden = module.weight_hh_l0.shape[1]  # type: ignore[index]
+    parameters = dict(module.named_parameters())
+    for unit in GATE_UNITS[cell_of(module)]:
+        rows = slice(unit.row_block * hidden, (unit.row_block + 1) * hidden)
+        seen = [name for name, sees in (("ih", unit.sees_x), ("hh", unit.sees_h)) if sees]
+        weights = [parameters[f"weight_{name}_l0"][rows] for name in seen]
+        bound = deviations * float(torch.cat([part.flatten() for part in weights]).std())
+        for part in weights:
+            part.clamp_(-bound, bound)
+        for name in seen:
+            parameters[f"bias_{name}_l0"][rows].clamp_(-bound / len(seen), bound / len(seen))

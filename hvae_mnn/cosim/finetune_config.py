@@ -1,0 +1,71 @@
+"""How a network is finetuned on its hardware."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from hvae_mnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Lengths, step size and seed of a run."""
+
+    updates: int = 600
+    """Steps of the optimiser, one batch each."""
+    learning_rate: float = 3e-4
+    """Adam's step size at the start; it falls to a twentieth along a half cosine."""
+    batch_size: int = 64
+    """Sentences per batch."""
+    clip: float = 5.0
+    """Bound on the gradient's norm."""
+    clip_weights: float | None = None
+    """Weights of a gate unit are kept within so many standard deviations of them: a single large one takes conductance
+    range from all others of its array. None: no bound."""
+    redraw_every: int = 1
+    """Updates for which the hardware stays as it was programmed: between them only software's weights move."""
+    validate_every: int = 100
+    """Updates between validations."""
+    valid_sentences: int = 200
+    """First sentences of the validation split."""
+    valid_draws: int = 2
+    """Hardware that validations draw, the same every time."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Errors: `InputError` for a value outside its range.
+        """
+        for name in ("updates", "batch_size", "redraw_every", "validate_every", "valid_draws"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("valid_sentences", self.valid_sentences >= 2, "2 or more")
+        self._require("seed", self.seed >= 0, "0 or more")
+        self._require(
+            "validate_every",
+            self.validate_every % self.redraw_every == 0,
+            f"a multiple of --redraw-every, {self.redraw_every}: a run is resumed from where hardware is programmed",
+        )
+        for name in ("learning_rate", "clip", "clip_weights"):
+            value = getattr(self, name)
+            self._require(name, value is None or 0 < value < math.inf, "a number above 0")
+
+    def _require(self, name: str, fits: bool, allowed: str) -> None:
+        if not fits:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; allowed is {allowed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FinetuneConfig:
+        """Of what `to_dict` gave."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    def learning_rate_at(self, update: int) -> float:
+        """Step size after so many updates."""
+        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * update / self.updates)))

@@ -1,0 +1,217 @@
+"""Training with the hardware in the loop: its values are the circuit's, its gradients the digital model's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hvae_mnn.cosim.drawn import draw_network
+from hvae_mnn.cosim.export import build_netlist, map_checkpoint
+from hvae_mnn.cosim.finetune import clip_weights, costs, finetune
+from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.cosim.mixed_stepper import MixedStepper
+from hvae_mnn.crossbar.hardware import ConverterSpec, Tiling
+from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.mapping import row_weights
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
+from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import sha256
+from hvae_mnn.text.batches import collate
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.vae.model import sample_latent
+from hvae_mnn.vae.objective import charged_kl, reconstruction
+from hvae_mnn.vae.stepwise import model_layers, run_batch
+
+CELLS = ["lstm", "gru", "mixed", "peephole"]
+SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return grammar_corpus(train=400, valid=60, test=20)
+
+
+@pytest.fixture
+def network(make_checkpoint, corpus):
+    """A checkpoint in float64, and six sentences, longest first."""
+
+    def make(cells="lstm"):
+        checkpoint = load_checkpoint(make_checkpoint(cells))
+        checkpoint.model.double()
+        sentences = [checkpoint.vocabulary.encode_sentence(words) for words in corpus.valid[:6]]
+        return checkpoint, sorted(sentences, key=len, reverse=True)
+
+    return make
+
+
+def plain(name="paper"):
+    hardware = read_hardware(name)
+    return replace(hardware, dac=ConverterSpec(0), adc=ConverterSpec(0))
+
+
+def crossbars(checkpoint, hardware, noise=SPREAD, seed=1):
+    drawn = draw_network(map_checkpoint(checkpoint, hardware), noise, seed)
+    found = drawn.source(drawn.exact_engine())
+    found.begin(range(6))
+    return found
+
+
+def digital_costs(model, sentences):
+    """What training computes of the model alone, on a padded batch."""
+    batch = collate(sentences)
+    posterior = model.encode(batch.tokens, batch.lengths, masked=True)
+    latent = sample_latent(*posterior.last())
+    return reconstruction(model.decode(batch.tokens, latent), batch.tokens), charged_kl(posterior, "last")
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_on_hardware_without_faults_it_is_the_digital_training(network, cells):
+    checkpoint, sentences = network(cells)
+    model = checkpoint.model
+    gradients, losses = [], []
+    for way in ("mixed", "digital"):
+        model.zero_grad()
+        torch.manual_seed(5)
+        if way == "mixed":
+            found = costs(MixedStepper(model, crossbars(checkpoint, plain(), Nonidealities())), sentences, "last")
+        else:
+            found = digital_costs(model, sentences)
+        (found[0] + found[1]).mean().backward()
+        losses.append(torch.stack(found).detach())
+        gradients.append({name: value.grad.clone() for name, value in model.named_parameters()})
+    # The digital way computes its losses in float32.
+    torch.testing.assert_close(losses[0], losses[1].double(), rtol=1e-5, atol=1e-5)
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(value, gradients[1][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_values_are_those_of_the_circuit(network, cells):
+    """Wires, tiles, converters with noise and a spread: the logits are bit for bit those that a sweep has."""
+    checkpoint, sentences = network(cells)
+    hardware = replace(
+        read_hardware("paper"),
+        wires=Wires(2.0, 3.0, 40.0),
+        tiling=Tiling(5, 3),
+        dac=ConverterSpec(6, noise_lsb=0.3),
+        adc=ConverterSpec(7, noise_lsb=0.4),
+    )
+    noise = replace(SPREAD, read_noise=ReadNoise(thermal=True, bandwidth_hz=1e9))
+    sweep = run_batch(HardwareStepper(checkpoint.model, crossbars(checkpoint, hardware, noise)), sentences)
+    mixed = run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, hardware, noise)), sentences)
+    for ours, theirs in zip(mixed, sweep, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    digital = run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, plain(), Nonidealities())), sentences)
+    assert not torch.allclose(digital[-1], sweep[-1], atol=1e-3)
+
+
+def test_gradients_pass_as_if_the_hardware_were_not_there(network):
+    """One step of one layer: d(sum of pre-activations)/dW is the input, whatever the circuit made of the product."""
+    checkpoint, sentences = network()
+    stepper = MixedStepper(checkpoint.model, crossbars(checkpoint, read_hardware("paper")))
+    x = stepper.encoder_input(torch.tensor([sentence[1] for sentence in sentences]))
+    state = stepper.zero_state("encoder1", len(sentences))
+    _, found = stepper.step("encoder1", {"x": x}, state)
+    found["f"].sum().backward()
+    hidden = checkpoint.config.hidden_size
+    gradient = checkpoint.model.encoder1.weight_ih_l0.grad
+    expected = torch.zeros_like(gradient)
+    expected[hidden : 2 * hidden] = x.detach().sum(dim=0)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_every_update_draws_anew_and_the_same_seed_draws_the_same(network):
+    checkpoint, sentences = network()
+    first, same, other = (
+        run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, plain(), seed=seed)), sentences)[-1]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, same)
+    assert not torch.allclose(first, other)
+
+
+def test_weights_are_clipped_unit_by_unit(network):
+    checkpoint, _ = network("gru")
+    module = checkpoint.model.decoder
+    before = model_layers(checkpoint.model)["decoder"]
+    bounds = {}
+    for name, gate in before.gates.items():
+        parts = [part.ravel() for part in (gate.x, gate.h) if part is not None]
+        bounds[name] = 1.5 * torch.cat([torch.from_numpy(part) for part in parts]).std().item()
+    clip_weights(module, 1.5)
+    after = model_layers(checkpoint.model)["decoder"]
+    for name, gate in after.gates.items():
+        weights = row_weights(gate)
+        assert abs(weights).max() <= bounds[name] * (1 + 1e-12)
+        kept = abs(row_weights(before.gates[name])[:-1]) <= bounds[name]
+        assert (weights[:-1][kept] == row_weights(before.gates[name])[:-1][kept]).all()
+    assert bounds["r"] != bounds["z"]
+
+
+@pytest.fixture
+def tune(make_checkpoint, corpus, tmp_path):
+    def run(name, config, *, until=None, **options):
+        checkpoint = load_checkpoint(make_checkpoint("lstm"))
+
+        def stop(update, _, loss):
+            if update == until:
+                raise KeyboardInterrupt
+
+        return finetune(
+            checkpoint, corpus, read_hardware("paper"), SPREAD, config, tmp_path / name, progress=stop, **options
+        )
+
+    return run
+
+
+SHORT = FinetuneConfig(updates=12, validate_every=4, redraw_every=2, valid_sentences=8, batch_size=8, clip_weights=3.0)
+
+
+def test_a_killed_run_ends_with_the_same_bits(tune, tmp_path):
+    whole = load_checkpoint(tune("whole", SHORT))
+    for until in (3, 7, 11):
+        with pytest.raises(KeyboardInterrupt):
+            tune("killed", SHORT, until=until, resume=until != 3)
+    again = load_checkpoint(tune("killed", SHORT, resume=True))
+    last = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "killed")]
+    for key, value in last[0]["model"].items():
+        assert torch.equal(value, last[1]["model"][key]), key
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[key]), key
+    names = ["whole/metrics.json", "killed/metrics.json"]
+    assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+
+
+def test_what_comes_out_is_a_checkpoint_like_any_other(tune, tmp_path):
+    path = tune("out", SHORT)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.metrics["finetuned"]["noise"]["programming"]["sigma"] == 0.2
+    assert build_netlist(path, tmp_path / "net").source["sha256"] == sha256(path)
+
+
+def test_another_run_or_another_configuration_is_not_gone_on_with(tune):
+    tune("out", SHORT)
+    with pytest.raises(InputError, match="already holds a run"):
+        tune("out", SHORT)
+    with pytest.raises(InputError, match="another config"):
+        tune("out", replace(SHORT, learning_rate=1e-3), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"updates": 0}, "--updates is 0; allowed is 1 or more"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan; allowed is a number above 0"),
+        ({"validate_every": 10, "redraw_every": 4}, "a multiple of --redraw-every, 4"),
+        ({"clip_weights": -1.0}, "--clip-weights is -1.0"),
+        ({"valid_sentences": 1}, "--valid-sentences is 1"),
+    ],
+)
+def test_numbers_that_make_no_sense(values, message):
+    with pytest.raises(InputError, match=message):
+        FinetuneConfig(**values)
