@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "simulate",
     "sweep",
+    "finetune",
     "plot",
 )
 """In the order of the work."""

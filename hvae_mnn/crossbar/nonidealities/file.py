@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from hvae_mnn.crossbar.nonidealities.spec import (
@@ -88,6 +90,36 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
     if problems:
         raise InputError(f"{where}: {'; '.join(problems)}")
     return spec
+
+
+def read_nonidealities(path: Path | None, changes: Sequence[str] = ()) -> Nonidealities:
+    """The description in a TOML file (None: nothing), with `section.key=value` changes laid over it.
+
+    Raises `InputError` for a file that cannot be read, and for every value that is not allowed.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{path} cannot be read as TOML: {error}; docs/nonidealities.md has an example") from None
+    for change in changes:
+        name, equals, text = change.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            raise InputError(f"{change!r} is no change; write section.key=value, e.g. programming.sigma=0.1")
+        table = values.setdefault(section, {})
+        if isinstance(table, dict):
+            table[key] = _value(text.strip())
+    return nonidealities_from_dict(values, str(path or "noise"))
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def nonidealities_to_dict(spec: Nonidealities) -> dict[str, Any]:
