@@ -81,8 +81,8 @@ def threads(count: int) -> Iterator[None]:
 def _solve(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
     if not wires.word_ohm + wires.driver_ohm:
         return _ideal_word_lines(conductance, wires)
-    rows = _word_lines(conductance, wires)
-    return _wired_bit_lines(rows, wires) if wires.bit_ohm else _ideal_bit_lines(rows, wires.sense_ohm)
+    rows = word_lines(conductance, wires)
+    return _wired_bit_lines(rows, wires) if wires.bit_ohm else ideal_bit_lines(rows, wires.sense_ohm)
 
 
 def _sights(shunts: Tensor, segment_ohm: float, end: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def _ideal_word_lines(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """What the word lines leave of every row: S = diag(`diagonal`) - `far` `near`^T below the diagonal."""
 
     diagonal: Tensor
@@ -143,7 +143,8 @@ class _Rows:
         return -matrix - weight * (far[..., :, None] * falls * near[..., None, :]).sum(1)
 
 
-def _word_lines(conductance: Tensor, wires: Wires) -> _Rows:
+def word_lines(conductance: Tensor, wires: Wires) -> Rows:
+    """Eliminate the word lines of tiles (B, W, M, N) siemens; with resistance in them, or in their drivers."""
     cells = conductance.permute(3, 2, 0, 1).contiguous()  # (N, M, B, W)
     driver = 1 / (wires.word_ohm + wires.driver_ohm)
     from_ends = torch.stack([cells, cells.flip(0)], 1)
@@ -165,7 +166,7 @@ def _word_lines(conductance: Tensor, wires: Wires) -> _Rows:
         )
         for row in steep
     }
-    return _Rows(
+    return Rows(
         (cells * around * inverse).sum(-1).movedim(0, -1).contiguous(),
         (cells * product).movedim(0, 2).contiguous(),
         (cells * inverse / product).movedim(0, -1).contiguous(),
@@ -174,8 +175,8 @@ def _word_lines(conductance: Tensor, wires: Wires) -> _Rows:
     )
 
 
-def _ideal_bit_lines(rows: _Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
-    """Every bit line is one node."""
+def ideal_bit_lines(rows: Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
+    """T (B, W, M, N) and Y (B, N, N) where every bit line is one node."""
     count, batch, lines, columns = rows.drive.shape
     admittance = rows.drive.new_zeros(batch, columns, columns)
     for row in range(count):
@@ -187,7 +188,7 @@ def _ideal_bit_lines(rows: _Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
     if sense_ohm:
         behind = sense_ohm * admittance
         behind.diagonal(dim1=-2, dim2=-1).add_(1)
-        inverse = _inverse(behind)
+        inverse = cholesky_inverse(behind)
         transfer, admittance = transfer @ inverse, admittance @ inverse
     return _by_line(transfer, lines), admittance
 
@@ -198,19 +199,12 @@ def _by_line(sources: Tensor, lines: int) -> Tensor:
     return sources.reshape(batch, count // lines, lines, columns).transpose(1, 2)
 
 
-def _wired_bit_lines(rows: _Rows, wires: Wires) -> tuple[Tensor, Tensor]:
+def _wired_bit_lines(rows: Rows, wires: Wires) -> tuple[Tensor, Tensor]:
     count, batch, lines, columns = rows.drive.shape
     end = wires.bit_ohm / (wires.bit_ohm + wires.sense_ohm)
-    last = count - 1
-    above = rows.drive.new_zeros(batch, columns, columns)
     sources = rows.drive.new_empty(batch, count * lines, columns)
     moved = torch.empty_like(sources)
-    for row in range(count):
-        matrix = rows.subtract_coupling(row, above, wires.bit_ohm)
-        neighbours = (row > 0) + (1.0 if row < last else end)
-        diagonal = rows.diagonal[row] * wires.bit_ohm + neighbours - above.diagonal(dim1=-2, dim2=-1)
-        matrix.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
-        above = _inverse(matrix)
+    for row, above in enumerate(bit_line_inverses(rows, wires)):
         here = (row + 1) * lines
         sources[:, here - lines : here] = rows.drive[row]
         torch.bmm(sources[:, :here], above, out=moved[:, :here])
@@ -220,7 +214,21 @@ def _wired_bit_lines(rows: _Rows, wires: Wires) -> tuple[Tensor, Tensor]:
     return _by_line(sources * end, lines), admittance
 
 
-def _inverse(matrix: Tensor) -> Tensor:
+def bit_line_inverses(rows: Rows, wires: Wires) -> Iterator[Tensor]:
+    """Q_i^-1 (B, N, N), row after row of wired bit lines."""
+    count, batch, _, columns = rows.drive.shape
+    end = wires.bit_ohm / (wires.bit_ohm + wires.sense_ohm)
+    above = rows.drive.new_zeros(batch, columns, columns)
+    for row in range(count):
+        matrix = rows.subtract_coupling(row, above, wires.bit_ohm)
+        neighbours = (row > 0) + (1.0 if row < count - 1 else end)
+        diagonal = rows.diagonal[row] * wires.bit_ohm + neighbours - above.diagonal(dim1=-2, dim2=-1)
+        matrix.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+        above = cholesky_inverse(matrix)
+        yield above
+
+
+def cholesky_inverse(matrix: Tensor) -> Tensor:
     """Inverse (B, N, N) of symmetric positive definite matrices whose lower triangle is given."""
     size = matrix.shape[-1]
     if size <= _LEAF:
@@ -232,9 +240,9 @@ def _inverse(matrix: Tensor) -> Tensor:
         return torch.cholesky_inverse(factor)
     half = size // 2
     below = matrix[:, half:, :half]
-    first = _inverse(matrix[:, :half, :half])
+    first = cholesky_inverse(matrix[:, :half, :half])
     onto = below @ first
-    second = _inverse(torch.baddbmm(matrix[:, half:, half:], onto, below.mT, alpha=-1))
+    second = cholesky_inverse(torch.baddbmm(matrix[:, half:, half:], onto, below.mT, alpha=-1))
     found = torch.empty_like(matrix)
     found[:, half:, half:] = second
     corner = torch.bmm(second, onto).neg_()

@@ -125,7 +125,7 @@ def test_a_word_line_that_is_shorted_out_needs_no_overflow(wires):
     """The voltage along it falls by a factor of 1e200 and more."""
     conductance = cells((2, 3, 60))
     conductance[0, 1, :] = 1e3
-    assert module._word_lines(torch.from_numpy(conductance)[None], wires).logarithms.keys() == {1}
+    assert module.word_lines(torch.from_numpy(conductance)[None], wires).logarithms.keys() == {1}
     for found, expected in zip(solve(conductance, wires), nodal_network(conductance, wires), strict=True):
         assert np.isfinite(found).all()
         close(found, expected, 1e-9)

@@ -1,0 +1,124 @@
+"""The power that a read of wired tiles takes, in closed form: a quadratic form of the rows' voltages.
+
+A tile's sources are its word-line drivers, at +V (and at -V on the inverted lines of `fixed_resistor_per_cell`), and
+the ends of its bit lines, at e volts behind `sense_ohm`. The network is linear and reciprocal, so with T and Y of
+`crossbar.transfer` and the drivers' own admittance matrix,
+
+    drivers deliver    P = V^T Q V - e V^T T 1,   Q = sum over line pairs of sign sign' Y_drivers,
+    ends take          I = V @ T - e Y 1.
+
+Q comes out of the same elimination as T. With every bit line held at 0 V, the driver of a line delivers, for 1 V, what
+its cells pass to the bit lines, `drive`. Bit lines are not at 0 V, and what they push back is lost: with r_i the
+currents of row i's drivers into grounded bit lines, P = sum_i V_i sum r_i - r^T B r, where B is the inverse of the bit
+lines' block-tridiagonal matrix; its block LDL^T factors Q_i^-1 of the recursion give B's form row by row:
+z_i = r_i + Q_{i-1}^-1 z_{i-1}, r^T B r = R sum_i z_i^T Q_i^-1 z_i. Without wires all of it is sum V^2 G.
+
+A transimpedance amplifier (`crossbar.sensing`) takes I of every bit line into its output, which stands at
+u = A / (1 + A) (V_os - R_f I), and its output stage so delivers -u I: nearly all of it heats R_f. Its bit lines end at
+e = V_os A / (1 + A) behind R_f / (1 + A). What amplifiers draw from their own supply is not in the circuit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hvae_mnn.crossbar.hardware import Amplifier
+from hvae_mnn.crossbar.transfer import Rows, bit_line_inverses, cholesky_inverse, ideal_bit_lines, word_lines
+from hvae_mnn.crossbar.wires import Wires
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PowerForm:
+    """What the power of reads follows from, of B tiles of one shape."""
+
+    drivers: Array
+    """Q (B, M, M) in siemens: the drivers deliver V^T Q V while the sense ends are at 0 V."""
+    transfer: Array
+    """T (B, M, N) in siemens: currents into the sense ends for 1 V on a row."""
+    ends: Array
+    """Y 1 (B, N) in siemens: currents out of the sense ends with 1 V behind each."""
+
+
+@dataclass(frozen=True)
+class ReadPower:
+    """Of S reads of B tiles."""
+
+    drivers: Array
+    """(B, S) watts that the word lines' drivers deliver; their own output resistance is among what it heats."""
+    amplifiers: Array
+    """(B, S) watts that the amplifiers' outputs deliver through their feedback resistors; 0 with ideal ammeters."""
+    largest_output_v: float
+    """Largest magnitude of an amplifier's output, as if it had no limit."""
+
+
+def tile_power(conductance: Tensor, wires: Wires, signs: Sequence[int]) -> PowerForm:
+    """The form of tiles (B, W, M, N) siemens whose word line k of a row carries `signs[k]` times the row's voltage.
+
+    `wires.sense_ohm` is what bit lines end in. float64, on a CPU.
+    """
+    rows = word_lines(conductance, wires) if wires.word_ohm + wires.driver_ohm else _driven(conductance)
+    sign = torch.tensor(signs, dtype=conductance.dtype)
+    own = rows.drive.sum((-1, -2)).T  # (B, M): every line's sign enters twice
+    sources = torch.einsum("mbwn,w->bmn", rows.drive, sign).contiguous()
+    if wires.bit_ohm:
+        lost, transfer, ends = _wired(rows, wires, sources)
+    else:
+        lost, transfer, ends = _one_node(rows, wires.sense_ohm, sources)
+    return PowerForm((torch.diag_embed(own) - lost).numpy(), transfer.numpy(), ends.numpy())
+
+
+def _driven(conductance: Tensor) -> Rows:
+    """Rows whose word lines hold every cell at the driver's voltage: no column sees another one."""
+    cells = conductance.permute(2, 0, 1, 3).contiguous()  # (M, B, W, N)
+    rows, batch, _, columns = cells.shape
+    return Rows(
+        cells.sum(2), cells.new_zeros(rows, batch, columns, 0), cells.new_zeros(rows, batch, 0, columns), cells, {}
+    )
+
+
+def _wired(rows: Rows, wires: Wires, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the bit lines push back (B, M, M), T (B, M, N), Y 1 (B, N)."""
+    batch, count, _ = sources.shape
+    end = wires.bit_ohm / (wires.bit_ohm + wires.sense_ohm)
+    lost = sources.new_zeros(batch, count, count)
+    coming = torch.empty_like(sources)
+    moved = torch.empty_like(sources)
+    for row, inverse in enumerate(bit_line_inverses(rows, wires)):
+        here = slice(0, row + 1)
+        coming[:, :row] = moved[:, :row]
+        coming[:, row] = sources[:, row]
+        moved[:, here] = coming[:, here] @ inverse
+        lost[:, here, here] += coming[:, here] @ moved[:, here].mT
+    ends = (1 - end * inverse.sum(-1)) * (end / wires.bit_ohm)
+    return lost * wires.bit_ohm, moved * end, ends
+
+
+def _one_node(rows: Rows, sense_ohm: float, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same where a bit line is one node."""
+    _, admittance = ideal_bit_lines(rows, 0.0)
+    behind = sense_ohm * admittance
+    behind.diagonal(dim1=-2, dim2=-1).add_(1)
+    inverse = cholesky_inverse(behind)
+    transfer = sources @ inverse
+    return sense_ohm * (transfer @ sources.mT), transfer, (inverse @ admittance.sum(-1, keepdim=True))[..., 0]
+
+
+def read_power(form: PowerForm, volts: Array, amplifier: Amplifier) -> ReadPower:
+    """Power of reads with `volts` (S, M) on the rows, of every tile, as long as no amplifier clips."""
+    gain = 0.0 if amplifier.kind == "ideal" else amplifier.gain / (1 + amplifier.gain)
+    end_v = gain * amplifier.offset_v
+    drivers = np.einsum("bsm,sm->bs", volts @ form.drivers, volts)
+    drivers -= end_v * (form.transfer.sum(-1) @ volts.T)
+    if amplifier.kind == "ideal":
+        return ReadPower(drivers, np.zeros_like(drivers), 0.0)
+    currents = volts @ form.transfer - end_v * form.ends[:, np.newaxis]  # (B, S, N)
+    output = end_v - gain * amplifier.feedback_ohm * currents
+    return ReadPower(drivers, -(output * currents).sum(-1), float(np.abs(output).max(initial=0.0)))

@@ -1,0 +1,119 @@
+"""How the currents of a wired tile settle after a step of its word lines, when every segment has a capacitance.
+
+A segment of a line has its capacitance to ground at the cell that it belongs to, so every cell's node on a word line
+and on a bit line carries one; lines without resistance are one node with all of theirs. With C dv/dt + G v = b, and d
+the way that is left to the end, C dd/dt = -G d. It is integrated by TR-BDF2 (Bank et al. 1985): second order and
+L-stable, which matters because the time constants of a line's segments and of the whole line are far apart, and with a
+fixed step one sparse LU serves both stages. The step doubles as the answer slows down.
+
+sqrt(d^T C d) can only fall, and a bit line's current is a weighted sum of potentials. That bounds what it can still do,
+and says when to stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import SuperLU
+
+from hvae_mnn.crossbar.nodal import Network, factorise
+from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.errors import RunError
+
+Array = NDArray[np.float64]
+_PARTS = 1000
+"""The first steps are this part of the slowest time constant."""
+_STEPS = 32
+"""Steps before each doubling: they are about a 1/48 of the time that has passed."""
+_ROUNDS = 40
+_POWER_ROUNDS = 30
+_GAMMA = 2 - np.sqrt(2.0)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Currents of N bit lines on their way to their final values."""
+
+    times: Array
+    """(T,) seconds after the step."""
+    left: Array
+    """(T, N) amperes between the bit lines' currents and their final values."""
+
+    def seconds(self, tolerance: float) -> float:
+        """When every current is within `tolerance` amperes of its final value, and stays there."""
+        return settled_after(self.times, self.left, tolerance)
+
+
+def settling(conductance: Array, wires: Wires, volts: Array, farads: float, tolerance: float) -> Settling | None:
+    """The currents of a tile (W, M, N) siemens after its drivers step from 0 V to `volts` (W, M) at time 0, followed
+    until none can be `tolerance` amperes away from its end again; None where no node is without a source.
+
+    `farads`: capacitance of a segment, above 0. Raises `RunError` when they do not settle.
+    """
+    network = Network(conductance.shape, wires)
+    unknown, matrix, driven = network.equations(conductance)
+    if not unknown:
+        return None
+    capacitance = farads * _segments(network)
+    sensed = network.sensing(conductance)[0]  # (unknown, N)
+    left = -factorise(matrix).solve(driven @ volts.ravel())
+    reach = np.sqrt((sensed**2 / capacitance[:, np.newaxis]).sum(0).max())
+    capacitor = sparse.diags(capacitance, format="csc")
+    step = _slowest(matrix, capacitance) / _PARTS
+    times, found = [0.0], [left @ sensed]
+    for _ in range(_ROUNDS):
+        factor = factorise((capacitor + _GAMMA / 2 * step * matrix).tocsc())
+        for _ in range(_STEPS):
+            left = _advance(factor, matrix, capacitance, left, step)
+            times.append(times[-1] + step)
+            found.append(left @ sensed)
+        if reach * np.sqrt((capacitance * left**2).sum()) < tolerance:
+            return Settling(np.array(times), np.array(found))
+        step *= 2
+    raise RunError(
+        f"the currents of a tile have not settled to {tolerance:g} A after {times[-1]:.3g} s; check the wires'"
+        " resistance and --line-capacitance"
+    )
+
+
+def _segments(network: Network) -> Array:
+    """How many segments' capacitance each unknown node carries."""
+    nodes = np.concatenate([network.word.ravel(), network.bit.ravel()])
+    return np.bincount(nodes[nodes >= 0], minlength=network.count).astype(np.float64)
+
+
+def _slowest(matrix: sparse.csc_matrix, capacitance: Array) -> float:
+    """The largest time constant, by power iteration of G^-1 C."""
+    factor = factorise(matrix)
+    vector = np.ones(len(capacitance))
+    found = 0.0
+    for _ in range(_POWER_ROUNDS):
+        vector = factor.solve(capacitance * vector)
+        found = float(np.linalg.norm(vector))
+        vector /= found
+    return found
+
+
+def _advance(factor: SuperLU, matrix: sparse.csc_matrix, capacitance: Array, left: Array, step: float) -> Array:
+    """One step: trapezoidal over the first part of it, then the backward differences of second order."""
+    middle = factor.solve(capacitance * left - _GAMMA / 2 * step * (matrix @ left))
+    weight = _GAMMA * (2 - _GAMMA)
+    return np.asarray(factor.solve(capacitance * (middle - (1 - _GAMMA) ** 2 * left) / weight))
+
+
+def settled_after(times: Array, left: Array, tolerance: float) -> float:
+    """When the last of `left` (T, N) comes within `tolerance`, for good; 0 when none is ever beyond it. Between two
+    times (T,) it is taken to fall exponentially."""
+    furthest = np.abs(left).max(axis=1)
+    beyond = np.flatnonzero(furthest > tolerance)
+    if not len(beyond):
+        return 0.0
+    last = int(beyond[-1])
+    if last + 1 == len(times):
+        raise RunError(f"the currents are still {furthest[-1]:.3g} A from their ends after {times[-1]:.3g} s")
+    high, low = furthest[last], max(furthest[last + 1], 1e-300)
+    part = np.log(high / tolerance) / np.log(high / low)
+    return float(times[last] + part * (times[last + 1] - times[last]))
