@@ -81,6 +81,7 @@ class Cluster:
                     dashboard_address=":0",  # None would ask for one port, and warn when another has it
                     memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
                     local_directory=folder,
+                    preload="hvae_mnn.engines.local_worker",
                     silence_logs=logging.CRITICAL,
                 )
             )
@@ -270,9 +271,14 @@ class Cluster:
                 ) from None
 
     def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
-        """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long."""
-        with contextlib.suppress(TimeoutError), self._client.as_current():
-            distributed().wait(futures, timeout=seconds, return_when=condition)
+        """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long; `RunError` when the scheduler is lost."""
+        try:
+            with contextlib.suppress(TimeoutError), self._client.as_current():
+                distributed().wait(futures, timeout=seconds, return_when=condition)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self.alive()
 
     def actor(self, kind: type, address: str) -> Any:
         """The object of that class that lives on that worker: made when first asked for, gone when this is closed."""

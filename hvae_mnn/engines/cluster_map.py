@@ -139,6 +139,7 @@ class Mapping:
                 try:
                     answer = self._cluster.wait_for(task.future, address)
                 except WorkerGone as gone:
+                    self._cluster.alive()  # a lost scheduler is no item's fault
                     self._take_back(task.index, str(gone))
                 else:
                     self._settle(task.index, answer)

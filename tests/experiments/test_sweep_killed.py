@@ -1,0 +1,174 @@
+"""A sweep that is killed at random ends with the table of an undisturbed one; a lost scheduler loses no result."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.errors import EnvironmentProblem, RunError
+from hvae_mnn.experiments.grid import make_plan
+from hvae_mnn.experiments.sweep import run_sweep
+from hvae_mnn.experiments.sweep_file import read_sweep
+
+pytestmark = pytest.mark.slow
+
+TEXT = """
+name = "long"
+models = { net = "net.pt" }
+sentences = 2
+metrics = ["top1", "mean_error"]
+
+[[grid]]
+name = "spread"
+axes = { "noise.spread.device_on" = { from = 0.01, to = 0.3, points = 10 }, "hardware.adc.bits" = [0, 6, 8] }
+
+[[grid]]
+name = "stuck"
+axes = { "noise.stuck.on" = { from = 1e-3, to = 0.5, points = 9, scale = "log" } }
+"""
+TASKS = 5 * (10 * 3 + 9) + 6
+"""And digital, unigram, converters of 8 and 0, 6, 8 and 10 bits."""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch, make_checkpoint):
+    """A folder with the sweep in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(make_checkpoint("rnn"), tmp_path / "net.pt")
+    (tmp_path / "long.toml").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def command(folder, workers):
+    """The command as a person would start it, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hvae_mnn", "sweep", "long.toml", "--out", str(folder), "--workers", str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def parts(folder):
+    """When each result was written, by name."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "parts").glob("[!.]*.parquet")}
+
+
+def wait_for_parts(process, folder, count):
+    while len(parts(folder)) < count:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+
+
+def finish(process):
+    printed, said = process.communicate()
+    assert process.returncode == 0, said
+    return printed
+
+
+def test_killed_five_times_it_ends_with_the_table_of_an_undisturbed_one(work):
+    chance = random.Random(20240607)
+    killed, undisturbed = work / "killed", work / "undisturbed"
+    written = {}
+    for count in sorted(chance.sample(range(1, TASKS - 10), 5)):
+        process = command(killed, 2)
+        wait_for_parts(process, killed, max(count, len(written) + 1))
+        time.sleep(chance.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        there = parts(killed)
+        assert {name: there[name] for name in written} == written  # nothing lost, nothing done twice
+        assert len(there) < TASKS
+        written = there
+    printed = finish(command(killed, 2))
+    assert f"{TASKS} tasks, {len(written)} of them finished before; 0 failed" in printed
+    there = parts(killed)
+    assert {name: there[name] for name in written} == written
+    assert len(there) == TASKS
+
+    assert f"{TASKS} tasks, 0 of them finished before; 0 failed" in finish(command(undisturbed, 1))
+    assert pq.read_table(killed / "results.parquet").equals(pq.read_table(undisturbed / "results.parquet"))
+    assert (killed / "results.parquet").read_bytes() == (undisturbed / "results.parquet").read_bytes()
+    rows = pq.read_table(killed / "results.parquet").to_pylist()
+    assert len(rows) == len({(row["grid"], row["kind"], row["settings"], row["seed"]) for row in rows}) == TASKS + 2
+    assert not list(killed.glob("**/.*.part"))
+
+
+def test_ctrl_c_says_how_to_go_on(work):
+    process = command(work / "out", 2)
+    wait_for_parts(process, work / "out", 5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "finished results are kept in " in said
+    assert "the same command goes on" in said
+    before = len(parts(work / "out"))
+    assert 5 <= before < TASKS
+    tasks = {row["task"] for row in pq.read_table(work / "out" / "results.parquet").to_pylist()}
+    assert len(tasks) in (before - 1, before)  # the last one may have come while Ctrl-C did
+    assert {f"{task}.parquet" for task in tasks} <= set(parts(work / "out"))
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Address of a Dask scheduler with one worker, and its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    dask = [sys.executable, "-m", "dask"]
+    processes = [subprocess.Popen([*dask, "scheduler", "--host", address, "--no-dashboard"], **quiet)]
+    where = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path)]
+    processes.append(subprocess.Popen([*dask, "worker", address, *where], **quiet))
+    yield address, processes[0]
+    for process in reversed(processes):
+        process.kill()
+        process.wait()
+
+
+def connected(address):
+    while True:
+        try:
+            return Cluster.at(address)
+        except EnvironmentProblem as problem:
+            if "has no workers" not in str(problem):
+                raise
+
+
+def test_a_scheduler_lost_half_way(work, scheduler):
+    address, process = scheduler
+    plan = make_plan(read_sweep(Path("long.toml")))
+    folder = work / "out"
+    told = []
+
+    def progress(done, of):
+        told.append(done)
+        if done == 20:
+            process.kill()
+            process.wait()
+
+    with (
+        connected(address) as cluster,
+        pytest.raises(RunError, match=r"scheduler of tcp://.* does not answer any more") as caught,
+    ):
+        run_sweep(plan, folder, cluster, progress=progress)
+    kept = told[-1]
+    assert 20 <= kept < TASKS
+    assert f"{kept} of {TASKS} results are kept in {folder}, and the same command goes on" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(parts(folder)) == kept
+    result = run_sweep(plan, folder, Cluster.here())
+    assert (result.kept, len(result.finished), len(result.failed)) == (kept, TASKS, 0)
