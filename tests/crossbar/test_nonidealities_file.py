@@ -1,0 +1,94 @@
+"""Non-idealities as tables: there and back, and what is said of values that are not allowed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvae_mnn.crossbar.nonidealities.file import (
+    KEYS,
+    check,
+    nonidealities_from_dict,
+    nonidealities_to_dict,
+    read_nonidealities,
+)
+from hvae_mnn.crossbar.nonidealities.spec import Drift, Nonidealities, Programming, ReadNoise, StuckCells
+from hvae_mnn.errors import InputError
+
+
+@given(
+    sigma=st.floats(0, 2),
+    on=st.floats(0, 0.5),
+    off=st.floats(0, 0.5),
+    seconds=st.floats(0, 1e12),
+    thermal=st.booleans(),
+)
+def test_there_and_back(sigma, on, off, seconds, thermal):
+    spec = Nonidealities(
+        programming=Programming("gaussian", sigma),
+        stuck=StuckCells(on, off),
+        drift=Drift(seconds),
+        read_noise=ReadNoise(thermal=thermal, bandwidth_hz=1e6),
+    )
+    assert nonidealities_from_dict(nonidealities_to_dict(spec), "noise") == spec
+    check(spec)
+
+
+def test_nothing_said_is_nothing_at_all():
+    assert nonidealities_from_dict({}, "noise") == Nonidealities()
+    assert read_nonidealities(None) == Nonidealities()
+
+
+def test_keys_are_those_of_the_tables():
+    tables = nonidealities_to_dict(Nonidealities())
+    assert sorted(KEYS) == sorted(f"{section}.{key}" for section, table in tables.items() for key in table)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"programing": {}}, "programing is unknown; did you mean programming?"),
+        ({"stuck": {"of": 0.1}}, r"stuck.of is unknown; did you mean stuck.off\?"),
+        ({"stuck": 0.1}, r"stuck is 0.1; it must be a table, e.g. \[stuck\]"),
+        ({"programming": {"error": "normal"}}, "programming.error is 'normal'; allowed are none, lognormal"),
+        (
+            {"programming": {"error": "lognormal", "sigma": 3}},
+            "programming.sigma is 3; allowed is a number",
+        ),
+        ({"programming": {"error": "lognormal", "sigma": float("nan")}}, "programming.sigma is nan"),
+        ({"programming": {"sigma": 0.1}}, "with programming.error 'none'; choose 'lognormal' or 'gaussian'"),
+        ({"programming": {"error": "pulses", "max_pulses": 2.5}}, "max_pulses is 2.5; it must be a whole number"),
+        ({"stuck": {"on": True}}, "stuck.on is True; it must be a number"),
+        ({"stuck": {"on": 0.6, "off": 0.6}}, r"stuck.on \+ stuck.off is 1.2; allowed is 1 at most"),
+        ({"read_noise": {"thermal": True}}, "read_noise.bandwidth_hz is 0; noise needs a bandwidth"),
+        ({"read_noise": {"thermal": 1}}, "read_noise.thermal is 1; allowed are true and false"),
+        (
+            {"read_noise": {"flicker": 1e-3, "bandwidth_hz": 10.0, "low_hz": 20.0}},
+            "low_hz is 20; it must be below read_noise.bandwidth_hz, 10",
+        ),
+        ({"temperature": {"kelvin": 1.0, "wire_per_kelvin": 0.01}}, "the linear law does not hold there"),
+    ],
+)
+def test_what_is_not_allowed_is_said(values, message):
+    with pytest.raises(InputError, match=message):
+        nonidealities_from_dict(values, "noise")
+
+
+def test_all_problems_are_said_at_once():
+    with pytest.raises(InputError, match=r"chip.toml: stuck.on is -1.*; drift.exponent is 7") as caught:
+        nonidealities_from_dict({"stuck": {"on": -1}, "drift": {"exponent": 7}}, "chip.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_and_changes_on_top_of_it(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text('[programming]\nerror = "lognormal"\nsigma = 0.1\n', encoding="utf-8")
+    spec = read_nonidealities(path, ["programming.sigma=0.2", "programming.error = gaussian", "stuck.off=1e-3"])
+    assert spec.programming == Programming("gaussian", 0.2)
+    assert spec.stuck == StuckCells(off=1e-3)
+    with pytest.raises(InputError, match=r"'sigma=1' is no change; write section\.key=value"):
+        read_nonidealities(path, ["sigma=1"])
+    path.write_text("[programming", encoding="utf-8")
+    with pytest.raises(InputError, match=r"chip.toml cannot be read as TOML: .*docs/nonidealities.md"):
+        read_nonidealities(path)
