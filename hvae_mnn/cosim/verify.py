@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
-from hvae_mnn.cosim.export import CHECKPOINT
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.plan import choose_sentences
 from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
 from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
@@ -29,10 +24,7 @@ from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_poten
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import disk_errors, replacing, write_json
 from hvae_mnn.netlist.arrays import cell_nodes
-from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
-from hvae_mnn.netlist.tile_deck import tile_elements
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.stepwise import run_batch
+from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-9
@@ -67,38 +59,6 @@ class Verification:
         return all(exact <= self.tolerance and nodal <= self.tolerance for exact, nodal in answers)
 
 
-class _Listener:
-    """Passes reads on to the exact engine and keeps their voltages."""
-
-    name = "ngspice"
-    """As which it is asked: with pulses, phase by phase."""
-
-    def __init__(self, engine: ExactEngine) -> None:
-        self._engine = engine
-        self.seconds = 0.0
-        self.heard: dict[str, list[Array]] = {}
-
-    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
-        for name, value in volts.items():
-            self.heard.setdefault(name, []).extend(value)
-        return self._engine.currents(volts)
-
-    def drift(self, name: str) -> Array | None:
-        return None
-
-    def position(self) -> dict[str, Array]:
-        return {}
-
-    def restore(self, position: Mapping[str, Array]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def facts(self) -> dict[str, object]:
-        return {}
-
-
 def verify(
     manifest: Manifest,
     *,
@@ -131,8 +91,9 @@ def verify(
     engine = start_engine("exact", manifest, None, cluster)
     assert isinstance(engine, ExactEngine)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
-    volts = _voltages(manifest, engine, steps, rng, text, data_dir)
-    cases = _cases(manifest, engine, volts, tiles, rng)
+    reads = text_reads(manifest, engine, max(_TEXT_STEPS, steps), rng, text, data_dir)
+    volts = some_reads(reads.applied, steps, rng)
+    cases = tile_cases(manifest, engine, volts, _choose(manifest, tiles, rng))
     folder = new_folder(out, f"verify-{manifest.name}")  # one that is taken is told before hours of work
     with removed_if_empty(folder):
         verdicts = cluster.map(judge, cases, progress=None if progress is None else partial(progress, "tiles"))
@@ -145,65 +106,11 @@ def verify(
     return found
 
 
-def _voltages(
-    manifest: Manifest,
-    engine: ExactEngine,
-    steps: int,
-    rng: np.random.Generator,
-    text: str | None,
-    data_dir: Path | None,
-) -> dict[str, Array]:
-    """(K, R) volts by array."""
-    if CHECKPOINT not in manifest.files:
-        read_v = manifest.device.read_v
-        return {unit.array: rng.uniform(-read_v, read_v, (steps, unit.row_count)) for _, unit in manifest.units()}
-    checkpoint = load_checkpoint(manifest.folder / CHECKPOINT)
-    limit = None if text is not None else max(_TEXT_STEPS, steps)
-    _, sentences = choose_sentences(checkpoint, text=text, data_dir=data_dir, split="test", sentences=None, steps=limit)
-    listener = _Listener(engine)
-    source = CrossbarSource(manifest, listener)
-    stepper = HardwareStepper(checkpoint.model, source)
-    with torch.inference_mode():
-        for index, sentence in enumerate(sentences):
-            source.begin([index])
-            run_batch(stepper, [sentence])
-    found = {}
-    for name, heard in listener.heard.items():
-        chosen = np.sort(rng.choice(len(heard), min(steps, len(heard)), replace=False))
-        found[name] = np.array([heard[place] for place in chosen])
-    return found
-
-
-def _cases(
-    manifest: Manifest, engine: ExactEngine, volts: Mapping[str, Array], tiles: int | None, rng: np.random.Generator
-) -> list[TileCase]:
-    every = [(unit, number) for _, unit in manifest.units() for number in range(len(manifest.layout(unit).tiles))]
-    chosen = range(len(every))
-    if tiles is not None and tiles < len(every):
-        chosen = np.sort(rng.choice(len(every), tiles, replace=False)).tolist()
-    tensors = load_file(manifest.folder / CONDUCTANCES)
-    texts: dict[str, list[str]] = {}
-
-    def case(unit: UnitEntry, number: int) -> TileCase:
-        layout = manifest.layout(unit)
-        if unit.array not in texts:
-            texts[unit.array] = tile_elements(
-                manifest.folder / unit.include, unit.array, layout, manifest.files[unit.include]
-            )
-        read = volts[unit.array]
-        return TileCase(
-            array=unit.array,
-            unit=unit.name,
-            layout=layout,
-            number=number,
-            word_lines=tuple(unit.word_lines),
-            elements=texts[unit.array][number],
-            memristors=tensors[f"{unit.array}.conductance"],
-            volts=read,
-            exact=engine.tile_currents(unit.array, number, read),
-        )
-
-    return [case(*every[place]) for place in chosen]
+def _choose(manifest: Manifest, tiles: int | None, rng: np.random.Generator) -> list[tuple[UnitEntry, int]]:
+    every = every_tile(manifest)
+    if tiles is None or tiles >= len(every):
+        return every
+    return [every[place] for place in np.sort(rng.choice(len(every), tiles, replace=False)).tolist()]
 
 
 def _write(found: Verification, worst: TileCase, potentials: Mapping[str, float], seed: int, steps: int) -> None:
