@@ -99,8 +99,9 @@ def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], 
 
 
 def _read_part(path: Path, key: str) -> Finished:
-    check_format(path)
-    rows = pq.read_table(path, partitioning=None, page_checksum_verification=True).to_pylist()
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _check_metadata(path, file.schema_arrow.metadata)
+        rows = file.read().to_pylist()
     if len(rows) != 1:
         raise ValueError("not one row")
     row = rows[0]
@@ -128,8 +129,11 @@ def find_task(folder: Path, key: str) -> Finished:
 
 def check_format(path: Path) -> None:
     """Raise `InputError` for a file of another version, `pyarrow.ArrowException` for a damaged one."""
-    metadata = pq.read_schema(path).metadata or {}
-    found = metadata.get(_FORMAT_KEY, b"none").decode(errors="replace")
+    _check_metadata(path, pq.read_schema(path).metadata)
+
+
+def _check_metadata(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
+    found = (metadata or {}).get(_FORMAT_KEY, b"none").decode(errors="replace")
     if found != FORMAT:
         raise InputError(
             f"{path} has format {found}; this version of hvae-mnn reads and writes {FORMAT}: choose another folder with"

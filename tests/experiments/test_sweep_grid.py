@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hvae_mnn
 from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
-from hvae_mnn.experiments.axes import Grid, spaced
+from hvae_mnn.experiments.axes import PATHS, Grid, spaced
 from hvae_mnn.experiments.grid import converters_only, make_plan
 from hvae_mnn.experiments.sweep_file import read_sweep
 
@@ -263,3 +266,20 @@ def test_another_checkpoint_is_another_task(plan, make_checkpoint, tmp_path):
 def test_a_point_without_anything_has_the_noise_that_is_none(plan):
     made = plan(GRID)
     assert made.tasks[points(made)[0].task].noise == nonidealities_to_dict(Nonidealities())
+
+
+def test_the_example_in_the_documents(tmp_path, make_checkpoint):
+    text = (Path(hvae_mnn.__file__).parents[1] / "docs" / "sweep.md").read_text(encoding="utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "experiments" / "noise.toml"
+    path.parent.mkdir()
+    path.write_text(example.replace("sentences = 500", "sentences = 5"), encoding="utf-8")
+    checkpoint = tmp_path / "checkpoints" / "ptb-sound" / "best.pt"
+    checkpoint.parent.mkdir(parents=True)
+    shutil.copy(make_checkpoint("rnn"), checkpoint)
+    made = make_plan(read_sweep(path))
+    assert [grid.count for grid in made.file.all_grids] == [1, 6, 6]
+    documented = set(re.findall(r"`([a-z_0-9]+)`", text.partition("## Paths")[2].partition("## Tasks")[0]))
+    assert {known.split(".")[-1] for known in PATHS if known.startswith("noise.")} <= documented
+    for key in ("name", "models", "hardware", "split", "sentences", "calibration", "seeds", "metrics"):
+        assert f"| `{key}` |" in text
