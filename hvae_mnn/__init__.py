@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         IvResult,
         Manifest,
         Options,
+        PointVerification,
         ProgrammingResult,
         Settings,
         SimulationResult,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         simulate,
         sweep,
         verify,
+        verify_point,
     )
 
 __version__ = "0.1.0"
@@ -52,6 +54,7 @@ __all__ = [
     "IvResult",
     "Manifest",
     "Options",
+    "PointVerification",
     "ProgrammingResult",
     "Settings",
     "SimulationResult",
@@ -70,6 +73,7 @@ __all__ = [
     "simulate",
     "sweep",
     "verify",
+    "verify_point",
 ]
 
 

@@ -96,3 +96,12 @@ def test_wires_and_tiles(tmp_path, make_checkpoint):
     referee = re.findall(r"ngspice on 2 of \d+ tiles: (\S+) from it at most", printed)
     assert len(referee) == 3
     assert max(map(float, referee)) < 1e-9
+
+
+def test_accuracy_against_noise(tmp_path, make_checkpoint):
+    arguments = ("--updates", 4, "--sentences", 6, "--seeds", 2, "--out", tmp_path / "out")
+    printed = run(tmp_path, "07_accuracy_against_noise.py", make_checkpoint("lstm"), *arguments)
+    rows = re.findall(r"^(\w+) +(\w+|spread [\d.]+) +next word right: [\d.]+%$", printed, re.MULTILINE)
+    assert set(rows) >= {("trained", "digital"), ("finetuned", "spread 0.15"), ("trained", "unigram")}
+    assert float(re.findall(r"ngspice on 2 arrays of a point: (\S+) from it at most", printed)[0]) < 1e-9
+    assert (tmp_path / "out/accuracy-spread.png").stat().st_size > 10_000
