@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,9 @@ class _Run:
         }
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.place = _Place(ranges=dict(checkpoint.activation_ranges or {}))
+        # Of the base: a bound that followed the weights would shrink with every clipping.
+        layers = () if config.clip_weights is None else LAYERS
+        self.bounds = {name: weight_bounds(getattr(self.model, name), config.clip_weights or 0.0) for name in layers}
         self._programmed: tuple[int, CrossbarSource] | None = None
 
     def start(self, resume: bool) -> None:
@@ -177,9 +180,8 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
-        if config.clip_weights is not None:
-            for name in LAYERS:
-                clip_weights(getattr(self.model, name), config.clip_weights)
+        for name, bounds in self.bounds.items():
+            clip_weights(getattr(self.model, name), bounds)
         return float(rec.mean().item() + kl.mean().item())
 
     def _hardware(self, update: int) -> CrossbarSource:
@@ -286,21 +288,33 @@ def _posterior(stepper: MixedStepper, sentences: Sequence[EncodedSentence]) -> P
     return Posterior(model.to_mean(hidden), model.to_log_variance(hidden), lengths)
 
 
-@torch.no_grad()
-def clip_weights(module: nn.Module, deviations: float) -> None:
-    """Bring the weights of every gate unit of a recurrent module within so many standard deviations of them.
+def weight_bounds(module: nn.Module, deviations: float) -> dict[str, float]:
+    """By gate unit of a recurrent module: so many standard deviations of its weights from x and h together."""
+    found = {}
+    for unit, parts, _ in _unit_parameters(module):
+        found[unit] = deviations * float(torch.cat([part.detach().flatten() for part in parts]).std())
+    return found
 
-    The deviation is that of the unit's weights from x and h together; each of PyTorch's two biases gets half of the
-    bound, because an array holds their sum.
+
+@torch.no_grad()
+def clip_weights(module: nn.Module, bounds: Mapping[str, float]) -> None:
+    """Bring the weights of every gate unit of a recurrent module within its bound.
+
+    Each of PyTorch's two biases gets half of the bound, because an array holds their sum.
     """
-    hidden = module.weight_hh_l0.shape[1]  # type: ignore[index]
+    for unit, parts, biases in _unit_parameters(module):
+        for part in parts:
+            part.clamp_(-bounds[unit], bounds[unit])
+        for bias in biases:
+            bias.clamp_(-bounds[unit] / len(biases), bounds[unit] / len(biases))
+
+
+def _unit_parameters(module: nn.Module) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+    """Name, weights and biases of every gate unit, as views of the parameters."""
     parameters = dict(module.named_parameters())
+    hidden = parameters["weight_hh_l0"].shape[1]
     for unit in GATE_UNITS[cell_of(module)]:
         rows = slice(unit.row_block * hidden, (unit.row_block + 1) * hidden)
         seen = [name for name, sees in (("ih", unit.sees_x), ("hh", unit.sees_h)) if sees]
-        weights = [parameters[f"weight_{name}_l0"][rows] for name in seen]
-        bound = deviations * float(torch.cat([part.flatten() for part in weights]).std())
-        for part in weights:
-            part.clamp_(-bound, bound)
-        for name in seen:
-            parameters[f"bias_{name}_l0"][rows].clamp_(-bound / len(seen), bound / len(seen))
+        weights, biases = ([parameters[f"{kind}_{name}_l0"][rows] for name in seen] for kind in ("weight", "bias"))
+        yield unit.name, weights, biases

@@ -23,8 +23,8 @@ class FinetuneConfig:
     clip: float = 5.0
     """Bound on the gradient's norm."""
     clip_weights: float | None = None
-    """Weights of a gate unit are kept within so many standard deviations of them: a single large one takes conductance
-    range from all others of its array. None: no bound."""
+    """Weights of a gate unit are kept within so many standard deviations of those it began with: a single large one
+    takes conductance range from all others of its array. None: no bound."""
     redraw_every: int = 1
     """Updates for which the hardware stays as it was programmed: between them only software's weights move."""
     validate_every: int = 100

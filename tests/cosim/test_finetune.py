@@ -9,7 +9,7 @@ import torch
 
 from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
-from hvae_mnn.cosim.finetune import clip_weights, costs, finetune
+from hvae_mnn.cosim.finetune import clip_weights, costs, finetune, weight_bounds
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import MixedStepper
@@ -143,7 +143,9 @@ def test_weights_are_clipped_unit_by_unit(network):
     for name, gate in before.gates.items():
         parts = [part.ravel() for part in (gate.x, gate.h) if part is not None]
         bounds[name] = 1.5 * torch.cat([torch.from_numpy(part) for part in parts]).std().item()
-    clip_weights(module, 1.5)
+    found = weight_bounds(module, 1.5)
+    assert found == pytest.approx(bounds)
+    clip_weights(module, found)
     after = model_layers(checkpoint.model)["decoder"]
     for name, gate in after.gates.items():
         weights = row_weights(gate)
