@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvae_mnn.api import (
         Checkpoint,
+        Cost,
         Drive,
         Hardware,
         IvResult,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Verification,
         Wired,
         build_netlist,
+        cost,
         find_device,
         iv,
         load_checkpoint,
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Checkpoint",
+    "Cost",
     "Drive",
     "Hardware",
     "IvResult",
@@ -63,6 +66,7 @@ __all__ = [
     "Verification",
     "Wired",
     "build_netlist",
+    "cost",
     "find_device",
     "iv",
     "load_checkpoint",

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hvae_mnn.cosim import characterise, programming, simulation
+from hvae_mnn.cosim import cost as token_cost
 from hvae_mnn.cosim import verify as verification
 from hvae_mnn.cosim.characterise import Drive, IvResult
+from hvae_mnn.cosim.cost import Cost
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.cosim.programming import ProgrammingResult, Wired
@@ -30,6 +32,7 @@ from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
 from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
+from hvae_mnn.plots.cost import save_cost_figures
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
@@ -135,6 +138,30 @@ def verify(
     return found
 
 
+def cost(
+    netlist: str | Path | Manifest | None = None,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Cost:
+    """`cosim.cost.cost` of a netlist folder (default: the newest in `netlists/`), with its figures."""
+    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
+    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    with open_cluster(workers, scheduler) as cluster:
+        found = token_cost.cost(
+            manifest,
+            cluster=cluster,
+            data_dir=None if data_dir is None else Path(data_dir),
+            out=None if out is None else Path(out),
+            **options,
+        )
+    save_cost_figures(found.folder)
+    return found
+
+
 def verify_point(
     sweep: str | Path,
     key: str,
@@ -185,6 +212,7 @@ program = partial(programming.program, draw=save_programming_figures)
 
 __all__ = [
     "Checkpoint",
+    "Cost",
     "Drive",
     "Hardware",
     "IvResult",
@@ -199,6 +227,7 @@ __all__ = [
     "Verification",
     "Wired",
     "build_netlist",
+    "cost",
     "find_device",
     "iv",
     "load_checkpoint",

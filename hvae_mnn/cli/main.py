@@ -23,6 +23,7 @@ COMMANDS = (
     "ir-drop",
     "build-netlist",
     "verify",
+    "cost",
     "simulate",
     "sweep",
     "finetune",

@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 _TILES_PER_TASK = 16
 _CELLS_PER_TASK = 2**20
 _SIGNS = (1, -1)
+TRANSIENT_LIMIT_S = 3600.0
+"""Longest time for one tile's transient: 64 x 64 takes ten seconds, 256 x 256 half an hour."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def ngspice_settling(case: TileCase, volts: Array, farads: float, expected_s: fl
     folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-cost-"))
     if layout.hardware.amplifier.kind != "ideal":
         shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
-    final, curve = run_text(text, folder, "settling", [FINAL, CURVE])
+    final, curve = run_text(text, folder, "settling", [FINAL, CURVE], TRANSIENT_LIMIT_S)
     last, vectors = read_point(final), read_raw(curve)
     shutil.rmtree(folder, ignore_errors=True)  # after an error it stays: its message says how to run the deck again
     factor = amperes_per_sensed(layout)

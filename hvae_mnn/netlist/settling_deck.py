@@ -21,7 +21,7 @@ FINAL, CURVE = "final", "curve"
 _OPTIONS = ".options klu method=gear"
 """Gear's method damps what is faster than a time step; the trapezoidal rule lets it ring."""
 _RISE = 1e-4
-_POINTS = 500
+_POINTS = 200
 
 
 def settling_deck(

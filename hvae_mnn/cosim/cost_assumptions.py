@@ -1,0 +1,134 @@
+"""What the cost of a token rests on besides the circuit: every number with its unit and where it comes from."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+
+from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.errors import InputError
+from hvae_mnn.netlist.manifest import Manifest
+
+_METAL = re.compile(r"word lines every ([0-9.e+-]+) nm, bit lines every ([0-9.e+-]+) nm")
+"""As `crossbar.hardware_file` words a geometry of lines."""
+DEFAULT_PITCH_M = 80e-9
+FARADS_PER_METRE = 2e-10
+_PELZERS = (
+    "a 10-bit SAR ADC in 65 nm, 20 MS/s: 6.1 fJ per conversion step, 60 x 36 um (Pelzers, van der Struijk, Harpe, IEEE"
+    " TCAS-I 70(1):29-39, 2023)"
+)
+_HOROWITZ = "Horowitz, ISSCC 2014, 1.1 (45 nm, 0.9 V)"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person may say in place of an assumption; None: the assumption."""
+
+    read_time: float | None = None
+    """How long the word lines are driven in a read, s."""
+    adc_fom: float | None = None
+    """Walden figure of merit of ADCs, J per conversion step."""
+    dac_fom: float | None = None
+    """The same of DACs."""
+    adc_area: float | None = None
+    """m^2 per ADC."""
+    cell_pitch: float | None = None
+    """Distance of neighbouring lines, m."""
+    line_capacitance: float | None = None
+    """Of one segment of a line, to ground, F."""
+    mac_energy: float | None = None
+    """Of a multiply-accumulate with its weight from memory, of the digital processor that is compared with, J."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no positive number."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(f"--{field.name.replace('_', '-')} is {value:g}; allowed is a finite number above 0")
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One number that the cost rests on."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A digital processor: what one multiply-accumulate costs it."""
+
+    name: str
+    mac_j: float
+    """Multiply, add, and the read of the weight."""
+    source: str
+
+
+BASELINES = (
+    Baseline(
+        "8-bit, weights in 8 KB SRAMs",
+        0.2e-12 + 0.1e-12 + 10e-12 / 8,
+        f"{_HOROWITZ}: 8-bit multiply 0.2 pJ, 32-bit add 0.1 pJ, 8 bytes from 8 KB of SRAM 10 pJ",
+    ),
+    Baseline(
+        "8-bit, weights in 1 MB SRAMs",
+        0.2e-12 + 0.1e-12 + 100e-12 / 8,
+        f"{_HOROWITZ}: 8-bit multiply 0.2 pJ, 32-bit add 0.1 pJ, 8 bytes from 1 MB of SRAM 100 pJ",
+    ),
+    Baseline(
+        "32-bit float, weights in DRAM",
+        3.7e-12 + 0.9e-12 + 1.3e-9 / 2,
+        f"{_HOROWITZ}: multiply 3.7 pJ, add 0.9 pJ, 8 bytes from DRAM 1.3 nJ (its lower end)",
+    ),
+)
+"""From the leanest on. A weight is read once per token, since a sentence at a time leaves nothing to share it with."""
+COMPARED = BASELINES[1]
+"""The one that ratios refer to: the paper's network has 2.2 MB of 8-bit weights."""
+
+
+def assumptions(manifest: Manifest, given: Given) -> dict[str, Assumption]:
+    """All of them for a build, by name, those that were given in place of ours; names are those of `Given`'s fields."""
+    pitch, pitch_source = _pitch(manifest.hardware)
+    if given.cell_pitch is not None:
+        pitch = given.cell_pitch
+    found = (
+        Assumption("read_time", manifest.read_s, "s", "of the build; word lines are driven so long"),
+        Assumption(
+            "adc_fom", 6.1e-15, "J/step", f"{_PELZERS}; a conversion takes this times 2^bits, with nominal bits"
+        ),
+        Assumption(
+            "dac_fom",
+            6.1e-15,
+            "J/step",
+            "assumption: as the ADC, since a SAR ADC holds a DAC of its width",
+        ),
+        Assumption("adc_area", 60e-6 * 36e-6, "m^2", _PELZERS),
+        Assumption("cell_pitch", pitch, "m", pitch_source),
+        Assumption(
+            "line_capacitance",
+            FARADS_PER_METRE * pitch,
+            "F",
+            "assumption: 0.2 fF/um (Weste and Harris, CMOS VLSI Design, 4th edition, on wires) times the pitch; devices"
+            " add none",
+        ),
+        Assumption("mac_energy", COMPARED.mac_j, "J", COMPARED.source),
+    )
+    by_name = {}
+    for one in found:
+        value = getattr(given, one.name)
+        by_name[one.name] = one if value is None else Assumption(one.name, value, one.unit, "given")
+    return by_name
+
+
+def _pitch(hardware: Hardware) -> tuple[float, str]:
+    """Distance of neighbouring lines, and where it comes from."""
+    known = _METAL.search(hardware.wires_source)
+    if known:
+        word, bit = (float(part) * 1e-9 for part in known.groups())
+        # A cell's area is the product of both pitches.
+        return math.sqrt(word * bit), "of the hardware's wires.metal"
+    return DEFAULT_PITCH_M, "assumption: 2 F with F = 40 nm (4 F^2 a cell), where a copper line has about 1 ohm a pitch"

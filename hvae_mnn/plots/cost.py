@@ -1,0 +1,150 @@
+"""Figures of the cost of a token: energy per layer beside a digital processor's, and how a tile's currents settle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hvae_mnn.cosim.cost import CURVES, SUMMARY
+from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+
+PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"))
+
+
+def scaled(largest: float) -> tuple[float, str]:
+    """A prefix that makes numbers up to `largest` readable: its factor and letter."""
+    for factor, letter in _PREFIXES:
+        if largest >= factor:
+            return factor, letter
+    return _PREFIXES[-1]
+
+
+def quantity(value: float, unit: str) -> str:
+    """Three digits with a prefix: `33.9 nJ`."""
+    factor, letter = scaled(abs(value) * (1 + 1e-9))
+    digits = f"{value / factor:.3g}" if abs(value) < 999.5 * factor else f"{value / factor:.0f}"
+    return f"{digits} {letter}{unit}"
+
+
+def multiple(value: float) -> str:
+    """Three digits without an exponent: `34,900`."""
+    return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def cost_figure(folder: Path) -> Figure:
+    """Energy of a step by layer and of a token, stacked; and the token beside digital processors."""
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    figure = new_figure(11.0, 4.4)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    read_s = next(one for one in summary["assumptions"] if one["name"] == "read_time")["value"]
+    _layers(left, [*summary["layers"], summary["token"]], f" ({quantity(read_s, 's')})")
+    _processors(right, summary)
+    hardware = f"{summary['netlist']} on {summary['hardware']} ({summary['scheme'].replace('_', ' ')})"
+    figure.suptitle(f"Energy of a token: {hardware}, mean over {summary['steps']} time steps", fontsize="medium")
+    return figure
+
+
+def _layers(axes: Axes, layers: list[dict[str, Any]], read: str) -> None:
+    factor, letter = scaled(max(layer["circuit_j"] for layer in layers))
+    bottom = np.zeros(len(layers))
+    place = np.arange(len(layers))
+    for (key, label), color, hatch in zip(PARTS, COLORS, ("", "//", ".."), strict=False):
+        height = np.array([layer[key] for layer in layers]) / factor
+        named = label + read * (key == "array_j")
+        axes.bar(place, height, 0.62, bottom, label=named, color=color, hatch=hatch, edgecolor="white", lw=0.8)
+        bottom += height
+    for x, top, layer in zip(place, bottom, layers, strict=True):
+        axes.annotate(
+            quantity(layer["circuit_j"], "J"), (float(x), float(top)), (0, 3), textcoords="offset points", ha="center"
+        )
+    names = [layer["layer"] for layer in layers[:-1]]
+    axes.set_xticks(place, [*names, "token\n(all layers)"])
+    axes.set_ylabel(f"energy of a time step ({letter}J)")
+    axes.set_ylim(0, float(bottom.max()) * 1.1)
+    axes.legend(frameon=False, loc="upper left", reverse=True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _processors(axes: Axes, summary: dict[str, Any]) -> None:
+    names = ["this circuit", *(one["name"].replace(", ", ",\n") for one in summary["baselines"])]
+    joules = np.array([summary["token"]["circuit_j"], *(one["token_j"] for one in summary["baselines"])])
+    place = np.arange(len(names))
+    axes.barh(place, joules, 0.6, color=[COLORS[0], *["0.65"] * (len(names) - 1)])
+    axes.set_xscale("log")
+    axes.set_xlim(float(joules.min()) / 5, float(joules.max()) * 3e3)
+    for y, value in zip(place, joules, strict=True):
+        times = f"  ({multiple(float(value / joules[0]))} ×)" if y else ""
+        axes.annotate(
+            f"{quantity(float(value), 'J')}{times}",
+            (float(value), float(y)),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(place, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("energy of a token (J)")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def settling_figure(folder: Path) -> Figure:
+    """How far the slowest tile's bit lines are from their final currents after a step, by both answers."""
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    check = summary["ngspice"]["settling"]
+    table = read_columns(folder / CURVES)
+    factor, letter = scaled(check["implicit_s"])
+    end = 1.6 * check["implicit_s"]
+    figure = new_figure(7.0, 4.4)
+    axes = figure.subplots()
+    styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("implicit", "implicit integration", {"color": COLORS[0], "lw": 1.6}),
+        ("ngspice", "ngspice", {"color": COLORS[1], "ls": "none", "marker": "o", "ms": 4, "mfc": "none"}),
+    )
+    for source, label, style in styles:
+        own = (table["source"] == source) & (table["seconds"] <= end) & (table["furthest_a"] > 0)
+        thin = max(1, int(own.sum()) // 40) if source == "ngspice" else 1
+        axes.plot(table["seconds"][own][::thin] / factor, table["furthest_a"][own][::thin], label=label, **style)
+    axes.axhline(check["tolerance_a"], color="0.4", ls="--", lw=1)
+    axes.axvline(check["implicit_s"] / factor, color="0.4", ls=":", lw=1)
+    axes.annotate(
+        f"allowed: {quantity(check['tolerance_a'], 'A')}",
+        (0.01, check["tolerance_a"]),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        size="small",
+    )
+    axes.annotate(
+        f"settled: {quantity(check['implicit_s'], 's')}",
+        (check["implicit_s"] / factor, 0.97),
+        (4, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        size="small",
+    )
+    axes.set_yscale("log")
+    axes.set_xlim(0, end / factor)
+    axes.set_xlabel(f"time after the step of the word lines ({letter}s)")
+    axes.set_ylabel("largest |I - I final| of a bit line (A)")
+    capacitance = next(one for one in summary["assumptions"] if one["name"] == "line_capacitance")["value"]
+    axes.set_title(
+        f"{check['array']}, tile {check['tile']}: settling with {quantity(capacitance, 'F')} per line segment",
+        fontsize="medium",
+    )
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def save_cost_figures(folder: Path) -> list[Path]:
+    """Write `cost`, and `settling` where something settles, into the folder, as PNG and SVG."""
+    found = save_figure(cost_figure(folder), folder, "cost")
+    if (folder / CURVES).exists():
+        found += save_figure(settling_figure(folder), folder, "settling")
+    return found
