@@ -78,6 +78,7 @@ def finish(process):
     return printed
 
 
+@pytest.mark.timeout(1800)  # it starts Python two dozen times
 def test_killed_five_times_it_ends_with_the_table_of_an_undisturbed_one(work):
     chance = random.Random(20240607)
     killed, undisturbed = work / "killed", work / "undisturbed"
