@@ -44,8 +44,8 @@ _DAY_S = 86_400.0
 _SHOWN = 24
 """Points per grid."""
 _MAIN = ("top1", "ppl", "agreement", "bleu", "reconstruction", "top5")
-_COLUMNS = 4
-"""Metrics."""
+_POINT_WIDTH, _METRIC_WIDTH = 36, 20
+"""Characters that a table's first column, with the last one, and a metric take."""
 
 
 @click.command(epilog=EPILOG)
@@ -186,7 +186,8 @@ def _show_remaining(console: Console, plan: Plan, folder: Path, retry_failed: bo
 
 def _show(console: Console, result: SweepResult, points: list[PointSummary]) -> None:
     metrics = result.plan.file.metrics
-    main = [*(name for name in _MAIN if name in metrics), *(name for name in metrics if name not in _MAIN)][:_COLUMNS]
+    room = max(1, (console.width - _POINT_WIDTH) // _METRIC_WIDTH)
+    main = [*(name for name in _MAIN if name in metrics), *(name for name in metrics if name not in _MAIN)][:room]
     several = len(result.plan.file.models) > 1
     for grid in result.plan.file.all_grids:
         own = [point for point in points if point.grid == grid.name]
