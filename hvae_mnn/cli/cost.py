@@ -124,9 +124,13 @@ def _show(console: Console, found: Cost) -> None:
     table = Table(
         title=f"{found.manifest.name} on {hardware.name}: one time step, mean over {found.reads} of {found.origin}",
         title_justify="left",
+        caption="ratio: digital / circuit",
+        caption_justify="left",
         box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
-    for heading in ("", "array read", "DAC", "ADC", "circuit", "digital", "digital / circuit", "area", "settling"):
+    for heading in ("", "arrays", "DAC", "ADC", "circuit", "digital", "ratio", "area", "settling"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
 
     def row(layer: LayerCost) -> None:
