@@ -155,16 +155,18 @@ def test_nothing_changes_nothing(hardware, scheme, rng):
     assert (draw_array("a", layout, targets, Nonidealities(), 3).conductance == targets).all()
 
 
-def test_a_draw_depends_on_seed_name_and_tile_and_on_nothing_else(hardware, rng):
+@pytest.mark.parametrize("programming", [EVERYTHING.programming, Programming("pulses")])
+def test_a_draw_depends_on_seed_name_and_tile_and_on_nothing_else(hardware, rng, programming):
+    spec = replace(EVERYTHING, programming=programming)
     layout = layout_of(hardware, 7, 5, 3, 2)
     targets = rng.uniform(hardware.device.g_min, hardware.device.g_max, (7, 5))
-    found = draw_array("a", layout, targets, EVERYTHING, 3)
-    assert (draw_array("a", layout, targets, EVERYTHING, 3).conductance == found.conductance).all()
-    for other in (draw_array("b", layout, targets, EVERYTHING, 3), draw_array("a", layout, targets, EVERYTHING, 4)):
+    found = draw_array("a", layout, targets, spec, 3)
+    assert (draw_array("a", layout, targets, spec, 3).conductance == found.conductance).all()
+    for other in (draw_array("b", layout, targets, spec, 3), draw_array("a", layout, targets, spec, 4)):
         assert (other.conductance != found.conductance).mean() > 0.8
     # The tile's place in the array does not matter, only its number: the first one of a larger array is the same.
     larger = layout_of(hardware, 9, 2, 3, 2)
-    tall = draw_array("a", larger, np.vstack([targets[:, :2], targets[:2, :2]]), EVERYTHING, 3)
+    tall = draw_array("a", larger, np.vstack([targets[:, :2], targets[:2, :2]]), spec, 3)
     assert (tall.conductance[:3] == found.conductance[:3, :2]).all()
 
 
@@ -190,6 +192,28 @@ def test_tiles_arrays_and_seeds_are_independent(hardware):
         ]
     correlation = np.corrcoef(streams) - np.eye(len(streams))
     assert np.abs(correlation).max() < 5 / np.sqrt(100 * 100)
+
+
+def test_effects_are_independent(hardware):
+    """Of one tile, seed and array: what each effect does alone has nothing to do with what the others do."""
+    layout = layout_of(hardware, 300, 400, None, None)
+    device = hardware.device
+    on, off = 1 / device.r_on_ohm, 1 / device.r_off_ohm
+    alone = [
+        (device.g_mid, Nonidealities(programming=Programming("lognormal", 0.1))),
+        (on, Nonidealities(spread=DeviceSpread(device_on=0.1))),
+        (off, Nonidealities(spread=DeviceSpread(device_off=0.1))),
+        (on, Nonidealities(spread=DeviceSpread(cycle_on=0.1))),
+        (off, Nonidealities(spread=DeviceSpread(cycle_off=0.1))),
+        (device.g_mid, Nonidealities(stuck=StuckCells(on=0.5))),
+        (device.g_mid, Nonidealities(drift=Drift(np.e, 1.0, 0.5, 0.05))),
+    ]
+    logs = [
+        np.log(draw_array("a", layout, np.full((300, 400), target), spec, 1).conductance).ravel()
+        for target, spec in alone
+    ]
+    correlation = np.corrcoef(logs) - np.eye(len(logs))
+    assert np.abs(correlation).max() < 5 / np.sqrt(300 * 400)
 
 
 def test_the_order_is_that_of_the_hardware(hardware):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +16,45 @@ from hvae_mnn.crossbar.nonidealities.file import (
     nonidealities_to_dict,
     read_nonidealities,
 )
-from hvae_mnn.crossbar.nonidealities.spec import Drift, Nonidealities, Programming, ReadNoise, StuckCells
+from hvae_mnn.crossbar.nonidealities.spec import (
+    DeviceSpread,
+    Drift,
+    Nonidealities,
+    Programming,
+    ReadNoise,
+    StuckCells,
+    Temperature,
+)
 from hvae_mnn.errors import InputError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "nonidealities.md"
+AROUND = {
+    "programming": {"error": "lognormal"},
+    "read_noise": {"bandwidth_hz": 1e6},
+    "temperature": {"wire_per_kelvin": 0.0},
+}
+"""With it every value that a key allows can stand alone."""
+
+
+def documented():
+    """Key, what is allowed and default, of the document's table."""
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            keys, _, allowed, default, _ = (part.strip() for part in line.strip("|").split("|"))
+            yield from ((key, allowed, default.strip("`")) for key in re.findall("`(.+?)`", keys))
+
+
+def ends():
+    """Key, least and largest value, of the keys that are numbers."""
+    for key, allowed, _ in documented():
+        if " to " in allowed:
+            yield key, *(float(part.rstrip(",;").replace(",", "")) for part in allowed.split(" ")[:3:2])
+
+
+def one(key, value):
+    section, name = key.split(".")
+    number = int(value) if key == "programming.max_pulses" else value
+    return {**AROUND, section: {**AROUND.get(section, {}), name: number}}
 
 
 @given(
@@ -35,6 +75,50 @@ def test_there_and_back(sigma, on, off, seconds, thermal):
     check(spec)
 
 
+def test_every_key_goes_there_and_back():
+    spec = Nonidealities(
+        programming=Programming("pulses", 0.0, 0.2, 0.03, 7, True, 0.01, 0.04, 0.05),
+        spread=DeviceSpread(0.1, 0.2, 0.3, 0.4),
+        stuck=StuckCells(0.1, 0.2),
+        drift=Drift(100.0, 2.0, 0.1, 0.02),
+        read_noise=ReadNoise(True, 1e6, 1e-5, 10.0),
+        temperature=Temperature(350.0, 290.0, 0.004),
+    )
+    default = nonidealities_to_dict(Nonidealities())
+    tables = nonidealities_to_dict(spec)
+    same = [
+        key
+        for key in KEYS
+        if tables[key.split(".")[0]][key.split(".")[1]] == default[key.split(".")[0]][key.split(".")[1]]
+    ]
+    assert same == ["programming.sigma"]  # which pulses do not have
+    assert nonidealities_from_dict(tables, "noise") == spec
+
+
+def test_the_document_has_every_key_and_its_default():
+    tables = nonidealities_to_dict(Nonidealities())
+    defaults = {key: tables[key.split(".")[0]][key.split(".")[1]] for key in KEYS}
+    found = {key: default for key, _, default in documented()}
+    assert {key: type(defaults[key])(text) if text != "false" else False for key, text in found.items()} == defaults
+
+
+@pytest.mark.parametrize(("key", "low", "high"), list(ends()))
+def test_a_number_is_allowed_from_end_to_end_and_not_beyond(key, low, high):
+    section, name = key.split(".")
+    for value in (low, high):
+        spec = nonidealities_from_dict(one(key, value), "noise")
+        assert getattr(getattr(spec, section), name) == value
+    for value in (low - 1, high * 1.01 + 1, float("inf"), float("nan")):
+        if key == "programming.max_pulses" and not abs(value) < float("inf"):
+            continue  # no whole number
+        with pytest.raises(InputError, match=rf"^noise: {key} is [^;]+; allowed is a (whole )?number from .+ to .+$"):
+            nonidealities_from_dict(one(key, value), "noise")
+    for value in ("much", True, [1.0], 1e400):
+        with pytest.raises(InputError, match=f"^noise: {key} is ") as caught:
+            nonidealities_from_dict({section: {name: value}}, "noise")
+        assert "\n" not in str(caught.value)
+
+
 def test_nothing_said_is_nothing_at_all():
     assert nonidealities_from_dict({}, "noise") == Nonidealities()
     assert read_nonidealities(None) == Nonidealities()
@@ -51,7 +135,7 @@ def test_keys_are_those_of_the_tables():
         ({"programing": {}}, "programing is unknown; did you mean programming?"),
         ({"stuck": {"of": 0.1}}, r"stuck.of is unknown; did you mean stuck.off\?"),
         ({"stuck": 0.1}, r"stuck is 0.1; it must be a table, e.g. \[stuck\]"),
-        ({"programming": {"error": "normal"}}, "programming.error is 'normal'; allowed are none, lognormal"),
+        ({"programming": {"error": "normal"}}, 'programming.error is "normal"; allowed are none, lognormal'),
         (
             {"programming": {"error": "lognormal", "sigma": 3}},
             "programming.sigma is 3; allowed is a number",
@@ -59,7 +143,12 @@ def test_keys_are_those_of_the_tables():
         ({"programming": {"error": "lognormal", "sigma": float("nan")}}, "programming.sigma is nan"),
         ({"programming": {"sigma": 0.1}}, "with programming.error 'none'; choose 'lognormal' or 'gaussian'"),
         ({"programming": {"error": "pulses", "max_pulses": 2.5}}, "max_pulses is 2.5; it must be a whole number"),
-        ({"stuck": {"on": True}}, "stuck.on is True; it must be a number"),
+        ({"stuck": {"on": True}}, "stuck.on is true; it must be a number"),
+        ({"stuck": {"on": 10**400}}, r"stuck.on is 1000+\.\.\.; allowed is a number from 0 to 1$"),
+        ({"stuck": {"on": 10**5000}}, "stuck.on is a number of thousands of digits; allowed is a number from 0 to 1"),
+        ({"stuck": {"on": "a" * 500}}, r'stuck.on is "a{59}\.\.\.; it must be a number'),
+        ({"stuck": {"on\nx": 1}}, r'"stuck.on\\nx" is unknown; did you mean stuck.on\?'),
+        ({"x" * 99: {}}, r'"x{59}\.\.\. is unknown; allowed are programming, spread'),
         ({"stuck": {"on": 0.6, "off": 0.6}}, r"stuck.on \+ stuck.off is 1.2; allowed is 1 at most"),
         ({"read_noise": {"thermal": True}}, "read_noise.bandwidth_hz is 0; noise needs a bandwidth"),
         ({"read_noise": {"thermal": 1}}, "read_noise.thermal is 1; allowed are true and false"),

@@ -2,7 +2,7 @@
 
 G(t) = G(t_0) (t / t_0)^-nu for t > t_0, nu from device to device gaussian, not below 0. The law is the one that is used
 for phase-change memories (e.g. Joshi et al., Nature Communications 11:2473, 2020); for the AIST memristor no source
-gives a retention, so exponents are assumptions.
+gives a retention, so exponents are assumptions. Stuck cells drift like all others.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from hvae_mnn.crossbar.hardware_problems import shown
 from hvae_mnn.crossbar.nonidealities.spec import (
     PROGRAMMING_KINDS,
     DeviceSpread,
@@ -31,6 +31,8 @@ _SECTIONS = {
     "temperature": Temperature,
 }
 _LARGEST_SIGMA = 2.0
+_LONGEST_NAME = 60
+"""Characters of an unknown key that a message quotes as they are."""
 _RANGES: dict[str, tuple[float, float]] = {
     "programming.sigma": (0, _LARGEST_SIGMA),
     "programming.amplitude_v": (1e-3, 100),
@@ -71,9 +73,9 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
     found: dict[str, Any] = {}
     for name, table in values.items():
         if name not in _SECTIONS:
-            problems.append(_unknown(name, list(_SECTIONS)))
+            problems.append(_unknown(str(name), list(_SECTIONS)))
         elif not isinstance(table, Mapping):
-            problems.append(f"{name} is {table!r}; it must be a table, e.g. [{name}]")
+            problems.append(f"{name} is {shown(table)}; it must be a table, e.g. [{name}]")
         else:
             section = {}
             for key, value in table.items():
@@ -135,24 +137,25 @@ def check(spec: Nonidealities, where: str = "noise") -> None:
 def _unknown(path: str, allowed: list[str]) -> str:
     near = difflib.get_close_matches(path, allowed, 1)
     told = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
-    return f"{path} is unknown; {told}"
+    named = path if path.isprintable() and len(path) <= _LONGEST_NAME else shown(path)
+    return f"{named} is unknown; {told}"
 
 
 def _checked(path: str, value: Any) -> tuple[str, Any]:
     """A problem, or "", and the value."""
     if path == "programming.error":
         if value not in PROGRAMMING_KINDS:
-            return f"{path} is {value!r}; allowed are {', '.join(PROGRAMMING_KINDS)}", None
+            return f"{path} is {shown(value)}; allowed are {', '.join(PROGRAMMING_KINDS)}", None
         return "", value
     if path in ("programming.open_loop", "read_noise.thermal"):
-        return ("" if isinstance(value, bool) else f"{path} is {value!r}; allowed are true and false"), value
+        return ("" if isinstance(value, bool) else f"{path} is {shown(value)}; allowed are true and false"), value
     low, high = _RANGES[path]
     whole = path == "programming.max_pulses"
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        return f"{path} is {value!r}; it must be {kind} from {low:g} to {high:g}", None
-    if not (math.isfinite(value) and low <= value <= high):
-        return f"{path} is {value!r}; allowed is {kind} from {low:g} to {high:g}", None
+        return f"{path} is {shown(value)}; it must be {kind} from {low:g} to {high:g}", None
+    if not low <= value <= high:  # nor is NaN
+        return f"{path} is {shown(value)}; allowed is {kind} from {low:g} to {high:g}", None
     return "", value if whole else float(value)
 
 

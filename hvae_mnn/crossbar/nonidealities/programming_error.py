@@ -4,9 +4,11 @@
 - `gaussian`: G = G_0 + sigma (g_max - g_min) n, not below 0. The error does not depend on the target.
 - `pulses`: what write-verify with pulses of one amplitude leaves, `hvae_mnn.devices.programming`.
 
-sigma without unit. Sources: the two laws are those of the noise simulators aihwkit and CrossSim, whose sigmas are
-fitted to other devices; for the AIST memristor no source gives a programming error, so every sigma is an assumption. A
-cell may come out above g_max: what is programmed is not what was meant.
+sigma without unit. Sources: log-normal statistics are commonly observed in filamentary resistive memories (Karpov and
+Niraula, "Log-normal statistics in filamentary RRAM devices and related systems"); the gaussian law is that of
+CrossSim's `NormalIndependentDevice` and of aihwkit's `StateIndependentNoiseModel`. For the AIST memristor no source
+gives a law or a size, so both are assumptions. A cell may come out above g_max: what is programmed is not what was
+meant.
 """
 
 from __future__ import annotations

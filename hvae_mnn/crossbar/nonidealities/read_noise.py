@@ -7,7 +7,8 @@ Gaussian, independent from bit line to bit line. With the bandwidth B of the rea
 - flicker: memristors fluctuate independently, relative power spectral density K / f from f_low to B, so that a bit line
   that they share has K ln(B / f_low) sum_j (V_j G_j)^2, currents as without wires. Fixed resistors do not flicker. K is
   an assumption: no source gives one for the AIST memristor. Reads follow each other at the rate B, and what is below
-  it is kept from read to read (`NoiseStreams.pink`).
+  it is kept from read to read (`NoiseStreams.pink`), one number per bit line and not per cell: the power in every read
+  is exact, but reads with different inputs are as correlated as reads with equal ones, which is an upper bound.
 
 Read noise is added to the currents at the ends of bit lines; wires do not attenuate it. Tiles whose currents add up
 before the ADC add their variances. A reference column is subtracted from all columns of its tile, and so is its noise:

@@ -1,8 +1,9 @@
 """A chip that is warmer or colder than its description: wires, and thermal noise (in `read_noise`).
 
-R(T) = R(T_0) (1 + alpha (T - T_0)) for word and bit lines; alpha = 0.00393 / K is that of bulk copper (IEC 60028, at
-20 degrees C), thin lines have less. Drivers and amplifiers are taken as compensated. For the AIST memristor no
-formula is known: its states and conductances do not change with temperature here.
+R(T) = R(T_0) (1 + alpha (T - T_0)) for word and bit lines; alpha = 0.00393 / K is that of annealed bulk copper (IEC
+60028) for T_0 = 293.15 K; for the default T_0 = 300 K the same copper has 0.00383 / K, and thin lines have less.
+Drivers and amplifiers are taken as compensated. For the AIST memristor no formula is known: its states and conductances
+do not change with temperature here.
 """
 
 from __future__ import annotations
