@@ -1,10 +1,10 @@
 #!/bin/sh
 # Accuracy against what is not ideal, Penn Treebank at the paper's size: four sweeps, finetuning, figures; hours on two
 # cores. What was stopped goes on: call it again.
-# Usage: experiments/noise.sh FOLDER_WITH_PTB [CHECKPOINT]
+# Usage: experiments/noise.sh FOLDER_WITH_PTB; the network is checkpoints/ptb-sound, of experiments/ptb_sound.sh.
 set -eu
 data=$1
-checkpoint=${2:-checkpoints/ptb-sound/best.pt}
+checkpoint=checkpoints/ptb-sound/best.pt
 out=experiments/results/noise
 bin=.venv/bin/hvae-mnn
 mkdir -p "$out"

@@ -237,6 +237,7 @@ __all__ = [
     "read_manifest",
     "resume",
     "simulate",
+    "sweep",
     "verify",
     "verify_point",
 ]

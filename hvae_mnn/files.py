@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hvae_mnn.errors import StorageError
 
@@ -55,6 +57,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` in one step; keys keep their order, NaN is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """Hexadecimal SHA-256 of arrays with their names, shapes and types."""
+    found = hashlib.sha256()
+    for key in sorted(arrays):
+        found.update(f"{key}{arrays[key].shape}{arrays[key].dtype}".encode())
+        found.update(np.ascontiguousarray(arrays[key]).tobytes())
+    return found.hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -79,7 +79,8 @@ def command(
     config = FinetuneConfig(**settings)
     described, spec = read_hardware(hardware), read_nonidealities(noise, changes)
     base = load_checkpoint(checkpoint)
-    folder = out or checkpoint.resolve().parent.parent / f"{default_name(checkpoint)}-finetuned"
+    beside = checkpoint.resolve().parent if checkpoint.stem != "best" else checkpoint.resolve().parent.parent
+    folder = out or beside / f"{default_name(checkpoint)}-finetuned"
     corpus = load_corpus(data_dir, base.tokenizer, splits=("train", "valid"))
     torch.set_num_threads(threads)
     with progress_bar(Console(stderr=True)) as bar:

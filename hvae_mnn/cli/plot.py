@@ -113,7 +113,11 @@ def accuracy_vs_noise(
 
     folders = sweeps or (newest_sweep(),)
     chosen = []
-    for curves in all_curves(read_sweeps(folders), grid):
+    found = read_sweeps(folders)
+    for sweep in found:
+        if not sweep.finished:
+            _say(f"{sweep.folder} is not finished: what is there is drawn; go on with hvae-mnn sweep")
+    for curves in all_curves(found, grid):
         names = chosen_metrics(curves, metrics)
         chosen.append((relative_to_digital(curves, names) if relative else curves, names))
     folder = out or (folders[0] if len(folders) == 1 else new_folder(None, "accuracy-vs-noise"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +110,7 @@ def command(
         _show_grids(console, read)
         _show_remaining(console, plan, folder, retry_failed, fresh)
         return
-    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar:
+    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar, _kept_when_interrupted(folder):
         tasks: list[TaskID] = []
 
         def progress(done: int, total: int) -> None:
@@ -116,24 +118,30 @@ def command(
                 tasks.append(bar.add_task("tasks", total=total, completed=done))
             bar.update(tasks[0], completed=done)
 
-        try:
-            result = api.sweep(
-                plan,
-                out=folder,
-                workers=workers,
-                scheduler=scheduler,
-                progress=progress,
-                retry_failed=retry_failed,
-                fresh=fresh,
-                limit_s=task_limit * 3600,
-            )
-        except KeyboardInterrupt:
-            line = f"finished results are kept in {shlex.quote(str(folder))}; the same command goes on"
-            Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
-            raise click.Abort from None
+        result = api.sweep(
+            plan,
+            out=folder,
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+            retry_failed=retry_failed,
+            fresh=fresh,
+            limit_s=task_limit * 3600,
+        )
     _show(console, result, summarise(plan, result.finished))
     if result.failed:
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _kept_when_interrupted(folder: Path) -> Iterator[None]:
+    """Say after Ctrl-C where the results are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        line = f"finished results are kept in {shlex.quote(str(folder))}; the same command goes on"
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
+        raise click.Abort from None
 
 
 def _confirm(read: SweepFile) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,9 @@ _SHOWN = 24
 @click.option("--workers", type=int, help="Processes that solve tiles.  [default: this one]")
 @click.option("--scheduler", help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: a new one in runs/]")
+@click.pass_context
 def command(
+    context: click.Context,
     netlist: Path | None,
     tiles: int,
     every: bool,
@@ -78,6 +81,10 @@ def command(
 
     console = Console()
     if point is not None:
+        for option in ("tiles", "every", "text", "data_dir", "seed"):
+            if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+                name = "all" if option == "every" else option.replace("_", "-")
+                raise click.UsageError(f"--{name} has no meaning with --point: text and seed are the point's own")
         _verify_point(console, netlist, point, steps, arrays, tolerance, workers, scheduler, out)
         return
     if arrays is not None:

@@ -54,18 +54,29 @@ class _Parts:
         return self._source(layer, units, inputs)
 
 
-def partial_sum_ranges(
-    checkpoint: Checkpoint, hardware: Hardware, calibration: str, data_dir: Path | None = None
-) -> dict[str, dict[str, list[float]]]:
-    """Layer -> gate unit -> largest magnitude of each row block's part, in the model's units.
+def needs_text(hardware: Hardware) -> bool:
+    """Whether the hardware's ADCs are calibrated with text: those of single tiles, unless their range is given."""
+    return hardware.tiling.partial_sums == "after_adc" and hardware.adc.range == "calibrated"
 
-    Met in the first sentences of the validation split of the corpus in `data_dir` (default: the built-in one), with z
-    at its mean; `calibration` is one of `PERCENTILES`. Raises `TextError` for text that the checkpoint does not know.
+
+def calibration_sentences(checkpoint: Checkpoint, data_dir: Path | None = None) -> list[list[int]]:
+    """The first sentences, encoded, of the validation split of the corpus in `data_dir` (default: the built-in one).
+
+    Raises `TextError` for text that the checkpoint does not know.
     """
     corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=("valid",))
     lines = list(corpus.valid[:SENTENCES])
     checkpoint.vocabulary.count_unknown(lines, f"{corpus.name}/valid")
-    sentences = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+    return [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+
+
+def partial_sum_ranges(
+    checkpoint: Checkpoint, hardware: Hardware, calibration: str, sentences: Sequence[Sequence[int]]
+) -> dict[str, dict[str, list[float]]]:
+    """Layer -> gate unit -> largest magnitude of each row block's part, in the model's units.
+
+    Met in encoded `sentences`, with z at its mean; `calibration` is one of `PERCENTILES`.
+    """
     stepper = Stepper(checkpoint.model)
     stepper.source = parts = _Parts(stepper, hardware)
     with torch.inference_mode():

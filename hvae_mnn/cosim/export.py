@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from hvae_mnn.cosim.calibration import partial_sum_ranges
+from hvae_mnn.cosim.calibration import calibration_sentences, needs_text, partial_sum_ranges
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.memristor import MemristorSpec
@@ -83,17 +83,23 @@ def build_netlist(
         return write(Path(folder or NETLISTS / type(source).__name__.lower()), exports, described)
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
     path = checkpoint.path
-    exports = _exports(checkpoint, calibration, hardware, None if data_dir is None else Path(data_dir))
+    text: list[list[int]] = []
+    if needs_text(hardware):
+        text = calibration_sentences(checkpoint, None if data_dir is None else Path(data_dir))
+    exports = _exports(checkpoint, calibration, hardware, text)
     target = Path(folder or NETLISTS / default_name(path))
     attached[CHECKPOINT] = path
     return write(target, exports, _described(checkpoint, calibration))
 
 
 def map_checkpoint(
-    checkpoint: Checkpoint, hardware: Hardware, *, calibration: str = "max", data_dir: Path | None = None
+    checkpoint: Checkpoint, hardware: Hardware, *, calibration: str = "max", text: Sequence[Sequence[int]] = ()
 ) -> MappedNetwork:
-    """The arrays that `build_netlist` would write, without writing any; arguments and errors as there."""
-    exports = _exports(checkpoint, calibration, hardware, data_dir)
+    """The arrays that `build_netlist` would write, without writing any; arguments and errors as there.
+
+    `text`: encoded sentences, with which tiles' own ADCs are calibrated where `calibration.needs_text` says so.
+    """
+    exports = _exports(checkpoint, calibration, hardware, text)
     return map_network(exports, hardware, _described(checkpoint, calibration))
 
 
@@ -152,7 +158,9 @@ def _of_module(module: nn.Module, input_range: float) -> tuple[list[LayerExport]
     return exports, {"module": type(module).__name__}
 
 
-def _exports(checkpoint: Checkpoint, calibration: str, hardware: Hardware, data_dir: Path | None) -> list[LayerExport]:
+def _exports(
+    checkpoint: Checkpoint, calibration: str, hardware: Hardware, text: Sequence[Sequence[int]]
+) -> list[LayerExport]:
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration is {calibration!r}; allowed are {', '.join(CALIBRATIONS)}")
     ranges = checkpoint.activation_ranges
@@ -163,8 +171,8 @@ def _exports(checkpoint: Checkpoint, calibration: str, hardware: Hardware, data_
         )
     exports = []
     parts: dict[str, dict[str, list[float]]] = {}
-    if hardware.tiling.partial_sums == "after_adc" and hardware.adc.range == "calibrated":
-        parts = partial_sum_ranges(checkpoint, hardware, calibration, data_dir)
+    if needs_text(hardware):
+        parts = partial_sum_ranges(checkpoint, hardware, calibration, text)
     for name, layer in model_layers(checkpoint.model).items():
         found = ranges[name]
         whole = {unit: spread[calibration] for unit, spread in found["preactivations"].items()}

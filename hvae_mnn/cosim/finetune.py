@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hvae_mnn.cosim.calibration import SENTENCES
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.mixed_stepper import MixedStepper
+from hvae_mnn.cosim.mixed_stepper import MixedStepper, unit_parameters
+from hvae_mnn.cosim.run_folder import alone
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
-from hvae_mnn.files import replacing, sha256, write_json
-from hvae_mnn.gates import GATE_UNITS, cell_of
+from hvae_mnn.files import disk_errors, replacing, sha256, write_json
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.checkpoint import Checkpoint, check_weights, load_plain, save_checkpoint
+from hvae_mnn.vae.checkpoint import Checkpoint, check_weights, load_checkpoint, load_plain, save_checkpoint
 from hvae_mnn.vae.model import Posterior, sample_latent
 from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight
 from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
@@ -43,6 +44,7 @@ from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
 STATE_FORMAT = "hvae-mnn finetuning state/1"
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64
+_LOCK = ".lock"
 
 
 @dataclass
@@ -86,7 +88,10 @@ def finetune(
     for split in ("train", "valid"):
         checkpoint.vocabulary.count_unknown(corpus.split(split), f"{corpus.name}/{split}")
     run = _Run(checkpoint, corpus, hardware, noise, config, Path(out))
-    with torch.random.fork_rng():
+    with disk_errors(run.out):
+        run.out.mkdir(parents=True, exist_ok=True)
+        (run.out / _LOCK).touch()
+    with alone(run.out, _LOCK), torch.random.fork_rng():
         run.start(resume)
         run.work(progress)
     return run.out / BEST
@@ -126,7 +131,8 @@ class _Run:
         """Take up what `out` holds, or begin there."""
         path = self.out / LAST
         if not path.exists():
-            if (self.out / BEST).exists():
+            # Killed before its first state was whole, a run begins again.
+            if (self.out / BEST).exists() and not (resume and self._is_ours(self.out / BEST)):
                 raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
             self._validate()
             return
@@ -137,11 +143,17 @@ class _Run:
             raise InputError(f"{path} is no state of finetuning; choose another --out")
         for name, value in self.identity.items():
             if stored["identity"][name] != value:
-                raise InputError(f"{path} is of a run with another {name}; give it the same again, or another --out")
+                told = _difference(stored["identity"][name], value)
+                raise InputError(
+                    f"{path} is of a run with another {name}{told}; give it the same again, or another --out"
+                )
         check_weights(path, self.model, stored["model"])
         self.model.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
         self.place = _Place(**stored["place"])
+
+    def _is_ours(self, path: Path) -> bool:
+        return bool(load_checkpoint(path).metrics.get("finetuned") == self.identity)
 
     def work(self, progress: Callable[[int, int, float], None] | None) -> None:
         """The updates that are left."""
@@ -193,7 +205,7 @@ class _Run:
 
     def _crossbars(self, seed: int) -> CrossbarSource:
         ranged = replace(self.checkpoint, activation_ranges=self.place.ranges)
-        drawn = draw_network(map_checkpoint(ranged, self.hardware), self.noise, seed)
+        drawn = draw_network(map_checkpoint(ranged, self.hardware, text=self.valid[:SENTENCES]), self.noise, seed)
         return drawn.source(drawn.exact_engine())
 
     def _validate(self) -> None:
@@ -215,6 +227,11 @@ class _Run:
             "valid_top1": sum(one["top1"] for one in found) / len(found),
             "valid_ppl": sum(one["ppl"] for one in found) / len(found),
         }
+        for name in ("valid_top1", "valid_ppl"):
+            if not math.isfinite(record[name] or 0.0):
+                raise TrainingError(
+                    f"{name} is {record[name]} after update {place.update}; try a smaller --learning-rate"
+                )
         is_best = all(record["valid_top1"] > earlier["valid_top1"] for earlier in place.history)
         place.history.append(record)
         place.loss_sum, place.loss_count = 0.0, 0
@@ -256,6 +273,15 @@ class _Run:
             )
 
 
+def _difference(stored: Any, given: Any) -> str:
+    """The first value that differs, for a message."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        for key in given:
+            if stored.get(key) != given[key]:
+                return f", {key}{_difference(stored.get(key), given[key])}"
+    return f": stored {stored!r}, given {given!r}" if not isinstance(given, dict) else ""
+
+
 def costs(stepper: MixedStepper, sentences: Sequence[EncodedSentence], kl_target: Any) -> tuple[Tensor, Tensor]:
     """Reconstruction and charged KL (B,) in nats of `sentences`, longest first, with a latent drawn for each."""
     posterior = _posterior(stepper, sentences)
@@ -290,31 +316,20 @@ def _posterior(stepper: MixedStepper, sentences: Sequence[EncodedSentence]) -> P
 
 def weight_bounds(module: nn.Module, deviations: float) -> dict[str, float]:
     """By gate unit of a recurrent module: so many standard deviations of its weights from x and h together."""
-    found = {}
-    for unit, parts, _ in _unit_parameters(module):
-        found[unit] = deviations * float(torch.cat([part.detach().flatten() for part in parts]).std())
-    return found
+    return {
+        unit: deviations * float(torch.cat([weights.detach().flatten() for weights in part.weights]).std())
+        for unit, part in unit_parameters(module).items()
+    }
 
 
 @torch.no_grad()
 def clip_weights(module: nn.Module, bounds: Mapping[str, float]) -> None:
-    """Bring the weights of every gate unit of a recurrent module within its bound.
+    """Bring the weights of every gate unit of a recurrent module within its bound, peepholes as well.
 
     Each of PyTorch's two biases gets half of the bound, because an array holds their sum.
     """
-    for unit, parts, biases in _unit_parameters(module):
-        for part in parts:
-            part.clamp_(-bounds[unit], bounds[unit])
-        for bias in biases:
-            bias.clamp_(-bounds[unit] / len(biases), bounds[unit] / len(biases))
-
-
-def _unit_parameters(module: nn.Module) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
-    """Name, weights and biases of every gate unit, as views of the parameters."""
-    parameters = dict(module.named_parameters())
-    hidden = parameters["weight_hh_l0"].shape[1]
-    for unit in GATE_UNITS[cell_of(module)]:
-        rows = slice(unit.row_block * hidden, (unit.row_block + 1) * hidden)
-        seen = [name for name, sees in (("ih", unit.sees_x), ("hh", unit.sees_h)) if sees]
-        weights, biases = ([parameters[f"{kind}_{name}_l0"][rows] for name in seen] for kind in ("weight", "bias"))
-        yield unit.name, weights, biases
+    for unit, part in unit_parameters(module).items():
+        for weights in (*part.weights, *([] if part.peephole is None else [part.peephole])):
+            weights.clamp_(-bounds[unit], bounds[unit])
+        for bias in part.biases:
+            bias.clamp_(-bounds[unit] / len(part.biases), bounds[unit] / len(part.biases))

@@ -8,56 +8,61 @@ Leonard and Courville 2013).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
-from hvae_mnn.gates import GATE_UNITS, Cell, cell_of
+from hvae_mnn.gates import GATE_UNITS, cell_of
 from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import LAYERS, Preactivations, State, Stepper, model_layers
+from hvae_mnn.vae.stepwise import LAYERS, Preactivations, State, Stepper, WeightsSource, model_layers
 
 
-class TrainableWeights:
-    """Pre-activations as matrix products of a model's own parameters, with gradients."""
+@dataclass(frozen=True)
+class UnitParameters:
+    """What belongs to one gate unit of a recurrent module, as views of its parameters."""
+
+    from_x: Tensor | None
+    """(H, I)."""
+    from_h: Tensor | None
+    """(H, H)."""
+    biases: list[Tensor]
+    """Each (H,): two of PyTorch's, or one in the parts of the GRU's candidate. The array holds their sum."""
+    peephole: Tensor | None
+    """(H,)."""
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """From x and h, as far as there are any."""
+        return [part for part in (self.from_x, self.from_h) if part is not None]
+
+
+def unit_parameters(module: nn.Module) -> dict[str, UnitParameters]:
+    """The parameters of a recurrent module of one layer by gate unit."""
+    parameters = dict(module.named_parameters())
+    hidden = parameters["weight_hh_l0"].shape[1]
+    found = {}
+    for unit in GATE_UNITS[cell_of(module)]:
+        rows = slice(unit.row_block * hidden, (unit.row_block + 1) * hidden)
+        seen = (("ih", unit.sees_x), ("hh", unit.sees_h))
+        from_x, from_h = (parameters[f"weight_{name}_l0"][rows] if sees else None for name, sees in seen)
+        biases = [parameters[f"bias_{name}_l0"][rows] for name, sees in seen if sees]
+        found[unit.name] = UnitParameters(from_x, from_h, biases, parameters.get(f"peephole_{unit.name}"))
+    return found
+
+
+class TrainableWeights(WeightsSource):
+    """The digital answer of a model's own parameters, with gradients."""
 
     def __init__(self, model: HSRVAE) -> None:
-        self._units = {name: _units(getattr(model, name)) for name in LAYERS}
-
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
-        """See `PreactivationSource`."""
-        x = torch.cat([inputs[role] for role in ("x", "z") if role in inputs], dim=-1)  # (B, I)
-        found = {}
-        for name in units:
-            weight_x, weight_h, bias, peephole = self._units[layer][name]
-            total = bias.expand(len(x), -1)
-            if weight_x is not None:
-                total = total + x @ weight_x.T
-            if weight_h is not None:
-                total = total + inputs["h"] @ weight_h.T
-            if peephole is not None:
-                total = total + inputs["c"] * peephole
-            found[name] = total
-        return found
-
-
-_Unit = tuple[Tensor | None, Tensor | None, Tensor, Tensor | None]
-
-
-def _units(module: nn.Module) -> dict[str, _Unit]:
-    """Views of a recurrent module's parameters by gate unit: from x, from h, bias, peephole."""
-    parameters = dict(module.named_parameters())
-    cell: Cell = cell_of(module)
-    hidden = parameters["weight_hh_l0"].shape[1]
-    found: dict[str, _Unit] = {}
-    for unit in GATE_UNITS[cell]:
-        rows = slice(unit.row_block * hidden, (unit.row_block + 1) * hidden)
-        seen = [("ih", unit.sees_x), ("hh", unit.sees_h)]
-        weight_x, weight_h = (parameters[f"weight_{name}_l0"][rows] if sees else None for name, sees in seen)
-        biases = [parameters[f"bias_{name}_l0"][rows] for name, sees in seen if sees]
-        peephole = parameters.get(f"peephole_{unit.name}")
-        found[unit.name] = (weight_x, weight_h, torch.stack(biases).sum(dim=0), peephole)
-    return found
+        self._gates = {
+            name: {
+                unit: (part.from_x, part.from_h, torch.stack(part.biases).sum(dim=0), part.peephole)
+                for unit, part in unit_parameters(getattr(model, name)).items()
+            }
+            for name in LAYERS
+        }
 
 
 class MixedSource:

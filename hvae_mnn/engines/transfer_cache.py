@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.files import arrays_sha256, disk_errors, replacing
 
 Array = NDArray[np.float64]
 _FORMAT = "hvae-mnn-transfer/1"
@@ -60,7 +60,7 @@ class TransferCache:
             with safe_open(path, framework="numpy") as file:
                 stored: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 told = (file.metadata() or {}).get("sha256")
-            if told == _checksum(stored):
+            if told == arrays_sha256(stored):
                 return stored
         except (SafetensorError, OSError, ValueError):
             pass
@@ -78,7 +78,7 @@ class TransferCache:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"sha256": _checksum(tensors), "array": name})
+            save_file(tensors, temporary, metadata={"sha256": arrays_sha256(tensors), "array": name})
         _remove_oldest(path.parent)
 
     def _path(self, layout: ArrayLayout, memristors: Array) -> Path | None:
@@ -97,11 +97,3 @@ def _remove_oldest(folder: Path) -> None:
         files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
         for path in files[:-_KEPT]:
             path.unlink(missing_ok=True)
-
-
-def _checksum(tensors: Mapping[str, Array]) -> str:
-    found = hashlib.sha256()
-    for key in sorted(tensors):
-        found.update(f"{key}{tensors[key].shape}{tensors[key].dtype}".encode())
-        found.update(np.ascontiguousarray(tensors[key]).tobytes())
-    return found.hexdigest()

@@ -17,9 +17,9 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.axes import HARDWARE, MODEL, NOISE, PATHS, Grid, Settings
 from hvae_mnn.experiments.sweep_file import SweepFile, problems_error
 from hvae_mnn.experiments.task import Kind, ModelChoice, Task, TextChoice
-from hvae_mnn.experiments.text import choose_text
+from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.files import sha256
-from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
 Table = dict[str, Any]
 BITS = {"dac": f"{HARDWARE}.dac.bits", "adc": f"{HARDWARE}.adc.bits"}
@@ -70,11 +70,12 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> Plan:
     models = {
         label: ModelChoice(label, str(path), sha256(path), file.calibration) for label, path in file.models.items()
     }
+    checkpoints = {label: load_checkpoint(path) for label, path in file.models.items()}
     texts = {
-        label: choose_text(load_checkpoint(path), data_dir, file.split, file.sentences)
-        for label, path in file.models.items()
+        label: choose_text(checkpoint, data_dir, file.split, file.sentences)
+        for label, checkpoint in checkpoints.items()
     }
-    maker = _Maker(file, models, texts)
+    maker = _Maker(file, checkpoints, models, texts)
     for grid in file.all_grids:
         maker.add(grid)
     if maker.problems:
@@ -114,12 +115,19 @@ class _Point:
 class _Maker:
     """Rows and tasks of one grid after the other, and what is wrong with their settings."""
 
-    def __init__(self, file: SweepFile, models: Mapping[str, ModelChoice], texts: Mapping[str, TextChoice]) -> None:
-        self._file, self._models, self._texts = file, models, texts
+    def __init__(
+        self,
+        file: SweepFile,
+        checkpoints: Mapping[str, Checkpoint],
+        models: Mapping[str, ModelChoice],
+        texts: Mapping[str, TextChoice],
+    ) -> None:
+        self._file, self._checkpoints, self._models, self._texts = file, checkpoints, models, texts
         self.rows: list[Row] = []
         self.tasks: dict[str, Task] = {}
         self.problems: list[str] = []
         self._known: dict[str, Table | str] = {}
+        self._texts_further: dict[str, str] = {}
 
     def add(self, grid: Grid) -> None:
         """For every model: baselines first, then points with the last axis fastest, each with all seeds."""
@@ -146,13 +154,30 @@ class _Maker:
         noise: Table | None = None,
     ) -> None:
         label = settings[MODEL]
+        further = self._further(label, kind, hardware)
         task = Task(
-            kind, self._models[label], self._texts[label], self._file.metrics, seed, hardware or {}, noise or {}
+            kind,
+            self._models[label],
+            self._texts[label],
+            self._file.metrics,
+            seed,
+            hardware or {},
+            noise or {},
+            further,
         )
         key = task.key
         self.tasks.setdefault(key, task)
         along = {path: settings[path] for path in grid.axes if path in settings}
         self.rows.append(Row(grid.name, kind, label, seed, settings, along, key))
+
+    def _further(self, label: str, kind: Kind, hardware: Table | None) -> str:
+        """See `Task.further_text`."""
+        key = json.dumps([label, kind == "unigram", hardware], sort_keys=True)
+        if key not in self._texts_further:
+            described = None if hardware is None else hardware_from_dict(hardware, self._file.path)
+            lines = further_text(self._checkpoints[label], self._texts[label], kind, described)
+            self._texts_further[key] = text_sha256(lines) if lines else ""
+        return self._texts_further[key]
 
     def _points(self, grid: Grid) -> Iterator[_Point]:
         """Those that can be built; of the others, what is wrong, every problem once."""

@@ -13,14 +13,15 @@ from typing import Any
 from hvae_mnn.cosim.drawn import DrawnNetwork, draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import hardware_from_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.transfer import threads
-from hvae_mnn.errors import CheckpointError
+from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.experiments.reference import BATCH_SIZE, reference_answers
-from hvae_mnn.experiments.task import Kind, Outcome, Task
-from hvae_mnn.experiments.text import chosen_sentences, load_text
+from hvae_mnn.experiments.task import Kind, ModelChoice, Outcome, Task, TextChoice
+from hvae_mnn.experiments.text import chosen_sentences, further_text, text_sha256
 from hvae_mnn.files import sha256
 from hvae_mnn.netlist.mapped import MappedNetwork
 from hvae_mnn.vae.answers import Answers, run_answers
@@ -58,15 +59,29 @@ def _load(path: str, expected: str) -> Checkpoint:
 
 
 def _mapped(task: Task) -> MappedNetwork:
-    data_dir = task.text.data_dir
-    return _map(task.model.checkpoint, task.model.sha256, task.model.calibration, data_dir, json.dumps(task.hardware))
+    return _map(task.model, task.text, json.dumps(task.hardware), task.further_text)
 
 
 @lru_cache(maxsize=2)
-def _map(path: str, checksum: str, calibration: str, data_dir: str | None, hardware: str) -> MappedNetwork:
+def _map(model: ModelChoice, text: TextChoice, hardware: str, further: str) -> MappedNetwork:
     described = hardware_from_dict(json.loads(hardware), "hardware")
-    folder = None if data_dir is None else Path(data_dir)
-    return map_checkpoint(_load(path, checksum), described, calibration=calibration, data_dir=folder)
+    checkpoint = _load(model.checkpoint, model.sha256)
+    lines = _further(checkpoint, text, "point", described, further)
+    sentences = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+    return map_checkpoint(checkpoint, described, calibration=model.calibration, text=sentences)
+
+
+def _further(
+    checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None, expected: str
+) -> list[list[str]]:
+    """The task's further text; raises `InputError` when it is another one by now."""
+    lines = further_text(checkpoint, text, kind, hardware)
+    if lines and text_sha256(lines) != expected:
+        raise InputError(
+            f"{text.data_dir or 'the built-in corpus'}: sentences of another split that the result depends on are"
+            " others than when the sweep began; start the sweep again"
+        )
+    return lines
 
 
 def _noise(values: Mapping[str, Any]) -> Nonidealities:
@@ -121,7 +136,8 @@ def _run_unigram(task: Task) -> Outcome:
     start = time.perf_counter()
     checkpoint = checkpoint_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
-    train = [checkpoint.vocabulary.encode_sentence(line) for line in load_text(checkpoint, task.text, "train")]
+    lines = _further(checkpoint, task.text, "unigram", None, task.further_text)
+    train = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
     found = unigram_metrics(train, sentences, len(checkpoint.vocabulary))
     metrics = {name: value for name, value in found.items() if name in task.metrics}
     seconds = {"total": time.perf_counter() - start}

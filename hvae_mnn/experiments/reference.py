@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import platform
 from collections.abc import Sequence, Set
+from importlib.metadata import version
 from pathlib import Path
 
 from hvae_mnn.engines.transfer_cache import cache_folder
@@ -27,7 +29,9 @@ def reference_answers(
 
     Kept in this process, and in the cache folder for the others; a damaged file there is written again.
     """
-    depends = [FORMAT, task.model.sha256, task.text.sha256, sorted(passes), BATCH_SIZE]
+    # Another torch, or another processor, may round otherwise.
+    machine = [version("torch"), platform.machine(), platform.processor()]
+    depends = [FORMAT, task.model.sha256, task.text.sha256, sorted(passes), BATCH_SIZE, *machine]
     key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
     if key not in _KNOWN:
         _KNOWN.clear()  # one text at a time: these are tens of megabytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 
 from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments.table import RESULTS, check_format
+from hvae_mnn.experiments.table import RESULTS, SUMMARY, check_format
 from hvae_mnn.experiments.task import Kind
 
-SUMMARY = "sweep.json"
 MODEL = "model"
 FIXED = (
     "sweep",
@@ -48,6 +47,8 @@ class SweepResults:
     axes: tuple[str, ...]
     """Paths of settings that any grid changes, in the table's order; `model` is none of them."""
     metrics: tuple[str, ...]
+    finished: bool = True
+    """Whether all tasks of the sweep are in it."""
 
     @property
     def grids(self) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def newest_sweep(root: Path = RUNS) -> Path:
 
 
 def read_results(folder: Path) -> SweepResults:
-    """The table of a finished sweep.
+    """The table of a sweep, as far as it has come.
 
     Raises `InputError` for a folder that is none, and for a table that is damaged or from another version.
     """
@@ -106,7 +107,7 @@ def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
                 f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
                 " run the sweep again"
             )
-    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics)
+    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics, (folder / SUMMARY).is_file())
 
 
 def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:
@@ -119,10 +120,7 @@ def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:
     found = [read_results(folder) for folder in folders]
     names = [sweep.name for sweep in found]
     return [
-        SweepResults(sweep.folder, sweep.folder.resolve().name, sweep.rows, sweep.axes, sweep.metrics)
-        if names.count(sweep.name) > 1
-        else sweep
-        for sweep in found
+        replace(sweep, name=sweep.folder.resolve().name) if names.count(sweep.name) > 1 else sweep for sweep in found
     ]
 
 

@@ -20,6 +20,7 @@ from hvae_mnn.experiments.point import run_task
 from hvae_mnn.experiments.table import (
     FORMAT,
     PARTS,
+    SUMMARY,
     Finished,
     read_parts,
     remove_results,
@@ -29,7 +30,7 @@ from hvae_mnn.experiments.table import (
 from hvae_mnn.experiments.task import Outcome, Task
 from hvae_mnn.files import disk_errors, write_json, write_text
 
-SWEEP, SUMMARY = "sweep.toml", "sweep.json"
+SWEEP = "sweep.toml"
 TASK_LIMIT_S = 6 * 3600.0
 """Longest time that a task may take; one of full size takes minutes."""
 _LOCK = ".lock"
@@ -140,7 +141,7 @@ def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
             left.unlink()
         if fresh:
             remove_results(folder)
-        write_text(folder / SWEEP, plan.file.path.read_text(encoding="utf-8-sig"))
+        write_text(folder / SWEEP, plan.file.text)
         yield
 
 

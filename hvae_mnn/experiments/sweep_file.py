@@ -70,6 +70,8 @@ class SweepFile:
     """What a file says, checked; settings have not met the hardware yet."""
 
     path: Path
+    text: str
+    """The file's own, as it was read."""
     name: str
     models: Mapping[str, Path]
     """Checkpoints by label."""
@@ -116,12 +118,12 @@ def seeds_of(count: int) -> tuple[int, ...]:
 
 def read_sweep(path: Path) -> SweepFile:
     """Read and check a file. Raises `InputError`, a line for every problem."""
-    stored = _toml(path)
+    stored, text = _toml(path)
     try:
         form = _Sweep.model_validate(stored)
     except ValidationError as error:
         raise problems_error(path, list(dict.fromkeys(_lines(error)))) from None
-    reader = _Reader(path)
+    reader = _Reader(path, text)
     found = reader.sweep(form)
     if reader.problems:
         raise problems_error(path, reader.problems)
@@ -139,9 +141,11 @@ def _places(path: Path, name: str) -> list[Path]:
     return [(path.parent / name).resolve(), Path(name).resolve()]
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> tuple[dict[str, Any], str]:
+    """What the file says, and its text."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text), text
     except FileNotFoundError:
         raise InputError(f"no sweep file at {path}; name a TOML file (docs/sweep.md has an example)") from None
     except IsADirectoryError:
@@ -192,8 +196,8 @@ _FORMS = (_Grid, _Baseline, _Range, _Sweep)
 class _Reader:
     """Turns forms into what they mean, and collects what is wrong."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
         self.problems: list[str] = []
 
     def sweep(self, form: _Sweep) -> SweepFile:
@@ -214,6 +218,7 @@ class _Reader:
             self._say(f"the grids' name {shown(name)} occurs {names.count(name)} times; give each its own")
         return SweepFile(
             path=self.path,
+            text=self.text,
             name=form.name or self._own_name(),
             models=self._models(form.models),
             hardware=self._hardware(form.hardware, "hardware"),

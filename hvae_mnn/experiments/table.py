@@ -20,6 +20,8 @@ from hvae_mnn.files import replacing
 FORMAT = "hvae-mnn-sweep/1"
 """Of parts and tables; goes up whenever their columns change."""
 PARTS, RESULTS, TIMINGS = "parts", "results.parquet", "timings.parquet"
+SUMMARY = "sweep.json"
+"""There when all tasks are finished."""
 _FORMAT_KEY = b"format"
 _NUMBERS = pa.map_(pa.string(), pa.float64())
 _SECONDS = ("load", "draw", "transfer", "forward", "logits", "total")
@@ -143,7 +145,7 @@ def _check_metadata(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
 
 def remove_results(folder: Path) -> None:
     """Delete a sweep's parts and tables, of whatever version."""
-    for path in (*(folder / PARTS).glob("*.parquet"), folder / RESULTS, folder / TIMINGS):
+    for path in (*(folder / PARTS).glob("*.parquet"), folder / RESULTS, folder / TIMINGS, folder / SUMMARY):
         path.unlink(missing_ok=True)
 
 

@@ -59,6 +59,9 @@ class Task:
     """As `crossbar.hardware_file.hardware_to_dict` gives it; empty for `digital` and `unigram`."""
     noise: Mapping[str, Any] = field(default_factory=dict)
     """As `crossbar.nonidealities.file.nonidealities_to_dict` gives it; empty for baselines."""
+    further_text: str = ""
+    """SHA-256 of other sentences that the result depends on: the training split for `unigram`, those that calibrate
+    the ADCs of single tiles; empty where there are none."""
 
     @property
     def key(self) -> str:
@@ -74,6 +77,8 @@ class Task:
             "hardware": {key: value for key, value in self.hardware.items() if key not in ("name", "source")},
             "noise": dict(self.noise),
         }
+        if self.further_text:
+            depends["further_text"] = self.further_text
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
 
     def to_dict(self) -> dict[str, Any]:

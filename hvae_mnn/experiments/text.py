@@ -7,8 +7,10 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from hvae_mnn.cosim.calibration import SENTENCES, needs_text
+from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments.task import TextChoice
+from hvae_mnn.experiments.task import Kind, TextChoice
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.vae.checkpoint import Checkpoint
 
@@ -54,6 +56,15 @@ def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sente
     chosen = lines[:sentences]
     checkpoint.vocabulary.count_unknown(chosen, where)
     return TextChoice(folder, split, sentences, text_sha256(chosen))
+
+
+def further_text(checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None) -> list[Sentence]:
+    """Sentences that a task depends on besides its own: see `Task.further_text`."""
+    if kind == "unigram":
+        return load_text(checkpoint, text, "train")
+    if hardware is not None and needs_text(hardware):
+        return load_text(checkpoint, text, "valid")[:SENTENCES]
+    return []
 
 
 def text_sha256(lines: list[Sentence]) -> str:

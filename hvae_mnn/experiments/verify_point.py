@@ -14,6 +14,7 @@ from hvae_mnn.cosim.drawn import DrawnNetwork
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.crossbar.hardware_file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.array_referee import ArrayCase, ngspice_currents
@@ -93,6 +94,13 @@ def verify_point(
         raise InputError(f"task {task.key} is a baseline without a circuit ({task.kind}); choose a point")
     if steps < 1 or (arrays is not None and arrays < 1) or not tolerance > 0:
         raise InputError(f"--steps {steps}, --arrays {arrays}, --tolerance {tolerance:g}: each has to be above 0")
+    hardware = hardware_from_dict(task.hardware, "hardware")
+    linear = hardware.cells.read_law == "ohmic" and np.isinf(hardware.amplifier.swing_v)
+    if hardware.coding == "pulse_width" and not linear:
+        raise InputError(
+            f"task {task.key} has pulses in a nonlinear circuit, which one operating point does not show; build its"
+            " netlists with build-netlist --hardware, and let ngspice run them (simulate --engine ngspice)"
+        )
     cluster = cluster or Cluster.here()
     with threads(1):  # as the sweep had it
         drawn = drawn_network(task)

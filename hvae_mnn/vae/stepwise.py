@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
@@ -24,6 +26,8 @@ from hvae_mnn.vae.model import HSRVAE
 LAYERS = ("encoder1", "encoder2", "decoder")
 PERCENTILES = {"max": 1.0, "p99.99": 0.9999, "p99.9": 0.999, "p99": 0.99}
 
+GateTensors = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""A gate unit's weights from x (H, I) and h (H, H), bias (H,) and peephole (H,); None where it has none."""
 Preactivations = dict[str, Tensor]
 """By gate unit, each of shape (B, H)."""
 
@@ -51,14 +55,18 @@ class State:
         return State(self.hidden[:count], None if self.memory is None else self.memory[:count])
 
 
+def _tensor(part: NDArray[np.float64] | None) -> Tensor | None:
+    return None if part is None else torch.from_numpy(part)
+
+
 class WeightsSource:
     """The digital answer: pre-activations as matrix products in float64."""
 
     def __init__(self, layers: Mapping[str, RecurrentLayer]) -> None:
         """`layers` by name, as `recurrent_layers` reads them."""
-        self._gates = {
+        self._gates: dict[str, dict[str, GateTensors]] = {
             name: {
-                unit: tuple(None if part is None else torch.from_numpy(part) for part in (g.x, g.h, g.bias, g.peephole))
+                unit: (_tensor(g.x), _tensor(g.h), _tensor(g.bias), _tensor(g.peephole))
                 for unit, g in layer.gates.items()
             }
             for name, layer in layers.items()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hvae_mnn.cosim import finetune as module
 from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.cosim.finetune import clip_weights, costs, finetune, weight_bounds
@@ -137,15 +138,15 @@ def test_every_update_draws_anew_and_the_same_seed_draws_the_same(network):
 
 def test_weights_are_clipped_unit_by_unit(network):
     checkpoint, _ = network("gru")
-    module = checkpoint.model.decoder
+    layer = checkpoint.model.decoder
     before = model_layers(checkpoint.model)["decoder"]
     bounds = {}
     for name, gate in before.gates.items():
         parts = [part.ravel() for part in (gate.x, gate.h) if part is not None]
         bounds[name] = 1.5 * torch.cat([torch.from_numpy(part) for part in parts]).std().item()
-    found = weight_bounds(module, 1.5)
+    found = weight_bounds(layer, 1.5)
     assert found == pytest.approx(bounds)
-    clip_weights(module, found)
+    clip_weights(layer, found)
     after = model_layers(checkpoint.model)["decoder"]
     for name, gate in after.gates.items():
         weights = row_weights(gate)
@@ -153,6 +154,15 @@ def test_weights_are_clipped_unit_by_unit(network):
         kept = abs(row_weights(before.gates[name])[:-1]) <= bounds[name]
         assert (weights[:-1][kept] == row_weights(before.gates[name])[:-1][kept]).all()
     assert bounds["r"] != bounds["z"]
+
+
+def test_peepholes_are_clipped_too(network):
+    checkpoint, _ = network("peephole")
+    layer = checkpoint.model.decoder
+    found = weight_bounds(layer, 0.5)
+    clip_weights(layer, found)
+    for name, gate in model_layers(checkpoint.model)["decoder"].gates.items():
+        assert abs(row_weights(gate)).max() <= found[name] * (1 + 1e-12)
 
 
 @pytest.fixture
@@ -187,6 +197,34 @@ def test_a_killed_run_ends_with_the_same_bits(tune, tmp_path):
         assert torch.equal(value, again.model.state_dict()[key]), key
     names = ["whole/metrics.json", "killed/metrics.json"]
     assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+
+
+@pytest.mark.parametrize("victim", ["save_checkpoint", "write_json"])
+def test_a_run_killed_while_it_writes_goes_on(tune, tmp_path, monkeypatch, victim):
+    tune("whole", SHORT)
+    real, calls = getattr(module, victim), []
+
+    def killed(*arguments, **options):
+        found = real(*arguments, **options)
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(module, victim, killed)
+    with pytest.raises(KeyboardInterrupt):
+        tune("killed", SHORT)
+    tune("killed", SHORT, resume=True)
+    names = ["whole/metrics.json", "killed/metrics.json"]
+    assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+
+
+def test_tiles_own_converters_are_calibrated_with_the_corpus_given(make_checkpoint, corpus, tmp_path):
+    hardware = replace(read_hardware("paper"), tiling=Tiling(4, 3, "after_adc"))
+    checkpoint = load_checkpoint(make_checkpoint("lstm"))
+    short = replace(SHORT, updates=4)
+    path = finetune(checkpoint, corpus, hardware, SPREAD, short, tmp_path / "out")
+    assert load_checkpoint(path).metrics["finetuned"]["hardware"]["tiles"]["partial_sums"] == "after_adc"
 
 
 def test_what_comes_out_is_a_checkpoint_like_any_other(tune, tmp_path):

@@ -12,7 +12,7 @@ from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.experiments.task import ModelChoice, Task
-from hvae_mnn.experiments.text import choose_text
+from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.files import sha256
 from hvae_mnn.vae.checkpoint import load_checkpoint
 from hvae_mnn.vae.text_metrics import METRICS
@@ -33,10 +33,14 @@ def make_task(make_checkpoint: Callable[..., Path]) -> Callable[..., Task]:
         metrics: tuple[str, ...] = tuple(METRICS),
     ) -> Task:
         path = make_checkpoint(cells)
+        checkpoint = load_checkpoint(path)
+        text = choose_text(checkpoint, None, "test", sentences)
+        further = further_text(checkpoint, text, kind, hardware)
         return Task(
             kind=kind,
             model=ModelChoice(cells, str(path), sha256(path)),
-            text=choose_text(load_checkpoint(path), None, "test", sentences),
+            text=text,
+            further_text=text_sha256(further) if further else "",
             metrics=metrics,
             seed=seed,
             hardware={} if hardware is None else hardware_to_dict(hardware),

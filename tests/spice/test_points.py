@@ -20,11 +20,15 @@ from hvae_mnn.crossbar.nonidealities.spec import (
     Temperature,
 )
 from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.engines.array_referee import ArrayCase
 from hvae_mnn.errors import InputError
+from hvae_mnn.experiments import verify_point as verification
+from hvae_mnn.experiments.point import drawn_network
 from hvae_mnn.experiments.task import ModelChoice, Task
-from hvae_mnn.experiments.text import choose_text
+from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.experiments.verify_point import verify_point
 from hvae_mnn.files import sha256
+from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.vae.checkpoint import load_checkpoint
 
@@ -63,9 +67,20 @@ def make_point(make_checkpoint):
         scheme = changes.get("scheme", hardware.cells.scheme)
         others = {key: value for key, value in changes.items() if key != "scheme"}
         hardware = replace(hardware, cells=replace(hardware.cells, scheme=scheme), **others)
-        text = choose_text(load_checkpoint(path), None, "test", 6)
+        checkpoint = load_checkpoint(path)
+        text = choose_text(checkpoint, None, "test", 6)
+        lines = further_text(checkpoint, text, "point", hardware)
         model = ModelChoice("lstm", str(path), sha256(path))
-        return Task("point", model, text, ("top1",), seed, hardware_to_dict(hardware), nonidealities_to_dict(noise))
+        return Task(
+            kind="point",
+            model=model,
+            text=text,
+            metrics=("top1",),
+            seed=seed,
+            hardware=hardware_to_dict(hardware),
+            noise=nonidealities_to_dict(noise),
+            further_text=text_sha256(lines) if lines else "",
+        )
 
     return make
 
@@ -93,13 +108,31 @@ def hardware_word_ohm(task, noise):
     return task.hardware["wires"]["word_ohm"] * warm
 
 
-def test_another_draw_is_another_circuit(make_point, tmp_path):
-    """The proof can fail: netlists of one seed are not those of another."""
+def test_the_proof_fails_for_another_draw(make_point, tmp_path, monkeypatch):
+    """Netlists of one seed do not pass for those of another."""
     changes, noise = POINTS["programming"]
-    for seed in (1, 2):
-        verify_point(make_point(changes, noise, seed), steps=1, arrays=1, out=tmp_path / str(seed))
-    one, other = ((tmp_path / str(seed) / "netlist" / "decoder_i.inc").read_bytes() for seed in (1, 2))
-    assert one != other
+    other = drawn_network(make_point(changes, noise, 2)).network
+    monkeypatch.setattr(
+        verification, "write_network", lambda network, *rest: write_network(other.at(network.manifest.folder), *rest)
+    )
+    found = verify_point(make_point(changes, noise, 1), steps=1, arrays=2, out=tmp_path / "out")
+    assert not found.passed
+    assert found.worst > 1e-3
+
+
+def test_the_proof_fails_without_the_noise(make_point, tmp_path, monkeypatch):
+    task = make_point(*POINTS["read noise"], 1)
+    monkeypatch.setattr(verification, "ArrayCase", lambda deck, volts, noise: ArrayCase(deck, volts, None))
+    assert not verify_point(task, steps=1, arrays=2, out=tmp_path / "out").passed
+
+
+def test_pulses_in_a_nonlinear_circuit_are_refused(make_point, tmp_path):
+    hardware = read_hardware("paper")
+    cells = replace(hardware.cells, read_law="sinh", sinh_per_volt=20.0)
+    described = hardware_to_dict(replace(hardware, coding="pulse_width", cells=cells))
+    task = replace(make_point(*POINTS["programming"], 1), hardware=described)
+    with pytest.raises(InputError, match="pulses in a nonlinear circuit"):
+        verify_point(task, out=tmp_path / "out")
 
 
 def test_a_baseline_has_no_circuit(make_point, tmp_path):
