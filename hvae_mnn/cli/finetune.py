@@ -34,7 +34,7 @@ Examples:
 @click.option("--hardware", default="paper", show_default=True, help="A preset, or a hardware file.")
 @click.option("--noise", type=click.Path(path_type=Path), help="TOML file with non-idealities (docs/nonidealities.md).")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="A non-ideality; may be repeated.")
-@click.option("--updates", type=int, default=600, show_default=True, help="Batches to train on.")
+@click.option("--updates", type=int, default=600, show_default=True, help="Batches to train on; 0 only clips.")
 @click.option("--learning-rate", type=float, default=3e-4, show_default=True, help="Adam's step size at the start.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sentences per batch.")
 @click.option("--clip", type=float, default=5.0, show_default=True, help="Bound on the gradient's norm.")
@@ -96,14 +96,26 @@ def command(
             progress=lambda update, _, loss: bar.update(task, completed=update, description=f"loss {loss:.2f}"),
         )
     stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    history, best = stored["history"], stored["best_update"]
-    save_finetune_figure(history, best, folder)
-    first, kept = history[0], next(record for record in history if record["update"] == best)
+    history, kept = stored["history"], stored["best"]
+    save_finetune_figure(history, kept, folder)
+    first, clipped = history[0], next((record for record in history if record["clipped"]), None)
+    between = f"{clipped['valid_top1']:.4f} with clipped weights -> " if clipped not in (None, kept) else ""
     console = Console()
     for line in (
-        f"validation on {config.valid_draws} drawn chips: next word right {first['valid_top1']:.4f} ->"
-        f" {kept['valid_top1']:.4f}, perplexity {first['valid_ppl']:.2f} -> {kept['valid_ppl']:.2f} (update {best} of"
-        f" {config.updates})",
+        f"validation on {config.valid_draws} drawn chips: next word right {first['valid_top1']:.4f} -> {between}"
+        f"{kept['valid_top1']:.4f}, perplexity {first['valid_ppl']:.2f} -> {kept['valid_ppl']:.2f} ({_which(kept)} of"
+        f" {config.updates} updates)",
         f"wrote {folder}/: best.pt, last.pt, metrics.json, finetune (.png, .svg)",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _which(record: dict[str, Any]) -> str:
+    """Which state was the best."""
+    return (
+        f"after {record['update']}"
+        if record["update"]
+        else "clipped, before any"
+        if record["clipped"]
+        else "before any"
+    )

@@ -41,7 +41,7 @@ from hvae_mnn.vae.text_metrics import compute_metrics
 from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
 from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
 
-STATE_FORMAT = "hvae-mnn finetuning state/1"
+STATE_FORMAT = "hvae-mnn finetuning state/2"
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64
 _LOCK = ".lock"
@@ -135,6 +135,10 @@ class _Run:
             if (self.out / BEST).exists() and not (resume and self._is_ours(self.out / BEST)):
                 raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
             self._validate()
+            if self.bounds:
+                self._clip()
+                self._validate()
+            self._save_state()
             return
         if not resume:
             raise InputError(f"{self.out} already holds a run; go on with --resume, or choose another --out")
@@ -166,6 +170,11 @@ class _Run:
                 progress(place.update, config.updates, loss)
             if place.update % config.validate_every == 0 or place.update == config.updates:
                 self._validate()
+                self._save_state()
+
+    def _clip(self) -> None:
+        for name, bounds in self.bounds.items():
+            clip_weights(getattr(self.model, name), bounds)
 
     def _batch(self, update: int) -> list[EncodedSentence]:
         """The sentences of an update, longest first."""
@@ -192,8 +201,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
-        for name, bounds in self.bounds.items():
-            clip_weights(getattr(self.model, name), bounds)
+        self._clip()
         return float(rec.mean().item() + kl.mean().item())
 
     def _hardware(self, update: int) -> CrossbarSource:
@@ -209,7 +217,7 @@ class _Run:
         return drawn.source(drawn.exact_engine())
 
     def _validate(self) -> None:
-        """Recalibrate, measure, keep the best, and store the state."""
+        """Recalibrate, measure, and keep the best."""
         place, config = self.place, self.config
         self.model.eval()
         place.ranges = activation_ranges(self.model, self.valid[:CALIBRATION_SENTENCES])
@@ -223,6 +231,7 @@ class _Run:
             found.append(compute_metrics(answers, answers, sentences, ["top1", "ppl"]))
         record = {
             "update": place.update,
+            "clipped": bool(self.bounds) and bool(place.history),
             "train_loss": place.loss_sum / place.loss_count if place.loss_count else None,
             "valid_top1": sum(one["top1"] for one in found) / len(found),
             "valid_ppl": sum(one["ppl"] for one in found) / len(found),
@@ -237,7 +246,6 @@ class _Run:
         place.loss_sum, place.loss_count = 0.0, 0
         if is_best:
             self._save_best(record)
-        self._save_state()
 
     def _save_best(self, record: dict[str, Any]) -> None:
         checkpoint = self.checkpoint
@@ -258,7 +266,7 @@ class _Run:
         history = self.place.history
         write_json(
             self.out / METRICS,
-            {"base": str(self.checkpoint.path), **about, "best_update": best["update"], "history": history},
+            {"base": str(self.checkpoint.path), **about, "best": best, "history": history},
         )
         with replacing(self.out / LAST) as temporary:
             torch.save(

@@ -15,7 +15,7 @@ class FinetuneConfig:
     """Lengths, step size and seed of a run."""
 
     updates: int = 600
-    """Steps of the optimiser, one batch each."""
+    """Steps of the optimiser, one batch each; 0 clips the weights and does not train."""
     learning_rate: float = 3e-4
     """Adam's step size at the start; it falls to a twentieth along a half cosine."""
     batch_size: int = 64
@@ -40,7 +40,9 @@ class FinetuneConfig:
 
         Errors: `InputError` for a value outside its range.
         """
-        for name in ("updates", "batch_size", "redraw_every", "validate_every", "valid_draws"):
+        least = 1 if self.clip_weights is None else 0
+        self._require("updates", self.updates >= least, "1 or more" if least else "0 or more")
+        for name in ("batch_size", "redraw_every", "validate_every", "valid_draws"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("valid_sentences", self.valid_sentences >= 2, "2 or more")
         self._require("seed", self.seed >= 0, "0 or more")

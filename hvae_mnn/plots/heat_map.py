@@ -41,11 +41,15 @@ def heat_map_figure(curves: GridCurves, metrics: Sequence[str]) -> Figure:
             axes.set_xticks(range(columns), [across.text(value) for value in across.in_order])
             axes.set_yticks(range(lines), [up.text(value) for value in up.in_order])
             axes.set_xlabel(axis_name(curves, curves.axis).label)
-            axes.set_ylabel(axis_name(curves, second).label)
-            axes.set_title(", ".join(value_text(curves, path, value) for path, value in row.items()), fontsize="medium")
+            axes.set_ylabel(textwrap.fill(axis_name(curves, second).label, 26))
+            words = [
+                ", ".join(value_text(curves, path, value) for path, value in row.items()),
+                _beside(curves, metric, row, maps),
+            ]
+            axes.set_title("\n".join(line for line in words if line), fontsize="small", color="0.25")
     figure.suptitle(title(curves, metrics), fontsize="large")
-    words = textwrap.fill(caption(curves, metrics, None), int(11 * figure.get_figwidth()))
-    figure.supxlabel(words, fontsize="small", color="0.25")
+    told = textwrap.fill(caption(curves, metrics, None), int(11 * figure.get_figwidth()))
+    figure.supxlabel(told, fontsize="small", color="0.25")
     return figure
 
 
@@ -89,14 +93,19 @@ def _map(
         dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < _MIDDLE**2.2
         text = _cell(value, high) if shown else "–"
         axes.text(across, up, text, ha="center", va="center", size="small", color="white" if dark else "black")
-    digital = [f"{text} {_cell(height, high)}" for height, text, _ in levels(curves, metric, row, several=False)]
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
     if log:
         bar.ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(plain_number)
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.outline.set_visible(False)
-    bar.set_label("\n".join([name.with_unit, textwrap.fill("; ".join(digital), 44)]).strip(), fontsize="small")
+    bar.set_label(name.with_unit, fontsize="small")
+
+
+def _beside(curves: GridCurves, metric: str, row: Mapping[str, Value], maps: Sequence[NDArray[np.float64]]) -> str:
+    """The baselines of a map, in its numbers' decimals."""
+    high = float(np.nanmax(maps))
+    return "; ".join(f"{text} {_cell(height, high)}" for height, text, _ in levels(curves, metric, row, several=False))
 
 
 def _cell(value: float, largest: float) -> str:

@@ -51,6 +51,7 @@ def test_finetune_leaves_a_checkpoint_a_history_and_a_figure(make_checkpoint, tm
     ("arguments", "message"),
     [
         (["--updates", 0], "--updates is 0"),
+        (["--updates", -1, "--clip-weights", 2], "--updates is -1; allowed is 0 or more"),
         (["--set", "stuck.on=2"], "stuck.on is 2"),
         (["--hardware", "tile63"], "tile63"),
         (["--noise", "nowhere.toml"], "nowhere.toml cannot be read as TOML"),

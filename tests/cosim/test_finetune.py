@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -217,6 +218,22 @@ def test_a_run_killed_while_it_writes_goes_on(tune, tmp_path, monkeypatch, victi
     tune("killed", SHORT, resume=True)
     names = ["whole/metrics.json", "killed/metrics.json"]
     assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+
+
+def test_clipping_is_measured_and_can_be_all_that_is_done(tune, make_checkpoint, tmp_path):
+    history = []
+    for name, config in (("clipped", replace(SHORT, updates=0, clip_weights=1.0)), ("trained", SHORT)):
+        best = load_checkpoint(tune(name, config)).metrics
+        history.append(json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8"))["history"])
+        assert [(record["update"], record["clipped"]) for record in history[-1][:2]] == [(0, False), (0, True)]
+        assert best["valid_top1"] == max(record["valid_top1"] for record in history[-1])
+    assert len(history[0]) == 2
+    assert history[0][0] == history[1][0]
+    assert history[0][1]["valid_ppl"] != history[0][0]["valid_ppl"]
+    base = load_checkpoint(make_checkpoint("lstm")).model.decoder
+    clip_weights(base, weight_bounds(base, 1.0))
+    stored = torch.load(tmp_path / "clipped/last.pt", weights_only=True)["model"]
+    assert torch.equal(stored["decoder.weight_ih_l0"], base.weight_ih_l0)
 
 
 def test_tiles_own_converters_are_calibrated_with_the_corpus_given(make_checkpoint, corpus, tmp_path):

@@ -133,7 +133,8 @@ def test_the_map_has_the_means_in_its_cells(folder):
     assert {text.get_color() for text in axes.texts} == {"white", "black"}
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "10", "30"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "6", "8"]
-    assert bar.get_ylabel() == "next-word top-1 accuracy (%)\ndigital 25.0; unigram 5.0"
+    assert bar.get_ylabel() == "next-word top-1 accuracy (%)"
+    assert axes.get_title() == "digital 25.0; unigram 5.0"
     lines = accuracy_figure(curves, ["top1"]).axes[0]
     assert list(drawn(lines)) == ["word line 0 Ω", "word line 1 Ω", "word line 10 Ω", "word line 30 Ω"]
 
