@@ -11,14 +11,11 @@ the circuit that it says. Called again, it goes on where it was stopped.
 import argparse
 from pathlib import Path
 
-from hvae_mnn import load_checkpoint, read_hardware, sweep, verify_point
-from hvae_mnn.cosim.finetune import finetune
-from hvae_mnn.cosim.finetune_config import FinetuneConfig
-from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming
+from hvae_mnn import Nonidealities, finetune, sweep, verify_point
+from hvae_mnn.crossbar.nonidealities.spec import Programming
 from hvae_mnn.experiments.curves import all_curves
 from hvae_mnn.experiments.results import read_sweeps
 from hvae_mnn.plots.accuracy import save_accuracy_figures
-from hvae_mnn.text.corpus import load_corpus
 
 
 def main() -> None:
@@ -33,13 +30,12 @@ def main() -> None:
     given = parser.parse_args()
 
     tuned = finetune(
-        load_checkpoint(given.checkpoint),
-        load_corpus(None, splits=("train", "valid")),
-        read_hardware("paper"),
-        Nonidealities(programming=Programming("lognormal", given.spread)),
-        FinetuneConfig(updates=given.updates, clip_weights=3.0),
-        given.out / "finetuned",
+        given.checkpoint,
+        noise=Nonidealities(programming=Programming("lognormal", given.spread)),
+        out=given.out / "finetuned",
         resume=True,
+        updates=given.updates,
+        clip_weights=3.0,
     )
     file = given.out / "spread.toml"
     file.write_text(

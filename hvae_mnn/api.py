@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any
 
 from hvae_mnn.cosim import characterise, programming, simulation
 from hvae_mnn.cosim import cost as token_cost
+from hvae_mnn.cosim import finetune as finetuning
 from hvae_mnn.cosim import verify as verification
 from hvae_mnn.cosim.characterise import Drive, IvResult
 from hvae_mnn.cosim.cost import Cost
-from hvae_mnn.cosim.export import build_netlist
+from hvae_mnn.cosim.export import build_netlist, default_name
+from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
 from hvae_mnn.cosim.verify import Verification
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
@@ -33,11 +37,14 @@ from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.cost import save_cost_figures
+from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.plots.verify import save_verify_figures
+from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.vae.training_state import METRICS
 
 
 def simulate(
@@ -205,6 +212,38 @@ def sweep(
         return run_sweep(plan, folder, cluster, **options)
 
 
+def finetune(
+    checkpoint: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    hardware: str | Path | Hardware = "paper",
+    noise: Nonidealities | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int, float], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """`cosim.finetune.finetune` on the corpus in `data_dir` (default: the built-in one), with its figure; the path of
+    the best checkpoint.
+
+    `hardware` is a preset's name, a TOML file or a description; `settings` are the fields of `FinetuneConfig`; `out`
+    is by default the checkpoint's folder with `-finetuned` behind its name.
+    """
+    config = FinetuneConfig(**settings)
+    path = Path(checkpoint).resolve()
+    base = load_checkpoint(Path(checkpoint))
+    beside = path.parent if path.stem != "best" else path.parent.parent
+    folder = beside / f"{default_name(path)}-finetuned" if out is None else Path(out)
+    described = hardware if isinstance(hardware, Hardware) else read_hardware(str(hardware))
+    corpus = load_corpus(None if data_dir is None else Path(data_dir), base.tokenizer, splits=("train", "valid"))
+    found = finetuning.finetune(
+        base, corpus, described, noise or Nonidealities(), config, folder, resume=resume, progress=progress
+    )
+    stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    save_finetune_figure(stored["history"], stored["best"], folder)
+    return found
+
+
 iv = partial(characterise.iv, draw=save_iv_figures)
 """`cosim.characterise.iv`, with its figures."""
 program = partial(programming.program, draw=save_programming_figures)
@@ -217,6 +256,7 @@ __all__ = [
     "Hardware",
     "IvResult",
     "Manifest",
+    "Nonidealities",
     "Options",
     "PointVerification",
     "ProgrammingResult",
@@ -229,6 +269,7 @@ __all__ = [
     "build_netlist",
     "cost",
     "find_device",
+    "finetune",
     "iv",
     "load_checkpoint",
     "newest_run",

@@ -66,45 +66,32 @@ def command(
     """
     import torch
 
-    from hvae_mnn.cosim.export import default_name
-    from hvae_mnn.cosim.finetune import finetune
-    from hvae_mnn.cosim.finetune_config import FinetuneConfig
-    from hvae_mnn.crossbar.hardware_file import read_hardware
+    from hvae_mnn.api import finetune
     from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
-    from hvae_mnn.plots.finetune import save_finetune_figure
-    from hvae_mnn.text.corpus import load_corpus
-    from hvae_mnn.vae.checkpoint import load_checkpoint
     from hvae_mnn.vae.training_state import METRICS
 
-    config = FinetuneConfig(**settings)
-    described, spec = read_hardware(hardware), read_nonidealities(noise, changes)
-    base = load_checkpoint(checkpoint)
-    beside = checkpoint.resolve().parent if checkpoint.stem != "best" else checkpoint.resolve().parent.parent
-    folder = out or beside / f"{default_name(checkpoint)}-finetuned"
-    corpus = load_corpus(data_dir, base.tokenizer, splits=("train", "valid"))
     torch.set_num_threads(threads)
     with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("validating", total=config.updates)
-        finetune(
-            base,
-            corpus,
-            described,
-            spec,
-            config,
-            folder,
+        task = bar.add_task("validating", total=settings["updates"])
+        folder = finetune(
+            checkpoint,
+            data_dir=data_dir,
+            hardware=hardware,
+            noise=read_nonidealities(noise, changes),
+            out=out,
             resume=resume,
             progress=lambda update, _, loss: bar.update(task, completed=update, description=f"loss {loss:.2f}"),
-        )
+            **settings,
+        ).parent
     stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     history, kept = stored["history"], stored["best"]
-    save_finetune_figure(history, kept, folder)
     first, clipped = history[0], next((record for record in history if record["clipped"]), None)
     between = f"{clipped['valid_top1']:.4f} with clipped weights -> " if clipped not in (None, kept) else ""
     console = Console()
     for line in (
-        f"validation on {config.valid_draws} drawn chips: next word right {first['valid_top1']:.4f} -> {between}"
+        f"validation on {settings['valid_draws']} drawn chips: next word right {first['valid_top1']:.4f} -> {between}"
         f"{kept['valid_top1']:.4f}, perplexity {first['valid_ppl']:.2f} -> {kept['valid_ppl']:.2f} ({_which(kept)} of"
-        f" {config.updates} updates)",
+        f" {settings['updates']} updates)",
         f"wrote {folder}/: best.pt, last.pt, metrics.json, finetune (.png, .svg)",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from hvae_mnn.cosim.crossbar_source import CrossbarSource, Observer
 from hvae_mnn.crossbar.nonidealities.draw import draw_array
 from hvae_mnn.crossbar.nonidealities.read_noise import ArrayNoise
@@ -30,6 +34,21 @@ class DrawnNetwork:
     def exact_engine(self) -> ExactEngine:
         """Solves all tiles, in this process."""
         return ExactEngine(self.network.conductances, self.network.layouts)
+
+    def weights(self, engine: ExactEngine) -> dict[tuple[str, str], dict[str, Tensor]]:
+        """What the hardware has for weights: (H, n) in the model's units, by layer and gate unit and then by what the
+        word lines carry; wires included. Arrays that are not linear are left out."""
+        found = {}
+        for layer in self.network.manifest.layers:
+            for unit in layer.units:
+                matrix = engine.matrix(unit.array)
+                if matrix is not None:
+                    parts = np.split(matrix * unit.scale, np.cumsum([group.size for group in unit.rows])[:-1])
+                    roles = (group.role for group in unit.rows)
+                    found[layer.name, unit.name] = {
+                        role: torch.from_numpy(part.T) for role, part in zip(roles, parts, strict=True)
+                    }
+        return found
 
     def source(self, engine: Engine, observer: Observer | None = None) -> CrossbarSource:
         """Converters and read noise around an engine that has these conductances; `observer` hears every read.

@@ -22,7 +22,7 @@ from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.mixed_stepper import MixedStepper, unit_parameters
+from hvae_mnn.cosim.mixed_stepper import HardwareWeights, MixedStepper, unit_parameters
 from hvae_mnn.cosim.run_folder import alone
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
@@ -125,7 +125,7 @@ class _Run:
         # Of the base: a bound that followed the weights would shrink with every clipping.
         layers = () if config.clip_weights is None else LAYERS
         self.bounds = {name: weight_bounds(getattr(self.model, name), config.clip_weights or 0.0) for name in layers}
-        self._programmed: tuple[int, CrossbarSource] | None = None
+        self._programmed: tuple[int, tuple[CrossbarSource, HardwareWeights]] | None = None
 
     def start(self, resume: bool) -> None:
         """Take up what `out` holds, or begin there."""
@@ -187,11 +187,11 @@ class _Run:
     def _update(self, sentences: Sequence[EncodedSentence]) -> float:
         """One batch: loss, gradients, optimiser. The loss in nats per sentence."""
         update, config, training = self.place.update, self.config, self.checkpoint.training_config
-        crossbars = self._hardware(update)
+        crossbars, weights = self._hardware(update)
         crossbars.begin(range(update * config.batch_size, update * config.batch_size + len(sentences)))
         torch.manual_seed(spawn_seed(config.seed, _BATCH, update))
         self.model.train()
-        rec, kl = costs(MixedStepper(self.model, crossbars), sentences, training.kl_target)
+        rec, kl = costs(MixedStepper(self.model, crossbars, weights), sentences, training.kl_target)
         loss = batch_loss(rec, kl, kl_weight(training, training.epochs), replace(training, reduction="mean"))
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")
@@ -204,17 +204,18 @@ class _Run:
         self._clip()
         return float(rec.mean().item() + kl.mean().item())
 
-    def _hardware(self, update: int) -> CrossbarSource:
+    def _hardware(self, update: int) -> tuple[CrossbarSource, HardwareWeights]:
         """The crossbars of this update: programmed with the present weights, or a few updates ago."""
         turn = update // self.config.redraw_every
         if self._programmed is None or self._programmed[0] != turn:
             self._programmed = turn, self._crossbars(spawn_seed(self.config.seed, _DRAW, turn))
         return self._programmed[1]
 
-    def _crossbars(self, seed: int) -> CrossbarSource:
+    def _crossbars(self, seed: int) -> tuple[CrossbarSource, HardwareWeights]:
         ranged = replace(self.checkpoint, activation_ranges=self.place.ranges)
         drawn = draw_network(map_checkpoint(ranged, self.hardware, text=self.valid[:SENTENCES]), self.noise, seed)
-        return drawn.source(drawn.exact_engine())
+        engine = drawn.exact_engine()
+        return drawn.source(engine), drawn.weights(engine)
 
     def _validate(self) -> None:
         """Recalibrate, measure, and keep the best."""
@@ -224,7 +225,7 @@ class _Run:
         sentences = self.valid[: config.valid_sentences]
         found = []
         for number in range(config.valid_draws):
-            crossbars = self._crossbars(spawn_seed(config.seed, _VALID, number))
+            crossbars, _ = self._crossbars(spawn_seed(config.seed, _VALID, number))
             stepper = HardwareStepper(self.model, crossbars)
             passes = {"teacher", "sampled"}
             answers = run_answers(stepper, sentences, passes, begin=crossbars.begin, batch_size=_VALIDATION_BATCH)

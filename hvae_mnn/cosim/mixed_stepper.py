@@ -1,8 +1,9 @@
 """Training with the hardware in the loop: values from the circuit, gradients from the digital model (paper 3.2).
 
-A pre-activation is what the crossbars give, p = p_digital + (p_circuit - p_digital), and only p_digital has a gradient.
-So wires, noise and converters act on every value, and are the identity for every gradient (straight-through; Bengio,
-Leonard and Courville 2013).
+A pre-activation is what the crossbars give, p = q + (p - q), and only q = V x has a gradient. V are the weights that
+the hardware has, V = W + (V - W) for the network's own W: through q a gradient goes back to the step before by V, and
+to W as it comes. So converters and noise are the identity for gradients (straight-through; Bengio, Leonard and
+Courville 2013), and so is the way from W to V; but what the array does to its inputs is differentiated.
 """
 
 from __future__ import annotations
@@ -52,17 +53,33 @@ def unit_parameters(module: nn.Module) -> dict[str, UnitParameters]:
     return found
 
 
-class TrainableWeights(WeightsSource):
-    """The digital answer of a model's own parameters, with gradients."""
+HardwareWeights = Mapping[tuple[str, str], Mapping[str, Tensor]]
+"""(H, n) by layer and gate unit and then by what the word lines carry: `DrawnNetwork.weights`."""
 
-    def __init__(self, model: HSRVAE) -> None:
+
+class TrainableWeights(WeightsSource):
+    """Matrix products with the weights of the hardware, whose gradients belong to a model's own parameters."""
+
+    def __init__(self, model: HSRVAE, hardware: HardwareWeights) -> None:
+        """`hardware` may lack gate units: those have the model's weights."""
         self._gates = {
             name: {
-                unit: (part.from_x, part.from_h, torch.stack(part.biases).sum(dim=0), part.peephole)
+                unit: (
+                    _of_hardware(part.from_x, hardware.get((name, unit), {}), ("x", "z")),
+                    _of_hardware(part.from_h, hardware.get((name, unit), {}), ("h",)),
+                    torch.stack(part.biases).sum(dim=0),
+                    part.peephole,
+                )
                 for unit, part in unit_parameters(getattr(model, name)).items()
             }
             for name in LAYERS
         }
+
+
+def _of_hardware(weights: Tensor | None, parts: Mapping[str, Tensor], roles: Sequence[str]) -> Tensor | None:
+    """`weights` (H, I) with the hardware's values of these inputs, if it has any."""
+    found = [parts[role] for role in roles if role in parts]
+    return weights if weights is None or not found else through(weights, torch.cat(found, dim=1))
 
 
 class MixedSource:
@@ -97,11 +114,12 @@ def through(gradient: Tensor, value: Tensor) -> Tensor:
 class MixedStepper(Stepper):
     """A model in training, step by step on crossbars; its parameters are the model's own."""
 
-    def __init__(self, model: HSRVAE, crossbars: CrossbarSource) -> None:
+    def __init__(self, model: HSRVAE, crossbars: CrossbarSource, hardware: HardwareWeights) -> None:
+        """`hardware` are the weights that `crossbars` have; of gate units without them, gradients are digital."""
         self.model = model
         self.layers = model_layers(model)
         self._crossbars = crossbars
-        self.source = MixedSource(TrainableWeights(model), crossbars)
+        self.source = MixedSource(TrainableWeights(model, hardware), crossbars)
 
     def zero_state(self, layer: str, batch: int) -> State:
         """See `Stepper.zero_state`; of the model's own type."""

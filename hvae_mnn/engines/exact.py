@@ -117,6 +117,10 @@ class ExactEngine:
         found: Array = volts[:, tile.rows.start : tile.rows.stop] @ own + offset[tile.row_block, columns]
         return found
 
+    def matrix(self, name: str) -> Array | None:
+        """Amperes per volt (R, C) of a linear array, all of its tiles together; None of one that clips or bends."""
+        return self._matrix[name][0] if name in self._matrix else None
+
     def drift(self, name: str) -> Array | None:
         """See `Engine.drift`: nothing moves here."""
         return None

@@ -63,6 +63,14 @@ def crossbars(checkpoint, hardware, noise=SPREAD, seed=1):
     return found
 
 
+def mixed(checkpoint, hardware, noise=SPREAD, seed=1):
+    drawn = draw_network(map_checkpoint(checkpoint, hardware), noise, seed)
+    engine = drawn.exact_engine()
+    source = drawn.source(engine)
+    source.begin(range(6))
+    return MixedStepper(checkpoint.model, source, drawn.weights(engine))
+
+
 def digital_costs(model, sentences):
     """What training computes of the model alone, on a padded batch."""
     batch = collate(sentences)
@@ -80,7 +88,7 @@ def test_on_hardware_without_faults_it_is_the_digital_training(network, cells):
         model.zero_grad()
         torch.manual_seed(5)
         if way == "mixed":
-            found = costs(MixedStepper(model, crossbars(checkpoint, plain(), Nonidealities())), sentences, "last")
+            found = costs(mixed(checkpoint, plain(), Nonidealities()), sentences, "last")
         else:
             found = digital_costs(model, sentences)
         (found[0] + found[1]).mean().backward()
@@ -105,17 +113,17 @@ def test_values_are_those_of_the_circuit(network, cells):
     )
     noise = replace(SPREAD, read_noise=ReadNoise(thermal=True, bandwidth_hz=1e9))
     sweep = run_batch(HardwareStepper(checkpoint.model, crossbars(checkpoint, hardware, noise)), sentences)
-    mixed = run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, hardware, noise)), sentences)
-    for ours, theirs in zip(mixed, sweep, strict=True):
+    found = run_batch(mixed(checkpoint, hardware, noise), sentences)
+    for ours, theirs in zip(found, sweep, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    digital = run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, plain(), Nonidealities())), sentences)
+    digital = run_batch(mixed(checkpoint, plain(), Nonidealities()), sentences)
     assert not torch.allclose(digital[-1], sweep[-1], atol=1e-3)
 
 
-def test_gradients_pass_as_if_the_hardware_were_not_there(network):
+def test_gradients_come_to_the_weights_as_if_the_hardware_were_not_there(network):
     """One step of one layer: d(sum of pre-activations)/dW is the input, whatever the circuit made of the product."""
     checkpoint, sentences = network()
-    stepper = MixedStepper(checkpoint.model, crossbars(checkpoint, read_hardware("paper")))
+    stepper = mixed(checkpoint, read_hardware("paper"))
     x = stepper.encoder_input(torch.tensor([sentence[1] for sentence in sentences]))
     state = stepper.zero_state("encoder1", len(sentences))
     _, found = stepper.step("encoder1", {"x": x}, state)
@@ -127,12 +135,43 @@ def test_gradients_pass_as_if_the_hardware_were_not_there(network):
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("cells", ["lstm", "gru", "mixed"])
+@pytest.mark.parametrize("tiles", [None, Tiling(5, 3)])
+def test_gradients_of_what_enters_are_those_of_the_circuit(network, cells, tiles):
+    """Through all steps and layers: finite differences of the circuit's own loss, without converters."""
+    checkpoint, sentences = network(cells)
+    changes = {"wires": Wires(2.0, 3.0, 40.0), **({} if tiles is None else {"tiling": tiles})}
+    hardware = replace(plain(), **changes)
+    table = checkpoint.model.encoder_embedding.weight
+
+    def loss():
+        torch.manual_seed(3)
+        return costs(mixed(checkpoint, hardware), sentences, "last")[0].mean()  # the KL is in float32
+
+    checkpoint.model.eval()
+    loss().backward()
+    gradient = table.grad.clone()
+    for row, column in ((sentences[0][1], 0), (sentences[1][2], 3), (sentences[0][-2], 1)):
+        assert gradient[row, column] != 0
+        sides = []
+        for step in (1e-4, -1e-4):
+            with torch.no_grad():
+                table[row, column] += step
+                sides.append(loss().item())
+                table[row, column] -= step
+        assert gradient[row, column].item() == pytest.approx((sides[0] - sides[1]) / 2e-4, rel=1e-5, abs=1e-9)
+
+
+def test_arrays_that_bend_leave_the_digital_gradient(network):
+    checkpoint, _ = network()
+    cells = replace(read_hardware("paper").cells, read_law="sinh", sinh_per_volt=2.0)
+    drawn = draw_network(map_checkpoint(checkpoint, replace(plain(), cells=cells)), SPREAD, 1)
+    assert drawn.weights(drawn.exact_engine()) == {}
+
+
 def test_every_update_draws_anew_and_the_same_seed_draws_the_same(network):
     checkpoint, sentences = network()
-    first, same, other = (
-        run_batch(MixedStepper(checkpoint.model, crossbars(checkpoint, plain(), seed=seed)), sentences)[-1]
-        for seed in (1, 1, 2)
-    )
+    first, same, other = (run_batch(mixed(checkpoint, plain(), seed=seed), sentences)[-1] for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.allclose(first, other)
 
