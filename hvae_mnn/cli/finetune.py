@@ -26,7 +26,16 @@ Examples:
 @click.option_panel("Hardware", options=["--hardware", "--noise", "--set"])
 @click.option_panel(
     "Training",
-    options=["--updates", "--learning-rate", "--batch-size", "--clip", "--clip-weights", "--redraw-every", "--seed"],
+    options=[
+        "--updates",
+        "--learning-rate",
+        "--batch-size",
+        "--dropout",
+        "--clip",
+        "--clip-weights",
+        "--redraw-every",
+        "--seed",
+    ],
 )
 @click.option_panel("Validation", options=["--validate-every", "--valid-sentences", "--valid-draws"])
 @click.option_panel("Run", options=["--data-dir", "--out", "--resume", "--threads"])
@@ -37,6 +46,7 @@ Examples:
 @click.option("--updates", type=int, default=600, show_default=True, help="Batches to train on; 0 only clips.")
 @click.option("--learning-rate", type=float, default=3e-4, show_default=True, help="Adam's step size at the start.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sentences per batch.")
+@click.option("--dropout", type=float, default=0.0, show_default=True, help="Of embeddings.")
 @click.option("--clip", type=float, default=5.0, show_default=True, help="Bound on the gradient's norm.")
 @click.option("--clip-weights", type=float, help="Bound on weights, in standard deviations of their array.")
 @click.option("--redraw-every", type=int, default=1, show_default=True, help="Batches per programming of the hardware.")

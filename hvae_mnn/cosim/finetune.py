@@ -191,7 +191,8 @@ class _Run:
         crossbars.begin(range(update * config.batch_size, update * config.batch_size + len(sentences)))
         torch.manual_seed(spawn_seed(config.seed, _BATCH, update))
         self.model.train()
-        rec, kl = costs(MixedStepper(self.model, crossbars, weights), sentences, training.kl_target)
+        stepper = MixedStepper(self.model, crossbars, weights, config.dropout)
+        rec, kl = costs(stepper, sentences, training.kl_target)
         loss = batch_loss(rec, kl, kl_weight(training, training.epochs), replace(training, reduction="mean"))
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")

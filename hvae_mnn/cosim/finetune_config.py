@@ -20,6 +20,8 @@ class FinetuneConfig:
     """Adam's step size at the start; it falls to a twentieth along a half cosine."""
     batch_size: int = 64
     """Sentences per batch."""
+    dropout: float = 0.0
+    """Of embeddings. It scales what is left up, so DACs and read noise see inputs that inference does not have."""
     clip: float = 5.0
     """Bound on the gradient's norm."""
     clip_weights: float | None = None
@@ -51,6 +53,7 @@ class FinetuneConfig:
             self.validate_every % self.redraw_every == 0,
             f"a multiple of --redraw-every, {self.redraw_every}: a run is resumed from where hardware is programmed",
         )
+        self._require("dropout", 0 <= self.dropout < 1, "0 to below 1")
         for name in ("learning_rate", "clip", "clip_weights"):
             value = getattr(self, name)
             self._require(name, value is None or 0 < value < math.inf, "a number above 0")

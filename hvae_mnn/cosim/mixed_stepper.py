@@ -114,9 +114,14 @@ def through(gradient: Tensor, value: Tensor) -> Tensor:
 class MixedStepper(Stepper):
     """A model in training, step by step on crossbars; its parameters are the model's own."""
 
-    def __init__(self, model: HSRVAE, crossbars: CrossbarSource, hardware: HardwareWeights) -> None:
-        """`hardware` are the weights that `crossbars` have; of gate units without them, gradients are digital."""
-        self.model = model
+    def __init__(
+        self, model: HSRVAE, crossbars: CrossbarSource, hardware: HardwareWeights, dropout: float = 0.0
+    ) -> None:
+        """`hardware` are the weights that `crossbars` have; of gate units without them, gradients are digital.
+
+        `dropout` of embeddings, while the model is in training.
+        """
+        self.model, self._dropout = model, dropout
         self.layers = model_layers(model)
         self._crossbars = crossbars
         self.source = MixedSource(TrainableWeights(model, hardware), crossbars)
@@ -134,10 +139,13 @@ class MixedStepper(Stepper):
         return State(through(found.hidden, read), found.memory), preactivations
 
     def encoder_input(self, tokens: Tensor) -> Tensor:
-        """See `Stepper.encoder_input`; with the model's dropout."""
-        return self.model._drop(super().encoder_input(tokens))
+        """See `Stepper.encoder_input`; with dropout."""
+        return self._drop(super().encoder_input(tokens))
 
     def decoder_input(self, tokens: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """See `Stepper.decoder_input`; with the model's dropout."""
+        """See `Stepper.decoder_input`; with dropout."""
         found = super().decoder_input(tokens, z)
-        return {**found, "x": self.model._drop(found["x"])}
+        return {**found, "x": self._drop(found["x"])}
+
+    def _drop(self, embedded: Tensor) -> Tensor:
+        return nn.functional.dropout(embedded, self._dropout, self.model.training)
