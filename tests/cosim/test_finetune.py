@@ -63,12 +63,12 @@ def crossbars(checkpoint, hardware, noise=SPREAD, seed=1):
     return found
 
 
-def mixed(checkpoint, hardware, noise=SPREAD, seed=1):
+def mixed(checkpoint, hardware, noise=SPREAD, seed=1, **options):
     drawn = draw_network(map_checkpoint(checkpoint, hardware), noise, seed)
     engine = drawn.exact_engine()
     source = drawn.source(engine)
     source.begin(range(6))
-    return MixedStepper(checkpoint.model, source, drawn.weights(engine))
+    return MixedStepper(checkpoint.model, source, drawn.weights(engine), **options)
 
 
 def digital_costs(model, sentences):
@@ -160,6 +160,21 @@ def test_gradients_of_what_enters_are_those_of_the_circuit(network, cells, tiles
                 sides.append(loss().item())
                 table[row, column] -= step
         assert gradient[row, column].item() == pytest.approx((sides[0] - sides[1]) / 2e-4, rel=1e-5, abs=1e-9)
+
+
+def test_dropout_is_off_unless_it_is_asked_for(network):
+    """Whatever the checkpoint was trained with; and never on outside of training."""
+    checkpoint, sentences = network()
+    assert checkpoint.config.dropout > 0
+
+    def run(training, options):
+        stepper = mixed(checkpoint, read_hardware("paper"), **options)
+        checkpoint.model.train(training)
+        torch.manual_seed(2)
+        return run_batch(stepper, sentences)[-1]
+
+    assert torch.equal(run(True, {}), run(False, {"dropout": 0.5}))
+    assert not torch.allclose(run(True, {"dropout": 0.5}), run(False, {}), atol=1e-3)
 
 
 def test_arrays_that_bend_leave_the_digital_gradient(network):
@@ -305,6 +320,7 @@ def test_another_run_or_another_configuration_is_not_gone_on_with(tune):
         ({"learning_rate": float("nan")}, "--learning-rate is nan; allowed is a number above 0"),
         ({"validate_every": 10, "redraw_every": 4}, "a multiple of --redraw-every, 4"),
         ({"clip_weights": -1.0}, "--clip-weights is -1.0"),
+        ({"dropout": 1.0}, "--dropout is 1.0; allowed is 0 to below 1"),
         ({"valid_sentences": 1}, "--valid-sentences is 1"),
     ],
 )
