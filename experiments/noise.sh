@@ -14,7 +14,8 @@ finetune() {
         --set programming.error=lognormal --set programming.sigma=0.135 --valid-sentences 300 --validate-every 50 \
         --out "checkpoints/$folder" --resume "$@"
     mkdir -p "$out/$folder"
-    cp "checkpoints/$folder/metrics.json" "checkpoints/$folder/finetune.png" "$out/$folder/"
+    cp "checkpoints/$folder/metrics.json" "$out/$folder/"
+    [ "$folder" = ptb-clipped ] || cp "checkpoints/$folder/finetune.png" "$out/$folder/"
 }
 $bin sweep experiments/programming.toml --data-dir "$data"
 $bin sweep experiments/noise.toml --data-dir "$data"

@@ -39,7 +39,15 @@ def finetune_figure(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any
         axes.set_ylabel(label)
         axes.set_xlim(left=0)
     panels[1].annotate(
-        "best", (best["update"], 0.02), xycoords=("data", "axes fraction"), color="0.5", ha="right", rotation=90
+        "best",
+        (best["update"], 0.5),
+        (-3, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        color="0.5",
+        ha="right",
+        va="center",
+        rotation=90,
     )
     return figure
 
