@@ -14,7 +14,7 @@ from hvae_mnn.cosim import cost as token_cost
 from hvae_mnn.cosim import finetune as finetuning
 from hvae_mnn.cosim import verify as verification
 from hvae_mnn.cosim.characterise import Drive, IvResult
-from hvae_mnn.cosim.cost import Cost
+from hvae_mnn.cosim.cost_result import Cost
 from hvae_mnn.cosim.export import build_netlist, default_name
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences

@@ -14,7 +14,7 @@ from rich.table import Table
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hvae_mnn.cosim.cost import Cost, LayerCost
+    from hvae_mnn.cosim.cost_result import Cost, LayerCost
 
 EPILOG = """
 Examples:
@@ -117,7 +117,7 @@ def command(
 
 
 def _show(console: Console, found: Cost) -> None:
-    from hvae_mnn.cosim.cost import NOT_COUNTED, SETTLING_TOLERANCE, baselines
+    from hvae_mnn.cosim.cost_result import NOT_COUNTED, SETTLING_TOLERANCE, baselines
     from hvae_mnn.plots.cost import multiple, quantity
 
     hardware, token = found.manifest.hardware, found.token

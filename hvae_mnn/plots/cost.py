@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hvae_mnn.cosim.cost import CURVES, SUMMARY
+from hvae_mnn.cosim.cost_result import CURVES, SUMMARY
 from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
 
 PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))
