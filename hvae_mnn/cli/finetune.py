@@ -16,7 +16,7 @@ Examples:
 
     hvae-mnn finetune checkpoints/demo/best.pt --set programming.error=lognormal --set programming.sigma=0.1
 
-    hvae-mnn finetune checkpoints/ptb/best.pt --hardware tile64 --noise chip-noise.toml --clip-weights 3 --data-dir ptb
+    hvae-mnn finetune checkpoints/ptb/best.pt --hardware tile64 --noise chip-noise.toml --clip-weights 2 --data-dir ptb
 
     hvae-mnn build-netlist checkpoints/demo-finetuned/best.pt --hardware tile64
 """
@@ -48,7 +48,11 @@ Examples:
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sentences per batch.")
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Of embeddings.")
 @click.option("--clip", type=float, default=5.0, show_default=True, help="Bound on the gradient's norm.")
-@click.option("--clip-weights", type=float, help="Bound on weights, in standard deviations of their array.")
+@click.option(
+    "--clip-weights",
+    type=float,
+    help="Bound on weights, in standard deviations of their array; 2 is worth trying first.  [default: none]",
+)
 @click.option("--redraw-every", type=int, default=1, show_default=True, help="Batches per programming of the hardware.")
 @click.option("--validate-every", type=int, default=100, show_default=True, help="Updates between validations.")
 @click.option("--valid-sentences", type=int, default=200, show_default=True, help="Of the validation split.")
