@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hvae_mnn.experiments.curves import Curve, GridCurves, Value, band
 from hvae_mnn.plots.axis_names import axis_name, metric_name, value_text
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
 from hvae_mnn.plots.heat_map import heat_map_figure
-from hvae_mnn.plots.panels import STYLES, baseline_text, caption, fits, levels, models, panel_rows, title
+from hvae_mnn.plots.panels import STYLES, Level, baseline_text, caption, fits, levels, models, panel_rows, title
 from hvae_mnn.plots.places import DECADE, Places, plain_number
 
 Array = NDArray[np.float64]
@@ -31,6 +31,8 @@ MOST_CURVES = 8
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", (0, (1, 1.2)))
 _GREY = "0.35"
+_TOGETHER = 0.06
+"""Of a panel's height: baselines of several models within it have one name."""
 
 
 def accuracy_figure(
@@ -187,6 +189,7 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
 
     for height, _, line in found:
         axes.axhline(height, color=_GREY, ls=line, lw=1.1, zorder=1.4)
+    found = _told_together(found, part) if several else found
     texts = [textwrap.fill(text, 22) for _, text, _ in found]
     panel = 2.6  # inches
     height_of = np.array([0.17 * (1 + text.count("\n")) / panel for text in texts])
@@ -213,6 +216,19 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
             arrowprops={"arrowstyle": "-", "color": _GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 0},
             annotation_clip=False,
         )
+
+
+def _told_together(found: list[Level], part: Callable[[float], float]) -> list[Level]:
+    """Baselines of several models that cannot be told apart in the panel get one name."""
+    digital = [level for level in found if level[1].startswith("digital")]
+    if len(digital) < 3 or part(digital[-1][0]) - part(digital[0][0]) > _TOGETHER:
+        return found
+    text = "digital, all models" + (
+        ", with and without converters" if any(" bits" in level[1] for level in digital) else ""
+    )
+    middle = digital[len(digital) // 2]
+    rest = [level for level in found if level not in digital]
+    return sorted([*rest, (middle[0], text, middle[2])], key=lambda level: level[0])
 
 
 def _legend(figure: Figure, axes: Axes, heading: str) -> None:

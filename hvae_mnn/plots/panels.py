@@ -52,7 +52,11 @@ def baseline_text(curve: Curve, several: bool) -> str:
     return f"{text}, {curve.model}" if several and curve.kind != "unigram" else text
 
 
-def levels(curves: GridCurves, metric: str, row: Mapping[str, Value], several: bool) -> list[tuple[float, str, Any]]:
+Level = tuple[float, str, Any]
+"""Height, text and line of a baseline."""
+
+
+def levels(curves: GridCurves, metric: str, row: Mapping[str, Value], several: bool) -> list[Level]:
     """Height, text and line of the baselines that hold for the whole axis; those of one height and text once."""
     factor = metric_name(metric, curves.relative).factor
     found: dict[tuple[float, str], list[Curve]] = {}

@@ -223,3 +223,17 @@ def test_saved_numbers_are_those_that_are_drawn(folder, tmp_path):
     stored = pq.read_table(tmp_path / "out" / "accuracy-bits.parquet", filters=[("kind", "=", "point")])
     np.testing.assert_array_equal(stored["x"].to_numpy(), [0.0, 4.0, 6.0])
     np.testing.assert_array_equal(stored["mean"].to_numpy(), band(curves.curves[0], "top1").mean)
+
+
+@pytest.mark.parametrize(("step", "names"), [(0.001, ["unigram", "digital, all models"]), (0.02, None)])
+def test_digital_models_that_cannot_be_told_apart_have_one_name(tmp_path, step, names):
+    rows = [{"grid": "g", "kind": "unigram", "model": "a", "top1": 0.05}]
+    for number, model in enumerate("abc"):
+        rows.append({"grid": "g", "kind": "digital", "model": model, "top1": 0.25 + step * number})
+        for sigma in (0.1, 0.2):
+            rows += [{"grid": "g", "seed": seed, "model": model, SIGMA: sigma, "top1": 0.2} for seed in range(2)]
+    (axes,) = accuracy_figure(all_curves(read_sweeps([write(tmp_path / "sweep", rows)]))[0], ["top1"]).axes
+    found = [text.get_text() for text in axes.texts]
+    assert found == (names or ["unigram", "digital, a", "digital, b", "digital, c"])
+    levels = [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1 and line.get_zorder() < 2]
+    assert levels == pytest.approx([5, 25, 25 + 100 * step, 25 + 200 * step])
