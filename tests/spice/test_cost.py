@@ -14,7 +14,7 @@ from torch import nn
 
 from hvae_mnn import build_netlist, cost, read_hardware
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim import cost as module
+from hvae_mnn.cosim import cost_result as module
 from hvae_mnn.cosim.cost import conversions, multiply_accumulates
 from hvae_mnn.cosim.cost_assumptions import COMPARED, Given, assumptions
 from hvae_mnn.cosim.pulses import pulse_reads
