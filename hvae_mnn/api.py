@@ -72,8 +72,7 @@ def simulate(
     Raises `ManifestError`, `CheckpointError`, `TextError`, `InputError`, `RunError` for bad input, `EnvironmentProblem`
     without ngspice, and `SimulatorError` when ngspice fails twice; what was done until then `resume` goes on with.
     """
-    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
-    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    manifest = _manifest(netlist)
     checkpoint = simulation.checkpoint_of(manifest)
     origin, chosen = choose_sentences(
         checkpoint,
@@ -88,6 +87,12 @@ def simulate(
     with _engine(options.engine, manifest, progress, workers, scheduler) as engine:
         run, plan = simulation.start(manifest, origin, chosen, options, None if out is None else Path(out))
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
+
+
+def _manifest(netlist: str | Path | Manifest | None) -> Manifest:
+    """Of a folder that is read again, whatever was known of it; None: the newest."""
+    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
+    return read_manifest(Path(folder) if folder is not None else newest_netlist())
 
 
 @contextmanager
@@ -130,8 +135,7 @@ def verify(
     **options: Any,
 ) -> Verification:
     """`cosim.verify.verify` of a netlist folder (default: the newest in `netlists/`), with its figures."""
-    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
-    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    manifest = _manifest(netlist)
     with open_cluster(workers, scheduler) as cluster:
         found = verification.verify(
             manifest,
@@ -155,8 +159,7 @@ def cost(
     **options: Any,
 ) -> Cost:
     """`cosim.cost.cost` of a netlist folder (default: the newest in `netlists/`), with its figures."""
-    folder = netlist.folder if isinstance(netlist, Manifest) else netlist
-    manifest = read_manifest(Path(folder) if folder is not None else newest_netlist())
+    manifest = _manifest(netlist)
     with open_cluster(workers, scheduler) as cluster:
         found = token_cost.cost(
             manifest,

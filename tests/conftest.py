@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.errors import EnvironmentProblem
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import save_checkpoint
@@ -81,3 +87,47 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return made[name]
 
     return make
+
+
+def _dask(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    )
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Callable[..., subprocess.Popen[bytes]]]]:
+    """Address of a Dask scheduler, its process, and a function that starts a worker for it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    processes = [_dask("scheduler", "--host", address, "--no-dashboard", cwd=tmp_path)]
+
+    def start_worker(threads: int = 2, **options: Any) -> subprocess.Popen[bytes]:
+        arguments = ("--nthreads", str(threads), "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path))
+        processes.append(_dask("worker", address, *arguments, cwd=tmp_path, **options))
+        return processes[-1]
+
+    yield address, processes[0], start_worker
+    for process in reversed(processes):
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def connected() -> Callable[[str], Cluster]:
+    """A function that gives the cluster at an address, as soon as it has a worker."""
+
+    def connect(address: str) -> Cluster:
+        while True:
+            try:
+                return Cluster.at(address)
+            except EnvironmentProblem as problem:
+                if "has no workers; start some: dask worker tcp://" not in str(problem):
+                    raise
+
+    return connect

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.errors import EnvironmentProblem, RunError
+from hvae_mnn.errors import RunError
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
@@ -123,34 +122,9 @@ def test_ctrl_c_says_how_to_go_on(work):
     assert {f"{task}.parquet" for task in tasks} <= set(parts(work / "out"))
 
 
-@pytest.fixture
-def scheduler(tmp_path):
-    """Address of a Dask scheduler with one worker, and its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    dask = [sys.executable, "-m", "dask"]
-    processes = [subprocess.Popen([*dask, "scheduler", "--host", address, "--no-dashboard"], **quiet)]
-    where = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path)]
-    processes.append(subprocess.Popen([*dask, "worker", address, *where], **quiet))
-    yield address, processes[0]
-    for process in reversed(processes):
-        process.kill()
-        process.wait()
-
-
-def connected(address):
-    while True:
-        try:
-            return Cluster.at(address)
-        except EnvironmentProblem as problem:
-            if "has no workers" not in str(problem):
-                raise
-
-
-def test_a_scheduler_lost_half_way(work, scheduler):
-    address, process = scheduler
+def test_a_scheduler_lost_half_way(work, scheduler, connected):
+    address, process, start_worker = scheduler
+    start_worker(threads=1)
     plan = make_plan(read_sweep(Path("long.toml")))
     folder = work / "out"
     told = []

@@ -430,46 +430,7 @@ def test_each_ends_with_what_its_listener_raises(two):
 # A cluster that somebody else started.
 
 
-def dask(*arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "dask", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **options,
-    )
-
-
-@pytest.fixture
-def scheduler(tmp_path):
-    """Address of a real one, its process, and a function that starts a worker for it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    processes = [dask("scheduler", "--host", address, "--no-dashboard", cwd=tmp_path)]
-
-    def start_worker(**options):
-        arguments = ("--nthreads", "2", "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path))
-        processes.append(dask("worker", address, *arguments, cwd=tmp_path, **options))
-        return processes[-1]
-
-    yield address, processes[0], start_worker
-    for process in reversed(processes):
-        process.kill()
-        process.wait()
-
-
-def connected(address):
-    """The cluster, as soon as it has a worker."""
-    while True:
-        try:
-            return Cluster.at(address)
-        except EnvironmentProblem as problem:
-            if "has no workers; start some: dask worker tcp://" not in str(problem):
-                raise
-
-
-def test_an_existing_cluster(still, scheduler, engine_on):
+def test_an_existing_cluster(still, scheduler, connected, engine_on):
     address, process, start_worker = scheduler
     volts = reads(still, 5)
     expected = one_by_one(engine_on(still), volts)
@@ -498,7 +459,7 @@ def test_an_existing_cluster(still, scheduler, engine_on):
         engine.close()
 
 
-def test_a_worker_with_other_versions_is_refused(scheduler, tmp_path):
+def test_a_worker_with_other_versions_is_refused(scheduler, connected, tmp_path):
     address, _, start_worker = scheduler
     shadow = tmp_path / "shadow" / "hvae_mnn"
     shadow.mkdir(parents=True)
