@@ -19,12 +19,16 @@ finetune() {
 }
 $bin sweep experiments/programming.toml --data-dir "$data"
 $bin sweep experiments/noise.toml --data-dir "$data"
+$bin sweep experiments/whole.toml --data-dir "$data"
 finetune ptb-clipped --clip-weights 2 --updates 0
 finetune ptb-finetuned --clip-weights 2 --updates 200 --learning-rate 5e-5
 finetune ptb-unclipped --updates 200 --learning-rate 3e-4
 $bin sweep experiments/finetune.toml --data-dir "$data"
 $bin sweep experiments/finetune-control.toml --data-dir "$data"
-for name in programming noise finetune finetune-control; do
-    $bin plot accuracy-vs-noise "runs/$name" --out "$out/$name"
+for name in programming noise whole finetune finetune-control; do
+    mkdir -p "$out/$name"
     cp "runs/$name/results.parquet" "runs/$name/timings.parquet" "runs/$name/sweep.json" "$out/$name/"
+done
+for name in programming noise finetune; do
+    $bin plot accuracy-vs-noise "runs/$name" --out "$out/$name"
 done
