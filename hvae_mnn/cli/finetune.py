@@ -113,10 +113,6 @@ def command(
 
 def _which(record: dict[str, Any]) -> str:
     """Which state was the best."""
-    return (
-        f"after {record['update']}"
-        if record["update"]
-        else "clipped, before any"
-        if record["clipped"]
-        else "before any"
-    )
+    if record["update"]:
+        return f"after {record['update']}"
+    return "clipped, before any" if record["clipped"] else "before any"

@@ -1,4 +1,4 @@
-"""Training with the hardware in the loop: values from the circuit, gradients from the digital model (paper 3.2).
+"""Training with the hardware in the loop: values from the circuit, gradients in software (paper 3.2).
 
 A pre-activation is what the crossbars give, p = q + (p - q), and only q = V x has a gradient. V are the weights that
 the hardware has, V = W + (V - W) for the network's own W: through q a gradient goes back to the step before by V, and
@@ -83,7 +83,7 @@ def _of_hardware(weights: Tensor | None, parts: Mapping[str, Tensor], roles: Seq
 
 
 class MixedSource:
-    """Values of the crossbars with the gradients of the weights."""
+    """Values of the crossbars with the gradients of matrix products."""
 
     def __init__(self, weights: TrainableWeights, crossbars: CrossbarSource) -> None:
         self._weights, self._crossbars = weights, crossbars

@@ -1,4 +1,4 @@
-"""Training with the hardware in the loop: its values are the circuit's, its gradients the digital model's."""
+"""Training with the hardware in the loop: its values are the circuit's, its gradients software's."""
 
 from __future__ import annotations
 
