@@ -43,6 +43,10 @@ class ManifestError(InputError):
     """A netlist folder whose manifest or files cannot be used."""
 
 
+class TableError(InputError):
+    """A Parquet table that is missing, damaged, or was changed since it was written."""
+
+
 class EnvironmentProblem(HvaeMnnError):
     """The machine lacks something that the command needs (ngspice, KLU, a library)."""
 
@@ -65,3 +69,7 @@ class TrainingError(HvaeMnnError):
 
 class RunError(InputError):
     """A stored run that cannot be resumed as asked."""
+
+
+class UncheckedFileWarning(UserWarning):
+    """A file that is read carries no checksum, so damage to it cannot be noticed."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from hvae_mnn.errors import StorageError
+from hvae_mnn.errors import InputError, StorageError
+from hvae_mnn.owned import remove_abandoned, temporary_file
+from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
+
+SEAL = "sha256"
+"""Key of a sealed JSON object's checksum."""
+_tidied: set[Path] = set()
+"""Folders where this process has removed what dead ones left."""
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
+            f"cannot write {shown(path)}: {error.strerror or error}; free the disk or choose another folder"
         ) from error
 
 
@@ -31,32 +36,68 @@ def disk_errors(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success rename it to `path`, on failure remove it.
 
-    Errors: `StorageError` when the disk is full or the folder is not writable.
+    A link at `path` stays a link: what it points to is replaced. Parts that a killed process left in the folder are
+    removed. Raises `StorageError` when the disk is full or the folder is not writable.
     """
     path = Path(path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        with disk_errors(path):
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in _tidied:
+            _tidied.add(target.parent)
+            remove_abandoned(target.parent)
+        with temporary_file(target.parent) as temporary:
             yield temporary
             temporary.chmod(0o644)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            temporary.replace(target)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in one step. Raises `StorageError`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path` in one step."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write `text` (UTF-8) to `path` in one step. Raises `StorageError`."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` in one step; keys keep their order, NaN is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """`body`, a JSON object, with the checksum of everything in it as its last key."""
+    return {**body, SEAL: _seal(body)}
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    """SHA-256 of everything but the checksum itself."""
+    plain = {key: value for key, value in body.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def read_sealed(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object that was written `sealed`, its checksum checked, without it; `what` names the file in messages.
+
+    Raises `InputError` for a file that is missing, no JSON object, without a checksum, or changed since it was written.
+    """
+    stored = read_json(path, what)
+    if not isinstance(stored.get(SEAL), str):
+        raise InputError(f"{shown(path)} has no checksum ({SEAL}); it is no {what} of this version of hvae-mnn")
+    if stored[SEAL] != _seal(stored):
+        raise InputError(f"{shown(path)} does not match its checksum: it was changed since it was written")
+    return {key: value for key, value in stored.items() if key != SEAL}
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object from a file. Raises `InputError` as `reading.read_text`, and for anything but a JSON object."""
+    stored = parse_json(read_text(path, JSON_BYTES, what), shown(path))
+    if not isinstance(stored, dict):
+        raise InputError(f"{shown(path)} holds a {type(stored).__name__}, not a JSON object; it is no {what}")
+    return stored
 
 
 def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:

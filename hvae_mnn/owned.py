@@ -1,0 +1,181 @@
+"""What belongs to a running process: folders it works in alone, and temporary files; and what dead ones left behind.
+
+The owner of a file or folder holds its `flock`. The system releases the lock when the process ends, however it ends, so
+what carries one of our temporary names and is not locked has no owner and can be removed. That holds across machines
+and containers, where process numbers would mislead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hvae_mnn.errors import RunError, StorageError
+
+LOCK = ".hvae-mnn.lock"
+"""Beside the files of a run while a process works on it."""
+_PREFIX = "hvae-mnn-tmp-"
+"""Begins the names of everything that may be removed when it has no owner, and of nothing else."""
+_OURS = re.compile(rf"\.?{_PREFIX}[a-z0-9_]{{8}}(\.part)?")
+
+
+@contextlib.contextmanager
+def alone(folder: Path, doing: str = "being run") -> Iterator[None]:
+    """Hold `folder`, which must exist, for this process alone; `doing` is for the message to the second one.
+
+    Raises `RunError` when another process holds it, `StorageError` when it cannot be written to.
+    """
+    path = Path(folder) / LOCK
+    try:
+        handle = _locked(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror or error}; choose a folder that you may write to"
+        ) from error
+    if handle is None:
+        raise RunError(f"{folder} is {doing} by another process; wait for it, or choose another --out")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # before the lock goes: whoever waits for this file looks again
+        os.close(handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds `folder` with `alone` right now."""
+    try:
+        handle = os.open(Path(folder) / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    """A locked handle of `path`, made if need be; None when another process has the lock."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not _try_lock(handle):
+            os.close(handle)
+            return None
+        if _is(handle, path):
+            return handle
+        os.close(handle)  # its owner removed it between the two calls
+
+
+def _try_lock(handle: int) -> bool:
+    """Whether the lock was free; a file system without locks counts as free of other processes."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """An empty hidden file in `folder` that is removed at the end, if it is still there under its name.
+
+    Raises `OSError` when it cannot be made.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{_PREFIX}", suffix=".part", dir=folder)
+        if _try_lock(handle) and _is(handle, Path(name)):
+            break
+        os.close(handle)  # a process that cleans up was faster
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """An empty folder that is removed at the end: in the system's folder for temporary files, or hidden in `parent`.
+
+    Raises `StorageError` when it cannot be made.
+    """
+    where = Path(parent) if parent is not None else temporary_root()
+    prefix, suffix = (f".{_PREFIX}", ".part") if parent is not None else (_PREFIX, "")
+    while True:
+        try:
+            path = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=where))
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if where.is_dir():
+                continue  # removed by a process that cleans up
+            raise StorageError(f"there is no folder {where} for temporary files; set TMPDIR to one") from None
+        except OSError as error:
+            raise StorageError(
+                f"cannot make a temporary folder in {where}: {error.strerror or error}; free the disk or set TMPDIR"
+            ) from error
+        if _try_lock(handle) and _is(handle, path):
+            break
+        os.close(handle)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def temporary_root() -> Path:
+    """The system's folder for temporary files; raises `StorageError` when there is none that can be written to."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise StorageError(f"{error.strerror}: free the disk, or set TMPDIR to a folder you may write to") from error
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Remove our temporary files and folders in `folder` that no process owns; returns their paths.
+
+    Only what this user owns is touched, and a link is never followed. Nothing is raised: what cannot be removed stays.
+    """
+    removed = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _OURS.fullmatch(entry.name) and not entry.is_symlink():
+                path = Path(entry.path)
+                with contextlib.suppress(OSError):
+                    if _remove_unowned(path, entry.is_dir(follow_symlinks=False)):
+                        removed.append(path)
+    return removed
+
+
+def _remove_unowned(path: Path, is_folder: bool) -> bool:
+    kind = os.O_DIRECTORY if is_folder else os.O_NONBLOCK
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind)
+    try:
+        if os.fstat(handle).st_uid != os.geteuid():
+            return False
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: it has an owner, or nobody can know
+        if not _is(handle, path):
+            return False
+        if is_folder:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+        return True
+    finally:
+        os.close(handle)
