@@ -9,7 +9,7 @@ It stands below both the text model and the crossbars, and imports neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hvae_mnn.errors import MappingError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Cell = Literal["rnn", "lstm", "gru"]
 CELLS: tuple[Cell, ...] = ("rnn", "lstm", "gru")
@@ -90,44 +90,64 @@ _MODES: dict[str, Cell] = {"RNN_TANH": "rnn", "LSTM": "lstm", "GRU": "gru"}
 
 def cell_of(module: nn.Module) -> Cell:
     """Which cell a torch recurrent module has; raises `MappingError` for anything but tanh RNN, LSTM and GRU."""
+    from hvae_mnn.torch_weights import TORCH_MODES, running_class  # netlists are read and written without torch
+
+    cls = running_class(module)
     mode = getattr(module, "mode", None)
-    if not isinstance(mode, str) or mode not in _MODES:
+    if mode not in _MODES or TORCH_MODES.get(cls, mode) != mode:
         raise MappingError(
-            f"cannot map a {type(module).__name__}{f' with mode {mode}' if mode else ''}; allowed are nn.RNN with tanh,"
-            " nn.LSTM and nn.GRU themselves"
+            f"cannot map a {cls.__name__} with mode {mode}; allowed are nn.RNN with tanh, nn.LSTM and nn.GRU themselves"
         )
     return _MODES[mode]
 
 
 def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
-    """Every layer and direction of a torch `nn.RNN`, `nn.LSTM` or `nn.GRU` (or a module with their parameter layout).
+    """Every layer and direction of a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, as its forward pass in eval mode computes.
 
-    A single layer is called `name`; several are called `name_l0`, `name_l1`, ..., a reverse direction
-    `name_l0_reverse`. Raises `MappingError` for projections, NaN or infinite weights, and modules of another kind.
+    Pruned, normed and parametrized weights come as they act; dropout, between layers and of weights, is off. A class of
+    one's own in torch's parameter layout names its tensors in `gate_tensors`. The arrays are copies; float16, bfloat16
+    and float32 become float64 exactly. A single layer is called `name`; several are called `name_l0`, `name_l1`, ..., a
+    reverse direction `name_l0_reverse`.
+
+    Raises `MappingError` for projections, NaN or infinite weights, shapes that do not fit, modules of another kind, and
+    whatever `torch_weights.acting_tensors` cannot have for certain.
     """
+    from hvae_mnn.torch_weights import acting_tensors
+
     cell = cell_of(module)
     if getattr(module, "proj_size", 0):
         raise MappingError(
             f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed is proj_size=0"
         )
-    parameters = {key: value.detach().cpu().double().numpy() for key, value in module.named_parameters()}
-    for key, value in parameters.items():
-        if not np.isfinite(value).all():
-            bad = int((~np.isfinite(value)).sum())
+    arrays = {key: _array(tensor, f"{name}.{key}") for key, tensor in acting_tensors(module, name).items()}
+    suffixes = [key.removeprefix("weight_ih") for key in arrays if key.startswith("weight_ih")]
+    for key, shape in _shapes(module, cell, suffixes).items():
+        if key in arrays and arrays[key].shape != shape:
             raise MappingError(
-                f"{name}.{key}: {bad} of {value.size} weights are NaN or infinite; train again or mend the model"
+                f"{name}.{key} has shape {arrays[key].shape}; allowed is {shape}, as input_size and hidden_size have it"
             )
-    missing = {name.replace("_ih", "_hh") for name in parameters if name.startswith("weight_ih")} - set(parameters)
-    if missing or not any(key.startswith("weight_ih") for key in parameters):
-        raise MappingError(
-            f"{name}: no parameter {min(missing, default='weight_ih_l0')}; parametrized weights cannot be mapped"
-        )
-    suffixes = [key.removeprefix("weight_ih") for key in parameters if key.startswith("weight_ih")]
-    layers = []
-    for suffix in suffixes:
-        own_name = name if len(suffixes) == 1 else f"{name}{suffix}"
-        layers.append(_layer(own_name, cell, suffix, parameters))
-    return layers
+    return [_layer(name if len(suffixes) == 1 else f"{name}{suffix}", cell, suffix, arrays) for suffix in suffixes]
+
+
+def _array(tensor: Tensor, where: str) -> Array:
+    """A copy in float64, all of it finite."""
+    found: Array = tensor.detach().cpu().double().resolve_neg().numpy().copy()
+    bad = int((~np.isfinite(found)).sum())
+    if bad:
+        raise MappingError(f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or mend the model")
+    return found
+
+
+def _shapes(module: Any, cell: Cell, suffixes: list[str]) -> dict[str, tuple[int, ...]]:
+    """By the tensor's name; `suffixes` of the layers, forward before reverse."""
+    hidden, ways = module.hidden_size, 2 if getattr(module, "bidirectional", False) else 1
+    rows = (GATE_UNITS[cell][-1].row_block + 1) * hidden
+    shapes: dict[str, tuple[int, ...]] = {f"peephole_{unit.name}": (hidden,) for unit in GATE_UNITS[cell]}
+    for number, suffix in enumerate(suffixes):
+        shapes[f"weight_ih{suffix}"] = (rows, module.input_size if number < ways else ways * hidden)
+        shapes[f"weight_hh{suffix}"] = (rows, hidden)
+        shapes[f"bias_ih{suffix}"] = shapes[f"bias_hh{suffix}"] = (rows,)
+    return shapes
 
 
 def _layer(name: str, cell: Cell, suffix: str, parameters: dict[str, Array]) -> RecurrentLayer:

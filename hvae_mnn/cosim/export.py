@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hvae_mnn.cosim.calibration import calibration_sentences, needs_text, partial_sum_ranges
@@ -23,6 +24,7 @@ from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
+from hvae_mnn.torch_weights import acting_weight, running_class
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
 
@@ -79,10 +81,13 @@ def build_netlist(
         )
 
     if isinstance(source, nn.Module):
-        exports, described = _of_module(source, input_range)
-        return write(Path(folder or NETLISTS / type(source).__name__.lower()), exports, described)
+        name = running_class(source).__name__.lower()
+        exports, described = _of_module(source, name, input_range)
+        return write(Path(folder or NETLISTS / name), exports, described)
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
     path = checkpoint.path
+    if checkpoint is source:
+        _check_unchanged(checkpoint)
     text: list[list[int]] = []
     if needs_text(hardware):
         text = calibration_sentences(checkpoint, None if data_dir is None else Path(data_dir))
@@ -147,14 +152,25 @@ def default_name(checkpoint: Path) -> str:
     return checkpoint.resolve().parent.name if checkpoint.stem == "best" else checkpoint.stem
 
 
-def _of_module(module: nn.Module, input_range: float) -> tuple[list[LayerExport], dict[str, Any]]:
+def _check_unchanged(checkpoint: Checkpoint) -> None:
+    """Refuse a model that was changed in memory: its netlists would travel with the file, and so with other weights."""
+    stored, own = load_checkpoint(checkpoint.path).model.state_dict(), checkpoint.model.state_dict()
+    for key in sorted(set(stored) | set(own)):
+        if key not in stored or key not in own or not torch.equal(stored[key].double(), own[key].double()):
+            raise CheckpointError(
+                f"{checkpoint.path}: the model in memory has other weights ({key!r}) than the file, which travels with"
+                " its netlists; save it (hvae_mnn.vae.checkpoint.save_checkpoint) and build from that file"
+            )
+
+
+def _of_module(module: nn.Module, name: str, input_range: float) -> tuple[list[LayerExport], dict[str, Any]]:
     if not 0 < input_range < math.inf:
         raise InputError(f"input_range is {input_range}; it must be a number above 0")
-    name = type(module).__name__.lower()
     layers = recurrent_layers(module, name)
     # The input of a layer above the first is the hidden state below it, within (-1, 1).
-    first = {name, f"{name}_l0", f"{name}_l0_reverse"}
-    exports = [LayerExport(layer, input_range={"x": input_range if layer.name in first else 1.0}) for layer in layers]
+    first = 2 if getattr(module, "bidirectional", False) else 1
+    ranges = [input_range if number < first else 1.0 for number in range(len(layers))]
+    exports = [LayerExport(layer, input_range={"x": limit}) for layer, limit in zip(layers, ranges, strict=True)]
     return exports, {"module": type(module).__name__}
 
 
@@ -194,7 +210,7 @@ def _bounds(checkpoint: Checkpoint, layer: str, hardware: Hardware) -> dict[str,
     model = checkpoint.model
     embedded = {"encoder1": model.encoder_embedding, "decoder": model.decoder_embedding}.get(layer)
     # The second encoder layer reads hidden states. The decoder's first one is W z, which has no bound.
-    bounds = {"x": 1.0 if embedded is None else float(embedded.weight.detach().abs().max())}
+    bounds = {"x": 1.0 if embedded is None else float(acting_weight(embedded, f"{layer}_embedding").abs().max())}
     return bounds if layer == "decoder" else {**bounds, "h": 1.0}
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
+from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import GATE_UNITS, cell_of
 from hvae_mnn.vae.model import HSRVAE
 from hvae_mnn.vae.stepwise import LAYERS, Preactivations, State, Stepper, WeightsSource, model_layers
@@ -40,8 +41,17 @@ class UnitParameters:
 
 
 def unit_parameters(module: nn.Module) -> dict[str, UnitParameters]:
-    """The parameters of a recurrent module of one layer by gate unit."""
+    """The parameters of a recurrent module of one layer by gate unit.
+
+    Raises `MappingError` for pruned, normed and parametrized weights: they are made of other parameters.
+    """
     parameters = dict(module.named_parameters())
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        if name not in parameters:
+            raise MappingError(
+                f"{name} of a {type(module).__name__} is no plain parameter, so it cannot be trained here; make it one"
+                " first (torch.nn.utils.prune.remove, parametrize.remove_parametrizations)"
+            )
     hidden = parameters["weight_hh_l0"].shape[1]
     found = {}
     for unit in GATE_UNITS[cell_of(module)]:

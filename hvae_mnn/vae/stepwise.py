@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
 from hvae_mnn.text.vocabulary import EOS
 from hvae_mnn.vae.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
@@ -118,7 +119,7 @@ class Stepper:
 
     def __init__(self, model: HSRVAE, source: PreactivationSource | None = None) -> None:
         """`source` None: the digital answer from the model's own weights."""
-        self.model = copy.deepcopy(model).double().cpu().eval().requires_grad_(False)
+        self.model = _copied(model).double().cpu().eval().requires_grad_(False)
         self.layers = model_layers(self.model)
         self.source: PreactivationSource = source if source is not None else WeightsSource(self.layers)
 
@@ -161,9 +162,24 @@ class Stepper:
         return list(sentence[:-1] if hide else sentence)
 
 
+def _copied(model: HSRVAE) -> HSRVAE:
+    """A copy; of what hooks compute before every pass (pruned weights), which torch does not copy, the values."""
+    computed = [value for part in model.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+
+
 def model_layers(model: HSRVAE) -> dict[str, RecurrentLayer]:
-    """The three recurrent layers of a model by name."""
-    return {name: recurrent_layers(getattr(model, name), name)[0] for name in LAYERS}
+    """The three recurrent layers of a model by name, as they act.
+
+    Raises `MappingError` for a layer that cannot be mapped, or is not one layer in one direction.
+    """
+    found = {}
+    for name in LAYERS:
+        layers = recurrent_layers(getattr(model, name), name)
+        if len(layers) > 1:
+            raise MappingError(f"{name} has {len(layers)} layers or directions; the model's step loop allows one")
+        (found[name],) = layers
+    return found
 
 
 class _Recorder:
