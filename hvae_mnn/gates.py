@@ -131,7 +131,7 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
 
 def _array(tensor: Tensor, where: str) -> Array:
     """A copy in float64, all of it finite."""
-    found: Array = tensor.detach().cpu().double().resolve_neg().numpy().copy()
+    found: Array = tensor.cpu().double().resolve_neg().numpy().copy()
     bad = int((~np.isfinite(found)).sum())
     if bad:
         raise MappingError(f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or mend the model")

@@ -90,7 +90,7 @@ def acting_tensors(module: nn.Module, name: str) -> dict[str, Tensor]:
     if len(kinds) > 1:
         told = ", ".join(f"{key} of {kind}" for kind, key in sorted(kinds.items()))
         raise MappingError(f"{name} has tensors of several types ({told}); torch runs on one: convert the module")
-    return found
+    return {key: tensor.detach() for key, tensor in found.items()}
 
 
 def acting_weight(module: nn.Embedding | nn.Linear, name: str) -> Tensor:
@@ -99,7 +99,7 @@ def acting_weight(module: nn.Embedding | nn.Linear, name: str) -> Tensor:
     with torch.no_grad(), _in_eval_mode(module):
         weight: Tensor = _read(module, type(module), hooks, ["weight"])["weight"]
     _check_plain(weight, f"{name}.weight")
-    return weight
+    return weight.detach()
 
 
 def _check_code(module: nn.Module, cls: type[nn.Module], name: str) -> None:
@@ -127,7 +127,7 @@ def _weight_hooks(module: nn.Module, name: str) -> Iterator[tuple[Callable[..., 
         for kind, attribute, endings in _INGREDIENTS:
             # Pruning methods of one's own are fine: they make masks, and the hook applies them.
             if isinstance(hook, kind) and type(hook).__call__ is kind.__call__:
-                yield hook, getattr(hook, attribute), endings
+                yield hook, getattr(hook, attribute, ""), endings
                 break
         else:
             raise _foreign_hook(hook, name)

@@ -54,10 +54,11 @@ def build_netlist(
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
 
-    `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`. A checkpoint brings its calibrated
-    ranges, of which `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a
-    bare module `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)`
-    follows each array.
+    `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, whose weights are exported as its
+    forward pass in eval mode uses them (`gates.recurrent_layers`). A checkpoint brings its calibrated ranges, of which
+    `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a bare module
+    `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)` follows each
+    array.
 
     `hardware` is a description, the name of a preset or a TOML file. Where tiles have ADCs of their own, these are
     calibrated with text: the corpus in `data_dir` (default: the built-in one).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,13 @@ _KEYS = {
     "metrics": dict,
     "state_dict": dict,
 }
+_FOREIGN_NAMES = (
+    (r"(^|\.)module\.", "a model in nn.DataParallel (prefix 'module.'); take what it wraps, its .module"),
+    (r"(^|\.)_orig_mod\.", "a compiled model (prefix '_orig_mod.'); take what it wraps, its ._orig_mod"),
+    (r"(^|\.)parametrizations\.", "a parametrized model; call torch.nn.utils.parametrize.remove_parametrizations"),
+    (r"_(orig|mask|[guv]|raw)$", "a pruned or normed model; make that permanent (prune.remove, remove_weight_norm)"),
+)
+"""Patterns of names that a model does not have as it is trained here, whose they are and what helps."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,15 @@ def save_checkpoint(
 
     `metrics` and `activation_ranges` hold plain values only (numbers, text, lists, dicts).
 
-    Errors: `CheckpointError` if the vocabulary does not fit the model.
+    Errors: `CheckpointError` if the vocabulary does not fit the model, or its weights are not named as one reads them
+    (a wrapped, pruned or parametrized model).
     """
     if len(vocabulary) != model.config.vocabulary_size:
         raise CheckpointError(
             f"the vocabulary has {len(vocabulary)} ids, the model {model.config.vocabulary_size}; give its own"
         )
+    with torch.device("meta"):  # neither memory nor random numbers
+        _check_names(path, HSRVAE(model.config).state_dict(), model.state_dict())
     with replacing(path) as temporary:
         torch.save(
             {
@@ -180,10 +191,7 @@ def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None
     Errors: `CheckpointError` naming the first tensor that is not.
     """
     expected = model.state_dict()
-    for name in sorted(set(expected) - set(weights)):
-        raise CheckpointError(f"{path}: weights {name!r} are missing; train again")
-    for name in sorted(str(name) for name in set(weights) - set(expected)):
-        raise CheckpointError(f"{path}: unknown weights {name!r}; the specs in the file describe no such layer")
+    _check_names(path, expected, weights)
     for name, wanted in expected.items():
         tensor = weights[name]
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
@@ -197,3 +205,16 @@ def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None
             raise CheckpointError(
                 f"{path}: weights {name!r} hold {bad} values that are NaN or infinite; use an earlier checkpoint"
             )
+
+
+def _check_names(path: Path, expected: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+    """Check that `weights` have the expected names; those of wrapped, pruned or parametrized models are explained."""
+    unknown = sorted(str(name) for name in set(weights) - set(expected))
+    for pattern, told in _FOREIGN_NAMES:
+        for name in unknown:
+            if re.search(pattern, name):
+                raise CheckpointError(f"{path}: weights {name!r} are of {told}, and save that")
+    for name in sorted(set(expected) - set(weights)):
+        raise CheckpointError(f"{path}: weights {name!r} are missing; train again")
+    for name in unknown:
+        raise CheckpointError(f"{path}: unknown weights {name!r}; the specs in the file describe no such layer")
