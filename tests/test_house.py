@@ -22,7 +22,7 @@ BELOW = {
     "plots": {"experiments", "cosim", "engines", "crossbar", "devices"},
 }
 """What each package may import besides itself and the modules at the root."""
-ROOT_MODULES = {"errors", "files", "gates"}
+ROOT_MODULES = {"errors", "files", "gates", "names"}
 
 
 def imports(path):
