@@ -32,15 +32,15 @@ def listed(names: Sequence[str]) -> str:
 
 
 def nearest(found: object, names: Sequence[str]) -> list[str]:
-    """The name that was probably meant, in whatever case: the most similar, or the only one that begins like it. At
+    """The name that was probably meant, in whatever case: the only one that begins like it, or the most similar. At
     most one."""
     if not isinstance(found, str) or not found.strip() or len(found) > 2 * _SHOWN:
         return []
     by_folded = {name.casefold(): name for name in reversed(names)}  # of two that differ in case only, the first
     folded = found.strip().casefold()
-    near = difflib.get_close_matches(folded, by_folded, 1)
     begun = [name for name in by_folded if name.startswith(folded)]
-    return [by_folded[name] for name in near or (begun if len(begun) == 1 else [])]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(folded, by_folded, 1)
+    return [by_folded[name] for name in near]
 
 
 def quoted(found: object) -> str:

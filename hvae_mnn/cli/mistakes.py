@@ -31,11 +31,10 @@ def asks_for_help(error: click.ClickException) -> bool:
 def one_line(error: click.ClickException) -> str:
     """What is wrong with a command line, and where to look."""
     context = getattr(error, "ctx", None)
-    path = "hvae-mnn" if context is None else context.command_path
+    path = "" if context is None else context.command_path
     if isinstance(error, click_exceptions.NoSuchOption) and context is not None:
-        options = [
-            name for param in context.command.get_params(context) for name in (*param.opts, *param.secondary_opts)
-        ]
-        return unknown_name(f"option of {path}", error.option_name, [name for name in options if name[:1] == "-"])
+        params = context.command.get_params(context)
+        names = [name for param in params for name in (*param.opts, *param.secondary_opts) if name.startswith("-")]
+        return f"{path}: {unknown_name('option', error.option_name, names)}"
     said = " ".join(error.format_message().split()).rstrip(".")
-    return f"{said[:1].lower()}{said[1:]}; see {path} --help"
+    return f"{said[:1].lower()}{said[1:]}" + ("" if context is None else f"; see {path} --help")
