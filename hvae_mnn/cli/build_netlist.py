@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hvae_mnn.cli.options import NUMBER, PLACE, WORD, BuildName, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -38,38 +39,43 @@ Every deck runs alone:
 @click.option_panel(
     "Device", options=["--device", "--device-backend", "--read-voltage", "--read-time", "--allow-disturb"]
 )
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--name", help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
-@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of netlists/NAME.")
+@click.argument("checkpoint", type=PLACE)
+@click.option("--name", type=BuildName(), help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
+@click.option("--out", type=PLACE, help="Write here instead of netlists/NAME.")
 @click.option(
     "--calibration",
-    type=click.Choice(["max", "p99.99", "p99.9", "p99"]),
+    type=Choice(["max", "p99.99", "p99.9", "p99"]),
     default="max",
     show_default=True,
-    help="Which part of the values met in validation the converters' full scale covers.",
+    help="Part of the values met in validation that the converters' full scale covers.",
 )
 @click.option(
     "--hardware",
+    type=WORD,
     default="paper",
     show_default=True,
     help="Preset or TOML file: scheme, wires, amplifiers, converters, tiles (hvae-mnn hardware).",
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Corpus to calibrate ADCs behind single tiles with.  [default: the built-in corpus]",
+    type=PLACE,
+    help="Corpus folder, for calibrating ADCs behind single tiles.  [default: the built-in corpus]",
 )
-@click.option("--device", help="Preset (aist, hp_tio2) or TOML file of another memristor.  [default: the hardware's]")
+@click.option(
+    "--device",
+    type=WORD,
+    help="Another memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.  [default: the hardware's]",
+)
 @click.option(
     "--device-backend",
-    type=click.Choice(["static", "behavioural", "osdi"]),
+    type=Choice(["static", "behavioural", "osdi"]),
     default="static",
     show_default=True,
-    help="Memristors that stand still; or that move in ngspice, as subcircuits or compiled.",
+    help="static: memristors that stand still; behavioural, osdi: that move in ngspice, as subcircuits or compiled.",
 )
-@click.option("--read-voltage", type=float, help="Volts that the largest input becomes.  [default: the device's]")
+@click.option("--read-voltage", type=NUMBER, help="Volts that the largest input becomes.  [default: the device's]")
 @click.option(
-    "--read-time", type=float, default=1e-6, show_default=True, help="Seconds of a read; matters if they move."
+    "--read-time", type=NUMBER, default=1e-6, show_default=True, help="Seconds of a read; matters if memristors move."
 )
 @click.option("--allow-disturb", is_flag=True, help="Accept a read voltage that moves the states.")
 def command(
@@ -89,11 +95,8 @@ def command(
     manifest."""
     from hvae_mnn.api import build_netlist
     from hvae_mnn.cosim.export import NETLISTS, default_name
-    from hvae_mnn.errors import InputError
     from hvae_mnn.netlist.manifest import MANIFEST
 
-    if name is not None and Path(name).name != name:
-        raise InputError(f"--name is {name!r}; allowed is one folder name, e.g. demo; use --out for a path")
     folder = out if out is not None else NETLISTS / (name or default_name(checkpoint))
     console = Console()
     with progress_bar(Console(stderr=True)) as bar:

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -47,34 +48,42 @@ _ASSUMED = [
 @click.option_panel("What", options=_WHAT)
 @click.option_panel("In place of assumptions", options=_ASSUMED)
 @click.option_panel("Run", options=["--workers", "--scheduler", "--out"])
-@click.argument("netlist", required=False, type=click.Path(path_type=Path))
-@click.option("--steps", type=int, default=40, show_default=True, help="Time steps of text that energies are means of.")
-@click.option("--text", help="One sentence, all of it, instead of a corpus.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
+@click.argument("netlist", required=False, type=PLACE)
 @click.option(
-    "--tiles", type=int, default=4, show_default=True, help="How many tiles ngspice answers for, chosen with --seed."
+    "--steps", type=COUNT, default=40, show_default=True, help="Time steps of text over which energies are averaged."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of tiles, and of their reads in ngspice.")
-@click.option("--read-time", type=float, help="How long word lines are driven in a read, s.  [default: the build's]")
-@click.option("--adc-fom", type=float, help="Of ADCs, J per conversion step (Walden).  [default: 6.1e-15]")
-@click.option("--dac-fom", type=float, help="Of DACs, likewise.  [default: 6.1e-15]")
-@click.option("--adc-area", type=float, help="Of an ADC, m².  [default: 2.16e-9]")
+@click.option("--text", type=WORD, help="One sentence, all of it, instead of a corpus.")
+@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option(
+    "--tiles", type=COUNT, default=4, show_default=True, help="Tiles that ngspice checks, chosen with --seed."
+)
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Random seed for tiles and their reads in ngspice."
+)
+@click.option(
+    "--read-time", type=NUMBER, help="Time for which a read drives the word lines, s.  [default: the build's]"
+)
+@click.option("--adc-fom", type=NUMBER, help="ADC figure of merit (Walden), J per conversion step.  [default: 6.1e-15]")
+@click.option("--dac-fom", type=NUMBER, help="DAC figure of merit (Walden), J per conversion step.  [default: 6.1e-15]")
+@click.option("--adc-area", type=NUMBER, help="Area of an ADC, m².  [default: 2.16e-9]")
 @click.option(
     "--cell-pitch",
-    type=float,
+    type=NUMBER,
     help="Distance of neighbouring lines, m.  [default: that of the hardware's wires.metal, or else 8e-8]",
 )
 @click.option(
-    "--line-capacitance", type=float, help="Of a line segment, to ground, F.  [default: 2e-10 F/m times the pitch]"
+    "--line-capacitance",
+    type=NUMBER,
+    help="Capacitance of a line segment to ground, F.  [default: 2e-10 F/m times the pitch]",
 )
 @click.option(
     "--mac-energy",
-    type=float,
-    help="Of a digital multiply-accumulate and its weight, J.  [default: 1.28e-11, 8 bits from 1 MB of SRAM]",
+    type=NUMBER,
+    help="Energy of a digital multiply-accumulate and its weight, J.  [default: 1.28e-11, 8 bits from 1 MB of SRAM]",
 )
-@click.option("--workers", type=int, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: a new one in runs/]")
+@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
+@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
+@click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
 def command(
     netlist: Path | None,
     steps: int,

@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 EPILOG = """
+Examples:
+
+    hvae-mnn doctor
+
 Exit code 0: the main job runs here. Exit code 1: it would fail; every problem is named with its remedy.
 """
 

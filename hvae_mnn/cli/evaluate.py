@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hvae_mnn.cli.options import COUNT, PLACE, SEED, THREADS, WORD, Choice, Whole
+
 if TYPE_CHECKING:
     from hvae_mnn.vae.evaluation_paper import PaperReport
     from hvae_mnn.vae.evaluation_proper import ProperReport
@@ -30,36 +32,36 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PLACE)
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder with the text, cut as in training.  [default: the built-in grammar corpus]",
 )
-@click.option("--split", type=click.Choice(["valid", "test"]), default="test", show_default=True, help="Which part.")
-@click.option(
-    "--sentences", type=click.IntRange(min=2), help="Use only the first so many of the split.  [default: all]"
-)
+@click.option("--split", type=Choice(["valid", "test"]), default="test", show_default=True, help="Part of the corpus.")
+@click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: all]")
 @click.option(
     "--importance-samples",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     default=500,
     show_default=True,
     help="Latents per sentence for the importance-weighted likelihood; 0 leaves it out.",
 )
 @click.option(
     "--importance-sentences",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=100,
     show_default=True,
-    help="How many sentences, drawn at random, get it; more than there are means all.",
+    help="Number of sentences, drawn at random, that this is done for; all, if there are fewer.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every latent drawn.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: torch's choice]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for the latents drawn.")
+@click.option(
+    "--device", type=WORD, default="auto", show_default=True, help="Where torch computes: auto, cpu, cuda or cuda:N."
+)
+@click.option("--threads", type=THREADS, help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder for evaluation.json and figures.  [default: the checkpoint's]",
 )
 def command(

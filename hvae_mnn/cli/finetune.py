@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 from rich.console import Console
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, THREADS, WORD, Whole
 from hvae_mnn.cli.progress import progress_bar
 
 EPILOG = """
@@ -39,29 +40,41 @@ Examples:
 )
 @click.option_panel("Validation", options=["--validate-every", "--valid-sentences", "--valid-draws"])
 @click.option_panel("Run", options=["--data-dir", "--out", "--resume", "--threads"])
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--hardware", default="paper", show_default=True, help="A preset, or a hardware file.")
-@click.option("--noise", type=click.Path(path_type=Path), help="TOML file with non-idealities (docs/nonidealities.md).")
-@click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="A non-ideality; may be repeated.")
-@click.option("--updates", type=int, default=600, show_default=True, help="Batches to train on; 0 only clips.")
-@click.option("--learning-rate", type=float, default=3e-4, show_default=True, help="Adam's step size at the start.")
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Sentences per batch.")
-@click.option("--dropout", type=float, default=0.0, show_default=True, help="Of embeddings.")
-@click.option("--clip", type=float, default=5.0, show_default=True, help="Bound on the gradient's norm.")
+@click.argument("checkpoint", type=PLACE)
+@click.option("--hardware", type=WORD, default="paper", show_default=True, help="Hardware preset, or TOML file.")
+@click.option("--noise", type=PLACE, help="TOML file with non-idealities (docs/nonidealities.md).")
+@click.option(
+    "--set", "changes", type=WORD, multiple=True, metavar="SECTION.KEY=VALUE", help="A non-ideality; may be repeated."
+)
+@click.option(
+    "--updates",
+    type=Whole(0),
+    default=600,
+    show_default=True,
+    help="Batches to train on; 0, with --clip-weights: only clip.",
+)
+@click.option("--learning-rate", type=NUMBER, default=3e-4, show_default=True, help="Adam's step size at the start.")
+@click.option("--batch-size", type=COUNT, default=64, show_default=True, help="Sentences per batch.")
+@click.option("--dropout", type=NUMBER, default=0.0, show_default=True, help="Dropout on embeddings.")
+@click.option("--clip", type=NUMBER, default=5.0, show_default=True, help="Bound on the gradient's norm.")
 @click.option(
     "--clip-weights",
-    type=float,
+    type=NUMBER,
     help="Bound on weights, in standard deviations of their array; 2 is worth trying first.  [default: none]",
 )
-@click.option("--redraw-every", type=int, default=1, show_default=True, help="Batches per programming of the hardware.")
-@click.option("--validate-every", type=int, default=100, show_default=True, help="Updates between validations.")
-@click.option("--valid-sentences", type=int, default=200, show_default=True, help="Of the validation split.")
-@click.option("--valid-draws", type=int, default=2, show_default=True, help="Hardware that a validation draws.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of batches, hardware, dropout and latents.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the checkpoint's, with -finetuned]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
+@click.option(
+    "--redraw-every", type=COUNT, default=1, show_default=True, help="Batches per programming of the hardware."
+)
+@click.option("--validate-every", type=COUNT, default=100, show_default=True, help="Updates between validations.")
+@click.option("--valid-sentences", type=Whole(2), default=200, show_default=True, help="Sentences to validate on.")
+@click.option("--valid-draws", type=COUNT, default=2, show_default=True, help="Chips that a validation draws.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Random seed for batches, hardware, dropout and latents."
+)
+@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--out", type=PLACE, help="Folder of the result.  [default: the checkpoint's, with -finetuned]")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="CPU threads.")
 def command(
     checkpoint: Path,
     hardware: str,

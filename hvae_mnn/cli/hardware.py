@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hvae_mnn.cli.mistakes import Group
+from hvae_mnn.cli.options import WORD
+
 if TYPE_CHECKING:
     from hvae_mnn.crossbar.hardware import ConverterSpec, Hardware
 
@@ -54,7 +57,7 @@ Exit code 0: all are good. Exit code 2: some are not; every problem is a line.
 """
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG)
 def command() -> None:
     """Describe the circuit in one TOML file: cells, wires, amplifiers, converters, tiles; show and check such files."""
 
@@ -70,7 +73,7 @@ def presets() -> None:
 
 
 @command.command(epilog=SHOW_EPILOG)
-@click.argument("name", metavar="[NAME_OR_FILE]", default="paper")
+@click.argument("name", metavar="[NAME_OR_FILE]", type=WORD, default="paper")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--toml", "as_toml", is_flag=True, help="Print a file to start from: a preset's own text, or all of it.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of such files.")
@@ -98,7 +101,7 @@ def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
 
 
 @command.command(epilog=CHECK_EPILOG)
-@click.argument("names", metavar="FILE...", nargs=-1, required=True)
+@click.argument("names", metavar="FILE...", type=WORD, nargs=-1, required=True)
 def check(names: tuple[str, ...]) -> None:
     """Say whether descriptions are good, or everything that is wrong with them."""
     from hvae_mnn.crossbar.hardware_file import read_hardware

@@ -10,8 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import InputError
+from hvae_mnn.names import quoted
 
 if TYPE_CHECKING:
     from hvae_mnn.engines.ir_drop import Settings
@@ -38,35 +40,49 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise InputError(f"{option} is {text!r}; needed are {what} with commas between them, as in 16,32,64") from None
+        raise InputError(
+            f"{option} is {quoted(text)}; allowed: {what} with commas between them, as in 16,32,64"
+        ) from None
 
 
 @click.command(epilog=EPILOG)
 @click.option_panel("Tiles", options=["--sizes", "--ohms", "--scheme", "--device", "--tiles", "--reads", "--seed"])
 @click.option_panel("Run", options=["--spice-sizes", "--out"])
-@click.option("--sizes", default="16,32,64,128,256", show_default=True, help="Rows and columns of weights, up to 512.")
 @click.option(
-    "--ohms", default="0.1,0.2,0.5,1,2,5,10", show_default=True, help="Resistance of a segment of every line; 0: ideal."
+    "--sizes", type=WORD, default="16,32,64,128,256", show_default=True, help="Rows and columns of weights, 1 to 512."
+)
+@click.option(
+    "--ohms",
+    type=WORD,
+    default="0.1,0.2,0.5,1,2,5,10",
+    show_default=True,
+    help="Ohms of a segment of every line; 0: ideal.",
 )
 @click.option(
     "--scheme",
-    type=click.Choice(["fixed_resistor_per_cell", "reference_column", "differential_pair"]),
+    type=Choice(["fixed_resistor_per_cell", "reference_column", "differential_pair"]),
     default="fixed_resistor_per_cell",
     show_default=True,
-    help="Of the sweep; all three are compared at 1 ohm.",
+    help="How a signed weight becomes conductances, in the curves; all three are compared at 1 ohm.",
 )
 @click.option(
     "--spice-sizes",
-    default="16,32,64",
-    show_default=True,
-    help="Where ngspice answers, too, up to 128 (above 64 at one resistance only); none: nowhere.",
+    type=WORD,
+    help="Those of --sizes, up to 128, that ngspice checks (above 64 at one resistance only); none: no check."
+    "  [default: those up to 64]",
 )
-@click.option("--device", default="aist", show_default=True, help="Preset, or a TOML file: range and read voltage.")
-@click.option("--tiles", type=int, default=8, show_default=True, help="Random tiles per point.")
-@click.option("--reads", type=int, default=8, show_default=True, help="Random reads per tile.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and voltages.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
-def command(sizes: str, ohms: str, spice_sizes: str, out: Path | None, **given: Any) -> None:
+@click.option(
+    "--device",
+    type=WORD,
+    default="aist",
+    show_default=True,
+    help="Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.",
+)
+@click.option("--tiles", type=COUNT, default=8, show_default=True, help="Random tiles per point.")
+@click.option("--reads", type=COUNT, default=8, show_default=True, help="Random reads per tile.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for weights and voltages.")
+@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **given: Any) -> None:
     """Measure what wires cost: error of column currents against tile size and wire resistance, and of the schemes.
 
     Curves are exact solutions of random tiles; ngspice answers for the first of them from its netlist.
@@ -79,7 +95,7 @@ def command(sizes: str, ohms: str, spice_sizes: str, out: Path | None, **given: 
     settings = Settings(
         sizes=_numbers(sizes, "--sizes", int),
         ohms=_numbers(ohms, "--ohms", float),
-        spice_sizes=_numbers(spice_sizes, "--spice-sizes", int),
+        spice_sizes=None if spice_sizes is None else _numbers(spice_sizes, "--spice-sizes", int),
         **given,
     )
     device = find_device(settings.device)  # before a folder is made

@@ -9,6 +9,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Examples:
 
     hvae-mnn iv --device hp --amplitude 1.5 --frequency 1 --frequency 4 --frequency 20
 
-    hvae-mnn iv --preset my_device.toml --waveform triangle --backend behavioural
+    hvae-mnn iv --device my_device.toml --waveform triangle --backend behavioural
 
     hvae-mnn iv --waveform pulses --amplitude 0.2 --frequency 500 --cycles 5
 
@@ -34,29 +35,40 @@ Decks and raw files lie in the run's folder, ngspice/; any of them runs again wi
 @click.option_panel("Drive", options=["--waveform", "--amplitude", "--frequency", "--cycles"])
 @click.option_panel("Run", options=["--backend", "--out"])
 @click.option(
-    "--device", type=click.Choice(["aist", "hp"]), help="State equation, with its own preset.  [default: aist]"
+    "--device",
+    type=WORD,
+    help="Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.  [default: aist]",
 )
-@click.option("--preset", help="Preset (aist, aist_literal, hp_tio2), or a TOML file.")
-@click.option("--x0", type=float, help="State at the beginning, 0 to 1.  [default: the preset's]")
-@click.option("--waveform", type=click.Choice(["sine", "triangle", "pulses"]), default="sine", show_default=True)
-@click.option("--amplitude", type=float, help="Volts.  [default: 0.5; hp: 1]")
+@click.option("--preset", type=WORD, help="The same as --device, under its older name.")
+@click.option("--x0", type=NUMBER, help="State at the beginning, 0 to 1.  [default: the preset's]")
+@click.option(
+    "--waveform",
+    type=Choice(["sine", "triangle", "pulses"]),
+    default="sine",
+    show_default=True,
+    help="Shape of the voltage over time.",
+)
+@click.option("--amplitude", type=NUMBER, help="Largest voltage, V.  [default: 0.5; hp_tio2: 1]")
 @click.option(
     "--frequency",
     "frequencies",
-    type=float,
+    type=NUMBER,
     multiple=True,
-    help="Hertz; again for more on one plot. Of pulses: width and pause are half a period.  [default: 10, 50, 250; hp:"
-    " 1, 2, 5]",
+    help="Hertz; repeat for several on one plot. With pulses, width and pause are half a period.  [default: 10, 50,"
+    " 250; hp_tio2: 1, 2, 5]",
 )
-@click.option("--cycles", type=int, default=2, show_default=True, help="Periods; of pulses: number per polarity.")
+@click.option(
+    "--cycles", type=COUNT, default=2, show_default=True, help="Periods; with pulses, their number per polarity."
+)
 @click.option(
     "--backend",
-    type=click.Choice(["behavioural", "osdi", "reference", "all"]),
+    type=Choice(["behavioural", "osdi", "reference", "all"]),
     default="all",
     show_default=True,
-    help="In ngspice as subcircuit or compiled; reference: LSODA alone; all that run here.",
+    help="behavioural: ngspice, subcircuit; osdi: ngspice, compiled; reference: LSODA alone; all: every one that runs"
+    " here.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
 def command(
     device: str | None,
     preset: str | None,
@@ -75,13 +87,13 @@ def command(
     """
     # Not from hvae_mnn.api, which imports torch.
     from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
-    from hvae_mnn.devices.presets import DEFAULT_PRESET, find_device
+    from hvae_mnn.devices.presets import find_device
     from hvae_mnn.errors import InputError
     from hvae_mnn.plots.iv import save_iv_figures
 
-    spec = find_device(preset if preset is not None else DEFAULT_PRESET[device or "aist"])
-    if device is not None and spec.law != device:
-        raise InputError(f"--preset {preset} is of law {spec.law}, --device says {device}; leave out one of them")
+    spec = find_device(device or preset or "aist")
+    if device is not None and preset is not None and find_device(preset) != spec:
+        raise InputError(f"--device {device} and --preset {preset} name two memristors; leave out one of them")
     volts = USUAL_AMPLITUDE_V[spec.law] if amplitude is None else amplitude
     drive = Drive(volts, frequencies or USUAL_FREQUENCIES_HZ[spec.law], waveform, cycles, x0)
     with progress_bar(Console(stderr=True)) as bar:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hvae_mnn import __version__
+from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
 from hvae_mnn.errors import HvaeMnnError
 
 COMMANDS = (
@@ -32,7 +33,7 @@ COMMANDS = (
 """In the order of the work."""
 
 
-class LazyGroup(click.RichGroup):
+class LazyGroup(Group):
     """Imports a command's module only when it is called, so that `--help` needs neither torch nor PySpice."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -65,9 +66,16 @@ def main(args: list[str] | None = None) -> None:
         Console(stderr=True).print("interrupted")
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        if asks_for_help(error):
+            error.show()
+        else:
+            _print_error(one_line(error))
         sys.exit(error.exit_code)
     except HvaeMnnError as error:
-        line = Text.assemble(("error:", "bold red"), f" {error}")
-        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        _print_error(str(error))
         sys.exit(error.exit_code)
+
+
+def _print_error(message: str) -> None:
+    line = Text.assemble(("error:", "bold red"), f" {message}")
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)

@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.console import Console
 
+from hvae_mnn.cli.mistakes import Group
+from hvae_mnn.cli.options import PLACE, SEED, WORD, Choice
+
 if TYPE_CHECKING:
     from hvae_mnn.experiments.bootstrap import BandKind
 
+EPILOG = """
+Examples:
+
+    hvae-mnn plot crossbar netlists/demo
+
+    hvae-mnn plot converters runs/demo
+
+    hvae-mnn plot accuracy-vs-noise runs/demo-noise
+"""
 CROSSBAR_EPILOG = """
 Examples:
 
     hvae-mnn plot crossbar netlists/demo
 
-    hvae-mnn plot crossbar netlists/demo --array decoder_f --tile 1,0 --seed 3 --out figures
+    hvae-mnn plot crossbar netlists/demo-tile64 --array decoder_f --tile 1,0 --seed 3 --out figures
 """
 CONVERTERS_EPILOG = """
 Examples:
@@ -36,19 +48,19 @@ Examples:
 """
 
 
-@click.group()
+@click.group(cls=Group, epilog=EPILOG)
 def command() -> None:
     """Draw a tile of a build, what the converters of a run saw, or a sweep's accuracy against what is not ideal."""
 
 
 @command.command(epilog=CROSSBAR_EPILOG)
-@click.argument("netlist", required=False, type=click.Path(path_type=Path))
-@click.option("--array", help="Array, <layer>_<gate unit>.  [default: the first]")
-@click.option("--tile", default="0,0", show_default=True, help="Row block and column block.")
-@click.option("--seed", type=int, help="Read with random voltages.  [default: the build's test vector]")
+@click.argument("netlist", required=False, type=PLACE)
+@click.option("--array", type=WORD, help="Array, <layer>_<gate unit>.  [default: the first]")
+@click.option("--tile", type=WORD, default="0,0", show_default=True, help="Row block and column block of the tile.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of figure and tables.  [default: a new one in runs/]"
+    "--seed", type=SEED, help="Random seed for the voltages.  [default: the build's test vector, nothing random]"
 )
+@click.option("--out", type=PLACE, help="Folder of figure and tables.  [default: a new one in runs/]")
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
     from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
@@ -68,7 +80,7 @@ def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | Non
 
 
 @command.command(epilog=CONVERTERS_EPILOG)
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=PLACE)
 def converters(run: Path | None) -> None:
     """Draw what the ADCs and DACs of RUN (default: the newest finished one) saw, and what they clipped."""
     from hvae_mnn.cosim.simulation import newest_finished
@@ -80,20 +92,28 @@ def converters(run: Path | None) -> None:
 
 
 @command.command("accuracy-vs-noise", epilog=ACCURACY_EPILOG)
-@click.argument("sweeps", metavar="[SWEEP]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--grid", metavar="NAME", help="One grid of the sweep's file.  [default: all]")
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="A panel each.  [default: top1 and ppl]")
-@click.option("--relative", is_flag=True, help="In parts of what the same model has digitally.")
+@click.argument("sweeps", metavar="[SWEEP]...", nargs=-1, type=PLACE)
+@click.option("--grid", type=WORD, metavar="NAME", help="One grid of the sweep's file.  [default: all]")
+@click.option(
+    "--metric",
+    "metrics",
+    type=WORD,
+    metavar="NAME",
+    multiple=True,
+    help="A panel; may be repeated.  [default: top1, ppl]",
+)
+@click.option("--relative", is_flag=True, help="Draw metrics as parts of the digital model's.")
 @click.option(
     "--band",
-    type=click.Choice(["expanded", "percentile", "student"]),
+    type=Choice(["expanded", "percentile", "student"]),
     default="expanded",
     show_default=True,
-    help="95 % band of the mean over seeds: bootstrap percentiles, expanded for few seeds or plain, or Student's t.",
+    help="95 % band of the mean over seeds: bootstrap percentiles, widened for few seeds (expanded) or plain"
+    " (percentile), or Student's t.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder of the figures.  [default: the sweep's own; of several sweeps, a new one in runs/]",
 )
 def accuracy_vs_noise(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -40,40 +41,55 @@ _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1
 )
 @click.option_panel("Circuit", options=["--ngspice", "--wire-ohm", "--corner", "--array"])
 @click.option_panel("Run", options=["--out"])
-@click.argument("targets", required=False, type=click.Path(path_type=Path))
-@click.option("--random", type=(int, int), metavar="ROWS COLUMNS", help="Even conductances, instead of TARGETS.")
-@click.option("--device", help="Preset or TOML file.  [default: the netlist's own, else aist]")
-@click.option("--amplitude", type=float, default=0.15, show_default=True, help="Volts of every pulse.")
+@click.argument("targets", required=False, type=PLACE)
+@click.option(
+    "--random",
+    type=(COUNT, COUNT),
+    metavar="ROWS COLUMNS",
+    help="Random conductances over the whole range, instead of TARGETS.",
+)
+@click.option(
+    "--device",
+    type=WORD,
+    help="Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.  [default: the netlist's own, else aist]",
+)
+@click.option("--amplitude", type=NUMBER, default=0.15, show_default=True, help="Volts of every pulse.")
 @click.option(
     "--scheme",
-    type=click.Choice(["V/3", "V/2", "1T1R"]),
+    type=Choice(["V/3", "V/2", "1T1R"]),
     default="V/3",
     show_default=True,
     help="Part of the amplitude that cells on a selected line see; 1T1R: none.",
 )
-@click.option("--tolerance", type=float, default=0.01, show_default=True, help="Of a conductance, relative.")
-@click.option("--max-pulses", type=int, default=20, show_default=True, help="Per device; beyond, it has failed.")
+@click.option(
+    "--tolerance", type=NUMBER, default=0.01, show_default=True, help="Allowed relative error of a conductance."
+)
+@click.option("--max-pulses", type=COUNT, default=20, show_default=True, help="Pulses after which a device has failed.")
 @click.option("--open-loop", is_flag=True, help="One pulse per device, nothing is read.")
-@click.option("--device-sigma", type=float, default=0.05, show_default=True, help="Speed, device to device (log).")
-@click.option("--cycle-sigma", type=float, default=0.02, show_default=True, help="Speed, pulse to pulse (log).")
-@click.option("--threshold-sigma", type=float, default=0.02, show_default=True, help="Thresholds, relative.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the spread, and of --random.")
+@click.option(
+    "--device-sigma", type=NUMBER, default=0.05, show_default=True, help="Spread of ln(speed), device to device."
+)
+@click.option(
+    "--cycle-sigma", type=NUMBER, default=0.02, show_default=True, help="Spread of ln(speed), pulse to pulse."
+)
+@click.option("--threshold-sigma", type=NUMBER, default=0.02, show_default=True, help="Relative spread of thresholds.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for the spread and for --random.")
 @click.option(
     "--ngspice",
-    type=click.Choice(["behavioural", "osdi"]),
+    type=Choice(["behavioural", "osdi"]),
     help="Program a corner of an array in ngspice too, with moving devices (no spread), and read it back.",
 )
-@click.option("--wire-ohm", type=float, default=1.0, show_default=True, help="Ohm from cell to cell; 0: ideal.")
+@click.option("--wire-ohm", type=NUMBER, default=1.0, show_default=True, help="Ohm from cell to cell; 0: ideal.")
 @click.option(
     "--corner",
-    type=(int, int),
+    type=(COUNT, COUNT),
     metavar="ROWS COLUMNS",
     default=(16, 16),
     show_default=True,
-    help="What goes to ngspice: at most 256 devices (behavioural), 1,024 (osdi).",
+    help="Part of the array that goes to ngspice: at most 256 devices (behavioural), 1,024 (osdi).",
 )
-@click.option("--array", help="Array that goes to ngspice.  [default: the first]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--array", type=WORD, help="Array that goes to ngspice.  [default: the first]")
+@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
 def command(targets: Path | None, **given: Any) -> None:
     """Program TARGETS (a netlist folder, or a .npy or .csv file of siemens) into devices by pulses of one amplitude.
 

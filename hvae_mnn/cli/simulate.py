@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, WORKERS, Choice, Whole
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import HvaeMnnError, InputError
 
@@ -47,45 +48,59 @@ _SHOWN_SENTENCES = 4
 )
 @click.option_panel("Hardware", options=["--engine", "--dac-bits", "--adc-bits"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--out", "--resume"])
-@click.argument("netlist", required=False, type=click.Path(path_type=Path))
+@click.argument("netlist", required=False, type=PLACE)
 @click.option(
     "--steps",
-    type=int,
+    type=COUNT,
     help="Time steps in all, each a pass through the three layers; the last sentence is cut to fit.  [default: 40]",
 )
-@click.option("--sentences", type=int, help="Sentences at most, taken in order.")
-@click.option("--text", help="One sentence, instead of a corpus.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True)
+@click.option("--sentences", type=COUNT, help="Number of sentences at most, taken in order.")
+@click.option("--text", type=WORD, help="One sentence, instead of a corpus.")
+@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option(
+    "--split", type=Choice(["test", "valid", "train"]), default="test", show_default=True, help="Part of the corpus."
+)
 @click.option(
     "--decoding",
-    type=click.Choice(["teacher-forced", "free-running"]),
+    type=Choice(["teacher-forced", "free-running"]),
     default="teacher-forced",
     show_default=True,
-    help="What the decoder reads: the text's tokens, or its own until it says <eos> (no longer than the text).",
+    help="What the decoder reads: the text's tokens, or its own until it writes <eos> (no longer than the text).",
 )
 @click.option(
     "--latent",
-    type=click.Choice(["mean", "sampled"]),
+    type=Choice(["mean", "sampled"]),
     default="mean",
     show_default=True,
     help="z is the posterior's mean, or drawn from it with --seed.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampled latent, and of converters' noise.")
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Random seed for a sampled latent and for converters' noise.",
+)
 @click.option(
     "--engine",
-    type=click.Choice(["ngspice", "exact", "ideal"]),
+    type=Choice(["ngspice", "exact", "ideal"]),
     default="ngspice",
     show_default=True,
     help="ngspice solves the circuit step by step; exact solves it once, then multiplies; ideal is eq. 12 without"
     " wires.",
 )
-@click.option("--dac-bits", type=int, help="2 to 24; 0 switches the DACs off.  [default: the hardware's]")
-@click.option("--adc-bits", type=int, help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]")
-@click.option("--workers", type=int, help="Processes that solve arrays.  [default: this one, with ngspice beside it]")
-@click.option("--scheduler", help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: a new one in runs/]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest unfinished one.")
+@click.option(
+    "--dac-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the DACs off.  [default: the hardware's]"
+)
+@click.option(
+    "--adc-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]"
+)
+@click.option(
+    "--workers", type=WORKERS, help="Processes that solve arrays.  [default: this one, with ngspice beside it]"
+)
+@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
+@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
 def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Run text through the netlists in NETLIST (default: the newest build), step by step, beside the digital model."""

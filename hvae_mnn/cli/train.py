@@ -9,6 +9,8 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, THREADS, WORD, Choice, Whole
+
 if TYPE_CHECKING:
     from hvae_mnn.vae.training import TrainingEvent
 
@@ -23,6 +25,7 @@ Examples:
 
     hvae-mnn train --preset small --encoder-cells gru,gru --decoder-cell gru --out checkpoints/gru
 """
+WIDTH = Whole(1, 65_536)
 
 
 @click.command(epilog=EPILOG)
@@ -55,62 +58,67 @@ Examples:
 )
 @click.option(
     "--preset",
-    type=click.Choice(["tiny", "small", "paper"]),
+    type=Choice(["tiny", "small", "paper"]),
     default="tiny",
     show_default=True,
     help="Sizes and lengths: tiny for a demo, paper for 512/256/32.",
 )
 @click.option(
     "--objective",
-    type=click.Choice(["sound", "paper"]),
+    type=Choice(["sound", "paper"]),
     default="sound",
     show_default=True,
     help="sound: an ELBO, the end symbol hidden from the encoder. paper: the published loss verbatim.",
 )
+@click.option("--out", type=PLACE, required=True, help="Folder for best.pt, last.pt, metrics.json.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
+@click.option("--seed", type=SEED, help="Random seed for weights, batches, dropout and latents.  [default: 0]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for best.pt, last.pt, metrics.json."
+    "--device", type=WORD, default="auto", show_default=True, help="Where torch computes: auto, cpu, cuda or cuda:N."
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
-@click.option("--seed", type=int, help="Where all random numbers come from.  [default: 0]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Of matrix products.  [default: auto]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all; 1 for tiny]")
+@click.option(
+    "--precision", type=Choice(["auto", "fp32", "bf16"]), help="Precision of matrix products.  [default: auto]"
+)
+@click.option("--threads", type=THREADS, help="CPU threads.  [default: all; 1 for tiny]")
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder with train, valid and test text, gzip or not.  [default: the built-in grammar corpus]",
 )
 @click.option(
     "--tokenizer",
     default="plain",
     show_default=True,
-    type=click.Choice(["plain", "twr"]),
+    type=Choice(["plain", "twr"]),
     help="How --data-dir is split: white space, or TWR-VAE's way.",
 )
-@click.option("--max-vocabulary", type=click.IntRange(min=5), help="Keep only so many ids, specials included.")
+@click.option("--max-vocabulary", type=Whole(5), help="Number of ids at most, special symbols included.")
 @click.option(
-    "--encoder-cells", metavar="CELL,CELL", help="Both encoder layers: rnn, lstm or gru.  [default: lstm,lstm]"
+    "--encoder-cells",
+    type=WORD,
+    metavar="CELL,CELL",
+    help="Both encoder layers: rnn, lstm or gru.  [default: lstm,lstm]",
 )
-@click.option("--decoder-cell", type=click.Choice(["rnn", "lstm", "gru"]), help="Decoder layer.  [default: lstm]")
+@click.option("--decoder-cell", type=Choice(["rnn", "lstm", "gru"]), help="Decoder layer.  [default: lstm]")
 @click.option("--peepholes", is_flag=True, default=None, help="Let the LSTM's gates see its memory (eq. 11).")
-@click.option("--embedding", "embedding_size", type=int, help="Width of the embeddings.")
-@click.option("--hidden", "hidden_size", type=int, help="Hidden units of each layer.")
-@click.option("--latent", "latent_size", type=int, help="Width of the latent.")
-@click.option("--dropout", type=float, help="On embeddings.")
-@click.option("--kl-target", type=click.Choice(["mean_t", "last", "sum"]), help="Which steps' KL is charged.")
-@click.option("--beta", type=float, help="Weight of the KL.")
-@click.option("--annealing", type=click.Choice(["none", "linear", "cyclical"]), help="How that weight grows.")
-@click.option("--annealing-epochs", type=float, help="Length of the ramp, or of one cycle.")
-@click.option("--free-bits", type=float, help="Nats of KL per sentence that cost nothing.")
+@click.option("--embedding", "embedding_size", type=WIDTH, help="Width of the embeddings.")
+@click.option("--hidden", "hidden_size", type=WIDTH, help="Hidden units of each layer.")
+@click.option("--latent", "latent_size", type=WIDTH, help="Width of the latent.")
+@click.option("--dropout", type=NUMBER, help="Dropout on embeddings, 0 to below 1.")
+@click.option("--kl-target", type=Choice(["mean_t", "last", "sum"]), help="Which steps' KL is charged.")
+@click.option("--beta", type=NUMBER, help="Weight of the KL.")
+@click.option("--annealing", type=Choice(["none", "linear", "cyclical"]), help="How that weight grows.")
+@click.option("--annealing-epochs", type=NUMBER, help="Length of the ramp, or of one cycle.")
+@click.option("--free-bits", type=NUMBER, help="Nats of KL per sentence that cost nothing.")
 @click.option("--encoder-sees-eos/--encoder-not-eos", default=None, help="Whether the encoder reads the end symbol.")
 @click.option("--mask-pads/--count-pads", default=None, help="Whether pads are left out of the latent and the KL.")
-@click.option("--epochs", type=int, help="Passes over the training text.")
-@click.option("--batch-size", type=int, help="Sentences per batch.")
-@click.option("--learning-rate", type=float, help="Adam's step size.")
-@click.option("--schedule", type=click.Choice(["constant", "cosine"]), help="Of the step size.")
-@click.option("--clip", type=float, help="Bound on the gradient's norm.")
+@click.option("--epochs", type=COUNT, help="Passes over the training text.")
+@click.option("--batch-size", type=COUNT, help="Sentences per batch.")
+@click.option("--learning-rate", type=NUMBER, help="Adam's step size.")
+@click.option("--schedule", type=Choice(["constant", "cosine"]), help="Schedule of the step size.")
+@click.option("--clip", type=NUMBER, help="Bound on the gradient's norm.")
 @click.option("--shuffle/--no-shuffle", default=None, help="New random batches each epoch, or short to long always.")
-@click.option("--selection", type=click.Choice(["elbo", "paper_ppl"]), help="Figure that chooses the best epoch.")
+@click.option("--selection", type=Choice(["elbo", "paper_ppl"]), help="Figure that chooses the best epoch.")
 def command(
     preset: str,
     objective: str,
@@ -126,7 +134,7 @@ def command(
 ) -> None:
     """Train an HSR-VAE and keep the best epoch as OUT/best.pt.
 
-    A killed run goes on with --resume and the same options, to the same result as if it had not been killed.
+    Rerun a killed run with --resume and the same options to resume it; the result is that of an undisturbed run.
     """
     from hvae_mnn.errors import InputError
     from hvae_mnn.plots.training import save_training_figure

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -36,21 +37,29 @@ _SHOWN = 24
 @click.option_panel("What", options=["--tiles", "--all", "--steps", "--text", "--data-dir", "--seed", "--tolerance"])
 @click.option_panel("A point of a sweep", options=["--point", "--arrays"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--out"])
-@click.argument("netlist", required=False, type=click.Path(path_type=Path))
-@click.option("--tiles", type=int, default=8, show_default=True, help="How many tiles, chosen with --seed.")
+@click.argument("netlist", required=False, type=PLACE)
+@click.option("--tiles", type=COUNT, default=8, show_default=True, help="Number of tiles, chosen with --seed.")
 @click.option("--all", "every", is_flag=True, help="Every tile.")
-@click.option("--steps", type=int, default=2, show_default=True, help="Time steps per tile, chosen with --seed.")
-@click.option("--text", help="One sentence whose steps are taken, instead of a corpus.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of tiles and steps.")
+@click.option("--steps", type=COUNT, default=2, show_default=True, help="Time steps per tile, chosen with --seed.")
+@click.option("--text", type=WORD, help="One sentence that steps are taken from, instead of a corpus.")
+@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for tiles and steps.")
 @click.option(
-    "--tolerance", type=float, default=1e-9, show_default=True, help="Allowed difference, parts of a tile's full scale."
+    "--tolerance",
+    type=NUMBER,
+    default=1e-9,
+    show_default=True,
+    help="Allowed difference, parts of a tile's full scale.",
 )
-@click.option("--point", help="Beginning of a key in the column task of a sweep's results; NETLIST is its folder.")
-@click.option("--arrays", type=int, help="How many of the point's arrays, chosen with its seed.  [default: all]")
-@click.option("--workers", type=int, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: a new one in runs/]")
+@click.option(
+    "--point",
+    type=WORD,
+    help="Beginning of a key in the column task of a sweep's results; NETLIST is the sweep's folder.",
+)
+@click.option("--arrays", type=COUNT, help="Number of the point's arrays, chosen with its seed.  [default: all]")
+@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
+@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
+@click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
 @click.pass_context
 def command(
     context: click.Context,

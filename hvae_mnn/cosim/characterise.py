@@ -22,6 +22,7 @@ from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.engines.osdi import osdi_library, osdi_problem
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_json
+from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.device_lines import BACKENDS, Backend
 from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
 
@@ -67,7 +68,7 @@ class Drive:
         if len(set(names)) != len(names):
             raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")
         if self.waveform not in SHAPES:
-            raise InputError(f"--waveform is {self.waveform!r}; allowed are {', '.join(SHAPES)}")
+            raise InputError(unknown_name("waveform", self.waveform, SHAPES))
         if not isinstance(self.cycles, int) or not 1 <= self.cycles <= _MOST_CYCLES:
             raise InputError(f"--cycles is {self.cycles}; allowed is a whole number from 1 to {_MOST_CYCLES}")
         if self.x0 is not None and not 0 <= self.x0 <= 1:
@@ -189,7 +190,7 @@ def _backends(asked: str, spec: MemristorSpec) -> tuple[tuple[Backend, ...], dic
             if name == "osdi":
                 osdi_library(spec.law)  # what is missing is told before a folder is made
             return (name,), {}
-    raise InputError(f"--backend is {asked!r}; allowed are {', '.join(BACKENDS)}, reference and all")
+    raise InputError(unknown_name("back end", asked, (*BACKENDS, "reference", "all")))
 
 
 def _x0(spec: MemristorSpec, drive: Drive) -> float:

@@ -20,6 +20,7 @@ from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
@@ -135,7 +136,7 @@ def _hardware(
 def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_disturb: bool) -> None:
     """Refuse reads that would move states, unless that is wanted."""
     if backend not in DEVICE_BACKENDS:
-        raise InputError(f"device back end is {backend!r}; allowed are {', '.join(DEVICE_BACKENDS)}")
+        raise InputError(unknown_name("device back end", backend, DEVICE_BACKENDS))
     if not 1e-12 <= read_s <= 1:
         raise InputError(f"a read of {read_s} s; allowed are 1e-12 to 1 s")
     if device.read_v >= device.threshold_v and not allow_disturb:
@@ -179,7 +180,7 @@ def _exports(
     checkpoint: Checkpoint, calibration: str, hardware: Hardware, text: Sequence[Sequence[int]]
 ) -> list[LayerExport]:
     if calibration not in CALIBRATIONS:
-        raise InputError(f"calibration is {calibration!r}; allowed are {', '.join(CALIBRATIONS)}")
+        raise InputError(unknown_name("calibration", calibration, CALIBRATIONS))
     ranges = checkpoint.activation_ranges
     if not ranges:
         raise CheckpointError(

@@ -16,6 +16,7 @@ from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.names import quoted, unknown_name
 from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
@@ -67,7 +68,7 @@ def inspect_tile(
     if chosen is None:
         last = layout.tiles[-1].name
         raise InputError(
-            f"array {unit.array} has no tile {tile!r}; allowed are 0,0 to {last} (row block, column block)"
+            f"array {unit.array} has no tile {quoted(tile)}; allowed: 0,0 to {last} (row block, column block)"
         )
     tensors = load_file(manifest.folder / CONDUCTANCES)
     memristors = tensors[f"{unit.array}.conductance"]
@@ -112,7 +113,7 @@ def _unit(manifest: Manifest, array: str | None) -> UnitEntry:
     if array is None:
         return next(iter(units.values()))
     if array not in units:
-        raise InputError(f"{manifest.folder} has no array {array!r}; allowed are {', '.join(units)}")
+        raise InputError(f"{manifest.folder}: {unknown_name('array', array, units)}")
     return units[array]
 
 

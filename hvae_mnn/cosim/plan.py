@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.files import write_json
-from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.names import unknown_name
+from hvae_mnn.text.corpus import SPLITS, load_corpus
 from hvae_mnn.text.tokenizers import tokenize
 from hvae_mnn.vae.checkpoint import Checkpoint
 
@@ -50,7 +51,7 @@ class Options:
             ("latent", ("mean", "sampled")),
         ):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+                raise InputError(unknown_name(name, getattr(self, name), allowed))
         for bits in (self.dac_bits, self.adc_bits):
             if bits is not None:
                 check_bits(bits)
@@ -135,8 +136,8 @@ def choose_sentences(
         if not lines:
             raise TextError("the text has no words; give a sentence of at least one word")
     else:
-        if split not in ("train", "valid", "test"):
-            raise InputError(f"split is {split!r}; allowed are train, valid and test")
+        if split not in SPLITS:
+            raise InputError(unknown_name("split", split, SPLITS))
         corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=(split,))
         origin, lines = f"{corpus.name}/{split}", getattr(corpus, split)
     chosen = _within(lines, sentences, steps)

@@ -22,6 +22,7 @@ from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.wired_programming import WiredProgrammed, check_size, program_wired
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_json
+from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray
 
@@ -87,7 +88,7 @@ def program(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r}; it must be a whole number, 0 or above")
     if scheme not in SCHEMES:
-        raise InputError(f"scheme is {scheme!r}; allowed are {', '.join(SCHEMES)}")
+        raise InputError(unknown_name("scheme", scheme, SCHEMES))
     found = find_targets(targets, random, device, seed)
     # All that can be wrong with the input is found before a folder is made.
     for conductance in found.arrays.values():
@@ -156,7 +157,7 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
     """Name of the array that goes to ngspice, and its part; what is wrong with the choice, or the machine, is said."""
     name = wired.array if wired.array is not None else next(iter(found.arrays))
     if name not in found.arrays:
-        raise InputError(f"--array is {name!r}; allowed are {', '.join(found.arrays)}")
+        raise InputError(unknown_name("array", name, found.arrays))
     rows, columns = wired.corner
     if rows < 1 or columns < 1:
         raise InputError(f"--corner is {rows} x {columns}; allowed are 1 row and column or more, e.g. 16 16")

@@ -6,7 +6,6 @@ Whatever is wrong is reported at once, each problem with its path, what was foun
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -32,9 +31,9 @@ from hvae_mnn.crossbar.hardware_problems import (
 from hvae_mnn.crossbar.hardware_schema import DacSection, DeviceSection, HardwareFile
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.presets import PRESETS as DEVICES
-from hvae_mnn.devices.presets import read_preset, spec_from_dict
+from hvae_mnn.devices.presets import AIST, preset_named, read_preset, spec_from_dict
 from hvae_mnn.errors import DeviceError, HardwareError
+from hvae_mnn.names import unknown_name
 
 _GOES_WITH = (
     ("array", "read_law", ("sinh_per_volt",)),
@@ -59,12 +58,12 @@ def read_hardware(path_or_preset: str | Path) -> Hardware:
         text = path.read_bytes().decode("utf-8-sig")
         stored = tomllib.loads(text)
     except FileNotFoundError:
-        near = difflib.get_close_matches(name, HARDWARE_PRESETS, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise HardwareError(
-            f"{name} is no hardware preset{hint} and no file; presets are {', '.join(HARDWARE_PRESETS)}; or name a TOML"
-            " file"
-        ) from None
+        if path.suffix:
+            raise HardwareError(
+                f"no hardware file at {name}; name a TOML file, or a preset: {', '.join(HARDWARE_PRESETS)}"
+            ) from None
+        presets = f"{', '.join(HARDWARE_PRESETS)}, or a TOML file"
+        raise HardwareError(unknown_name("hardware preset", name, HARDWARE_PRESETS, listing=presets)) from None
     except IsADirectoryError:
         raise HardwareError(f"{name} is a folder; name the TOML file in it") from None
     except UnicodeDecodeError as error:
@@ -223,7 +222,7 @@ def _device(form: DeviceSection, folder: Path) -> MemristorSpec | None:
         return spec_from_dict(form.spec)
     if form.file is not None:
         return read_preset(folder / form.file)
-    return DEVICES[form.preset or "aist"]
+    return AIST if form.preset is None else preset_named(form.preset)
 
 
 def _build(form: HardwareFile, device: MemristorSpec, base: str | None, where: str | Path) -> Hardware:

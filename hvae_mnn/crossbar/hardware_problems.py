@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from hvae_mnn.crossbar.hardware_schema import DacSection, HardwareFile, MetalSection, hardware_schema
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.names import nearest, unknown_name
 
 Table = dict[str, Any]
 DEVICE_KEYS = ("preset", "file", "spec")
@@ -93,30 +93,25 @@ def _drop(table: Table, keys: list[str]) -> list[str]:
 
 def _key_line(schema: Table, merged: Table, keys: list[str], node: Table | None, kind: str) -> str:
     if node is None:
-        return f"{_path(keys)} is no key of a hardware file; {_meant(schema, keys)}"
+        return _unknown_key(schema, keys)
     found: Any = merged
     for key in keys[:-1] if kind == "missing" else keys:
         found = found[key]
     if kind == "missing":
         return f"{_path(keys)} is missing; needed is {_allowed(schema, node)}"
-    hint = ""
     if isinstance(found, str) and "enum" in node:
-        near = difflib.get_close_matches(found, node["enum"], 1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
-    return f"{_path(keys)} is {shown(found)}; allowed is {_allowed(schema, node)}{hint}"
+        return unknown_name(_path(keys), found, node["enum"])
+    return f"{_path(keys)} is {shown(found)}; allowed is {_allowed(schema, node)}"
 
 
-def _meant(schema: Table, keys: list[str]) -> str:
+def _unknown_key(schema: Table, keys: list[str]) -> str:
+    """What to say of a key that is none: the nearest in its table, or the keys of that name elsewhere."""
     node = _place(schema, tuple(keys[:-1]))[1] or schema
-    known = list(node["properties"])
-    near = difflib.get_close_matches(keys[-1], known, 1)
-    if near:
-        return f"did you mean {_path([*keys[:-1], near[0]])}?"
-    tables = {name: _resolved(schema, part).get("properties", {}) for name, part in schema["properties"].items()}
-    elsewhere = [f"{name}.{keys[-1]}" for name, properties in tables.items() if keys[-1] in properties]
-    if elsewhere:
-        return f"did you mean {' or '.join(elsewhere)}?"
-    return f"allowed here are {', '.join(known)}"
+    near = [_path([*keys[:-1], name]) for name in nearest(keys[-1], list(node["properties"]))]
+    if not near:
+        tables = {name: _resolved(schema, part).get("properties", {}) for name, part in schema["properties"].items()}
+        near = [f"{name}.{keys[-1]}" for name, properties in tables.items() if keys[-1] in properties]
+    return unknown_name("key of a hardware file", ".".join(keys), node["properties"], near=near)
 
 
 def _allowed(schema: Table, node: Table) -> str:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hvae_mnn.crossbar.hardware import Coding, Gates, PartialSums, RangeKind, ReadLaw, Scale, Scheme
 from hvae_mnn.crossbar.hardware_presets import PresetName
-from hvae_mnn.devices.presets import PRESETS as DEVICES
+from hvae_mnn.devices.presets import PRESET_NAMES
 
 AmplifierKind = Literal["ideal", "transimpedance"]
 
@@ -21,7 +21,7 @@ def _not_one(value: int) -> int:
 
 
 def _device_name(value: str) -> str:
-    if value not in DEVICES:
+    if value not in PRESET_NAMES:
         raise ValueError("unknown device")
     return value
 
@@ -50,7 +50,7 @@ class DeviceSection(Section):
     """The memristor. At most one of preset, file and spec; none: preset = "aist"."""
 
     preset: Annotated[str, AfterValidator(_device_name)] | None = _key(
-        None, "A memristor that comes with the package.", more={"enum": list(DEVICES)}
+        None, "A memristor that comes with the package.", more={"enum": list(PRESET_NAMES)}
     )
     file: Annotated[str, Field(min_length=1)] | None = _key(
         None, "A TOML file with a memristor's parameters, its path relative to this file."

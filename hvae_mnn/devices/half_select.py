@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.spread import Devices, Pulses
 from hvae_mnn.errors import DeviceError
+from hvae_mnn.names import unknown_name
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -65,7 +66,7 @@ class SelectedArray:
     def __init__(self, spec: MemristorSpec, amplitude_v: float, scheme: Scheme, devices: Devices) -> None:
         """Raises `DeviceError` for an unknown scheme or devices that are no array."""
         if scheme not in SCHEMES:
-            raise DeviceError(f"scheme is {scheme!r}; allowed are {', '.join(SCHEMES)}")
+            raise DeviceError(unknown_name("scheme", scheme, SCHEMES))
         if len(devices.shape) != 2:
             raise DeviceError(f"half-selection needs an array of rows and columns; the devices are {devices.shape}")
         self.spec, self.scheme = spec, scheme

@@ -11,6 +11,7 @@ from typing import Any
 
 from hvae_mnn.devices.memristor import AistSpec, HpSpec, MemristorSpec
 from hvae_mnn.errors import DeviceError
+from hvae_mnn.names import unknown_name
 
 _HUGE = 1e300
 _SHOWN = 60
@@ -82,18 +83,27 @@ HP_TIO2 = HpSpec(
 
 PRESETS: dict[str, MemristorSpec] = {spec.name: spec for spec in (AIST, AIST_LITERAL, HP_TIO2)}
 DEFAULT_PRESET = {"aist": "aist", "hp": "hp_tio2"}
-"""By law."""
+"""By law. A law's name stands for this preset wherever a preset is named: `hp` is `hp_tio2`."""
+PRESET_NAMES = (*PRESETS, *(law for law in DEFAULT_PRESET if law not in PRESETS))
+"""All names that `preset_named` knows."""
 _SPECS: dict[str, type[AistSpec] | type[HpSpec]] = {"aist": AistSpec, "hp": HpSpec}
+
+
+def preset_named(name: str) -> MemristorSpec | None:
+    """The preset of that name, or of that law; None: there is none."""
+    return PRESETS.get(DEFAULT_PRESET.get(name, name))
 
 
 def find_device(preset: str | Path) -> MemristorSpec:
     """The preset of that name, or the one in a TOML file; raises `DeviceError` when there is none."""
     text = str(preset)
-    if text in PRESETS:
-        return PRESETS[text]
+    found = preset_named(text)
+    if found is not None:
+        return found
     if text.endswith(".toml"):
         return read_preset(Path(text))
-    raise DeviceError(f"device preset {text!r} is unknown; allowed are {', '.join(PRESETS)}, or a file ending in .toml")
+    listing = f"{', '.join(PRESET_NAMES)}, or a file ending in .toml"
+    raise DeviceError(unknown_name("device preset", text, PRESET_NAMES, listing=listing))
 
 
 def read_preset(path: Path) -> MemristorSpec:
@@ -106,15 +116,16 @@ def read_preset(path: Path) -> MemristorSpec:
         with path.open("rb") as file:
             stored = tomllib.load(file)
     except FileNotFoundError:
-        raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESETS)}) or a TOML file") from None
+        raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESET_NAMES)}) or a TOML file") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, no TOML, a number without end
         raise DeviceError(f"{path} cannot be read as TOML: {error}") from None
     name = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "-", path.stem).strip("-") or "device"
     base = stored.pop("base", None)
     if base is not None:
-        if not isinstance(base, str) or base not in PRESETS:
-            raise DeviceError(f"{path}: base is {base!r}; allowed are {', '.join(PRESETS)}")
-        stored = {**PRESETS[base].to_dict(), "name": name, "source": f"{path.name}, from {base}", **stored}
+        preset = preset_named(base) if isinstance(base, str) else None
+        if preset is None:
+            raise DeviceError(f"{path}: {unknown_name('base', base, PRESET_NAMES)}")
+        stored = {**preset.to_dict(), "name": name, "source": f"{path.name}, from {preset.name}", **stored}
     stored = {"name": name, "source": path.name, **stored}
     try:
         return spec_from_dict(stored)
@@ -126,12 +137,12 @@ def spec_from_dict(stored: Mapping[str, Any]) -> MemristorSpec:
     """The inverse of `MemristorSpec.to_dict`; raises `DeviceError` for a missing, an unknown or a wrong value."""
     law = stored.get("law")
     if not isinstance(law, str) or law not in _SPECS:
-        raise DeviceError(f"law is {law!r}; allowed are {', '.join(_SPECS)}")
+        raise DeviceError(unknown_name("law", law, _SPECS))
     spec = _SPECS[law]
     kinds = {field.name: str(field.type) for field in fields(spec)}
-    unknown = sorted(set(stored) - set(kinds) - {"law"})
-    if unknown:
-        raise DeviceError(f"{unknown[0]} is no parameter of a device of law {law}; allowed are {', '.join(kinds)}")
+    foreign = sorted(set(stored) - set(kinds) - {"law"})
+    if foreign:
+        raise DeviceError(unknown_name(f"parameter of a device of law {law}", foreign[0], kinds))
     missing = [name for name in kinds if name not in stored]
     if missing:
         raise DeviceError(f"{missing[0]} is missing; give it, or name a preset as base")

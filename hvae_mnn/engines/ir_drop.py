@@ -36,6 +36,7 @@ from hvae_mnn.devices.presets import find_device
 from hvae_mnn.engines.batch import read_point, run_text
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import replacing, write_json
+from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import sensed
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_labels
@@ -82,8 +83,9 @@ class Settings:
     """Resistance of a segment; 0: ideal."""
     scheme: Scheme = "fixed_resistor_per_cell"
     """Of the sweep; all three are compared at `SCHEME_OHM`."""
-    spice_sizes: tuple[int, ...] = (16, 32, 64)
-    """Where ngspice answers, too, for the first tile; above `SPICE_ALL` at one resistance only. Empty: nowhere."""
+    spice_sizes: tuple[int, ...] | None = None
+    """Those of `sizes` where ngspice answers, too, for the first tile; above `SPICE_ALL` at one resistance only. None:
+    those up to `SPICE_ALL`; empty: nowhere. See `compared`."""
     device: str = "aist"
     """Preset or TOML file."""
     seed: int = 0
@@ -96,28 +98,38 @@ class Settings:
         """Refuse what cannot be swept."""
         for name, values, most in (
             ("--sizes", self.sizes, _LARGEST),
-            ("--spice-sizes", self.spice_sizes, _LARGEST_NGSPICE),
+            ("--spice-sizes", self.spice_sizes or (), _LARGEST_NGSPICE),
         ):
             wrong = [value for value in values if not 1 <= value <= most]
             if wrong or len(set(values)) != len(values):
-                found = wrong[0] if wrong else "twice the same"
-                raise InputError(f"{name} has {found}; allowed are whole numbers from 1 to {most}, each once")
+                found = wrong[0] if wrong else f"{max(values, key=values.count)} twice"
+                raise InputError(f"{name} has {found}; allowed: whole numbers from 1 to {most}, each once")
         if not self.sizes or not self.ohms:
             raise InputError("--sizes and --ohms need a value each")
         if not all(0 <= ohm < float("inf") for ohm in self.ohms) or len(set(self.ohms)) != len(self.ohms):
             raise InputError(
-                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed are 0 or above, each once"
+                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed: numbers from 0 on, each once"
             )
-        missing = sorted(set(self.spice_sizes) - set(self.sizes))
+        missing = sorted(set(self.compared) - set(self.sizes))
         if missing:
-            raise InputError(f"--spice-sizes has {missing[0]}, --sizes has not; ngspice is compared with the curves")
+            raise InputError(
+                f"--spice-sizes has {missing[0]}, which --sizes has not; ngspice is compared with the exact curves;"
+                f" allowed: {', '.join(map(str, self.sizes))}"
+            )
         for name in ("tiles", "reads"):
             if getattr(self, name) < 1:
-                raise InputError(f"--{name} is {getattr(self, name)}; needed is 1 or more")
+                raise InputError(f"--{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.scheme not in SCHEMES:
-            raise InputError(f"--scheme is {self.scheme!r}; allowed are {', '.join(SCHEMES)}")
+            raise InputError(unknown_name("scheme", self.scheme, SCHEMES))
         if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; allowed is 0 or above")
+            raise InputError(f"--seed is {self.seed}; allowed: 0 or more")
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The sizes where ngspice answers, too."""
+        if self.spice_sizes is None:
+            return tuple(size for size in self.sizes if size <= SPICE_ALL)
+        return self.spice_sizes
 
 
 @dataclass(frozen=True)
@@ -217,7 +229,7 @@ def ir_drop(settings: Settings, progress: Progress | None = None) -> list[dict[s
         if (scheme, size, SCHEME_OHM) not in points
     ]
     one = SCHEME_OHM if SCHEME_OHM in settings.ohms else settings.ohms[0]
-    judged = [(size, ohm) for size in settings.spice_sizes for ohm in settings.ohms if size <= SPICE_ALL or ohm == one]
+    judged = [(size, ohm) for size in settings.compared for ohm in settings.ohms if size <= SPICE_ALL or ohm == one]
     total, done = len(points) * settings.tiles + len(judged), 0
     rows: list[dict[str, Any]] = []
 
@@ -301,7 +313,7 @@ def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]]
         for scheme in SCHEMES
     }
     summary = {
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"spice_sizes": settings.compared},
         "device": {"name": device.name, "g_min_s": device.g_min, "g_max_s": device.g_max, "read_v": device.read_v},
         "rms_error": "sqrt(sum (I - I0)^2 / sum I0^2) over reads and columns",
         "max_error": "max |I - I0| / max |I0| over reads and columns",

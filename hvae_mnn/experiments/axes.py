@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ import numpy as np
 
 from hvae_mnn.crossbar.hardware_schema import hardware_schema
 from hvae_mnn.crossbar.nonidealities.file import KEYS
+from hvae_mnn.names import nearest, unknown_name
 
 Settings = Mapping[str, Any]
 """Values by path."""
@@ -39,15 +39,12 @@ PATHS = (MODEL, HARDWARE, *_hardware_paths(), *(f"{NOISE}.{key}" for key in KEYS
 
 def unknown_path(path: str) -> str:
     """What to say of a path that is none."""
-    near = difflib.get_close_matches(path, PATHS, 1)
     last = path.rpartition(".")[2]
-    near = near or [known for known in PATHS if known.rpartition(".")[2] == last][:1]
-    if near:
-        return f"{path} is no path of a setting; did you mean {near[0]}?"
-    return (
-        f"{path} is no path of a setting; allowed are model, hardware, hardware.<section>.<key> (docs/hardware.md) and"
-        " noise.<section>.<key> (docs/nonidealities.md)"
+    near = nearest(path, PATHS) or [known for known in PATHS if known.rpartition(".")[2] == last][:1]
+    listing = (
+        "model, hardware, hardware.<section>.<key> (docs/hardware.md) and noise.<section>.<key> (docs/nonidealities.md)"
     )
+    return unknown_name("path of a setting", path, PATHS, listing=listing, near=near)
 
 
 def spaced(first: float, last: float, points: int, scale: str) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.bootstrap import BandKind, mean_band
 from hvae_mnn.experiments.results import MODEL, Row, SweepResults, setting
+from hvae_mnn.names import unknown_name
 
 SWEEP = "sweep"
 BASELINE_KINDS = ("digital", "digital_bits", "unigram")
@@ -140,7 +141,7 @@ def all_curves(sweeps: Sequence[SweepResults], grid: str | None = None) -> list[
     """
     names = list(dict.fromkeys(name for sweep in sweeps for name in sweep.grids))
     if grid is not None and grid not in names:
-        raise InputError(f"no grid {grid!r}; grids are {', '.join(names) or 'none'}")
+        raise InputError(unknown_name("grid", grid, names))
     along = [name for name in names if any(_axes_of(sweep, name) for sweep in sweeps)]
     several = [name for name in names if name not in along and _models(sweeps, name) > 1]
     # A grid without axes is a baseline for the others; alone, or when it is named, its models are compared.
@@ -333,7 +334,7 @@ def chosen_metrics(curves: GridCurves, wanted: Sequence[str] = ()) -> tuple[str,
     """
     for name in wanted:
         if name not in curves.metrics:
-            raise InputError(f"metric {name!r} is not in the table; allowed are {', '.join(curves.metrics)}")
+            raise InputError(unknown_name("metric", name, curves.metrics))
     usual = tuple(name for name in ("top1", "ppl") if name in curves.metrics)
     return tuple(dict.fromkeys(wanted)) or usual or curves.metrics[:2]
 

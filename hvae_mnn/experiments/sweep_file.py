@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS
 from hvae_mnn.crossbar.hardware_problems import shown
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, Settings, spaced, unknown_path
+from hvae_mnn.names import nearest, unknown_name
 from hvae_mnn.text.corpus import SPLITS
 from hvae_mnn.vae.text_metrics import METRICS
 
@@ -181,9 +181,7 @@ def _lines(error: ValidationError, inside: str = "", form: type[_Form] = _Sweep)
             node = next((own for own in (node, *get_args(node)) if own in _FORMS), node)
         path = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(keys[-1], known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed here are {', '.join(known)}"
-            yield f"{path} is no key of a sweep file; {hint}"
+            yield unknown_name("key of a sweep file", path, known, near=nearest(keys[-1], known))
         elif problem["type"] == "missing":
             yield f"{path} is missing; needed is {description}"
         else:
@@ -202,10 +200,9 @@ class _Reader:
 
     def sweep(self, form: _Sweep) -> SweepFile:
         if form.split not in SPLITS:
-            self._say(f"split is {shown(form.split)}; allowed is {' or '.join(map(shown, SPLITS))}")
+            self._say(unknown_name("split", form.split, SPLITS))
         if form.calibration not in CALIBRATIONS:
-            allowed = " or ".join(map(shown, CALIBRATIONS))
-            self._say(f"calibration is {shown(form.calibration)}; allowed is {allowed}")
+            self._say(unknown_name("calibration", form.calibration, CALIBRATIONS))
         grids = tuple(self._grid(grid, form) for grid in form.grid)
         if not grids and form.baseline is None:
             self._say("the grid is empty: there is no [[grid]] and no [baseline]; give at least one of them")
@@ -258,11 +255,9 @@ class _Reader:
             return name
         places = _places(self.path, name)
         if name not in HARDWARE_PRESETS and not any(place.is_file() for place in places):
-            near = difflib.get_close_matches(name, HARDWARE_PRESETS, 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
             tried = " and ".join(dict.fromkeys(map(str, places)))
-            presets = ", ".join(HARDWARE_PRESETS)
-            self._say(f"{where} is {shown(name)}, no preset{hint}, and no file at {tried}; presets are {presets}")
+            presets = f"{', '.join(HARDWARE_PRESETS)}, or a TOML file (looked for at {tried})"
+            self._say(f"{where}: {unknown_name('hardware preset', name, HARDWARE_PRESETS, listing=presets)}")
         return name
 
     def _seeds(self, given: int | list[int]) -> tuple[int, ...]:
@@ -287,9 +282,7 @@ class _Reader:
             self._say("metrics is an empty list; give at least one, or leave it out for all")
         for name in dict.fromkeys(given):
             if name not in METRICS:
-                near = difflib.get_close_matches(name, METRICS, 1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                self._say(f"metrics: {shown(name)} is no metric; {hint}allowed are {', '.join(METRICS)}")
+                self._say(unknown_name("metric", name, METRICS))
         return tuple(name for name in METRICS if name in given)
 
     def _grid(self, form: _Grid, sweep: _Sweep) -> Grid:
@@ -307,7 +300,7 @@ class _Reader:
         named = [path for group in zipped for path in group]
         for path in dict.fromkeys(named):
             if path not in axes:
-                self._say(f"{where}: zip names {shown(path)}, which is none of its axes: {', '.join(axes) or 'none'}")
+                self._say(f"{where}: zip: {unknown_name('axis', path, axes)}")
             if named.count(path) > 1:
                 self._say(f"{where}: zip names {shown(path)} twice; an axis advances with one group")
         for group in zipped:
@@ -359,7 +352,7 @@ class _Reader:
     def _value(self, path: str, value: Any, where: str, sweep: _Sweep) -> Any:
         """A value of a setting, as far as it can be checked before the others are known."""
         if path == MODEL and value not in sweep.models:
-            self._say(f"{where}: model is {shown(value)}; models are {', '.join(sweep.models)}")
+            self._say(f"{where}: {unknown_name('model', value, sweep.models)}")
         if path == HARDWARE:
             return self._hardware(value, f"{where}: hardware")
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):

@@ -16,6 +16,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.task import ModelChoice, Outcome, Task, TextChoice
 from hvae_mnn.files import replacing
+from hvae_mnn.names import listed, nearest, unknown_name
 
 FORMAT = "hvae-mnn-sweep/1"
 """Of parts and tables; goes up whenever their columns change."""
@@ -119,10 +120,20 @@ def _read_part(path: Path, key: str) -> Finished:
 
 def find_task(folder: Path, key: str) -> Finished:
     """The result whose key begins with `key`. Raises `InputError` when there is none, or more than one."""
-    keys = sorted(path.stem for path in (folder / PARTS).glob("*.parquet") if path.stem.startswith(key))
-    if len(keys) != 1:
-        found = f"{len(keys)} results there begin so" if keys else "no result there begins so"
-        raise InputError(f"task {key} of {folder}: {found}; take a key from the column task of {RESULTS}")
+    every = sorted(path.stem for path in (folder / PARTS).glob("*.parquet"))
+    keys = [stem for stem in every if stem.startswith(key)]
+    if not every:
+        raise InputError(f"{folder} holds no results of a sweep; run hvae-mnn sweep, and name its folder")
+    if not keys:
+        near = nearest(key, [stem[: len(key)] for stem in every])
+        raise InputError(
+            f"{folder}: {unknown_name('point', key, every, listing=f'keys in the column task of {RESULTS}', near=near)}"
+        )
+    if len(keys) > 1:
+        raise InputError(
+            f"{folder}: {len(keys)} points have keys that begin with {key!r}; give more of the one that is meant:"
+            f" {listed([stem[: len(key) + 4] for stem in keys])}"
+        )
     done, damaged = read_parts(folder, keys)
     if damaged:
         raise InputError(f"{damaged[0]} is damaged; run the sweep again, which mends it")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvae_mnn.errors import TextError
+from hvae_mnn.names import unknown_name
 from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 
 Sentence = list[str]
@@ -42,7 +43,7 @@ class Corpus:
         Errors: `TextError` for another name.
         """
         if name not in SPLITS:
-            raise TextError(f"unknown split {name!r}; allowed: {', '.join(SPLITS)}")
+            raise TextError(unknown_name("split", name, SPLITS))
         sentences: list[Sentence] = getattr(self, name)
         return sentences
 
@@ -121,10 +122,10 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     """
     folder = Path(folder)
     if tokenizer not in TOKENIZERS:
-        raise TextError(f"unknown tokenizer {tokenizer!r}; allowed: {', '.join(TOKENIZERS)}")
-    unknown = sorted(set(splits) - set(SPLITS))
-    if unknown:
-        raise TextError(f"unknown split {unknown[0]!r}; allowed: {', '.join(SPLITS)}")
+        raise TextError(unknown_name("tokenizer", tokenizer, TOKENIZERS))
+    foreign = sorted(set(splits) - set(SPLITS))
+    if foreign:
+        raise TextError(unknown_name("split", foreign[0], SPLITS))
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise TextError(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from hvae_mnn.errors import TextError
+from hvae_mnn.names import unknown_name
 
 _DOTS = re.compile(r"\.+")
 _SPLIT_MARK = re.compile(r"(?=[.?!,])|(?='s)")
@@ -44,5 +45,5 @@ def tokenize(name: str, line: str) -> list[str]:
     Errors: `TextError` for a name that is not in `TOKENIZERS`.
     """
     if name not in TOKENIZERS:
-        raise TextError(f"unknown tokenizer {name!r}; allowed: {', '.join(TOKENIZERS)}")
+        raise TextError(unknown_name("tokenizer", name, TOKENIZERS))
     return TOKENIZERS[name](line)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from hvae_mnn.errors import InputError, StorageError
 from hvae_mnn.files import arrays_sha256, replacing
+from hvae_mnn.names import unknown_name
 from hvae_mnn.text.vocabulary import EOS, SOS
 from hvae_mnn.vae.scoring import Progress, sentence_noise
 from hvae_mnn.vae.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
@@ -150,7 +151,7 @@ def _check(stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str
         raise InputError(f"seed is {seed}; allowed: 0 or more")
     for name in sorted(passes):
         if name not in get_args(Pass):
-            raise InputError(f"unknown pass {name!r}; allowed: {', '.join(get_args(Pass))}")
+            raise InputError(unknown_name("pass", name, get_args(Pass)))
     words = stepper.model.config.vocabulary_size
     for number, sentence in enumerate(sentences):
         if len(sentence) < 2:

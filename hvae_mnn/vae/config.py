@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from hvae_mnn.errors import InputError
 from hvae_mnn.gates import CELLS, Cell
+from hvae_mnn.names import quoted, unknown_name
 
 KlTarget = Literal["mean_t", "last", "sum"]
 Annealing = Literal["none", "linear", "cyclical"]
@@ -66,7 +67,7 @@ class ModelConfig:
         named = (*(("encoder_cells", cell) for cell in self.encoder_cells), ("decoder_cell", self.decoder_cell))
         for name, cell in named:
             if cell not in CELLS:
-                raise InputError(f"unknown cell {cell!r} in {name}; allowed: {', '.join(CELLS)}")
+                raise InputError(f"{name}: {unknown_name('cell', cell, CELLS)}")
         for name in ("peepholes", "encoder_sees_eos"):
             _flag(name, getattr(self, name))
         if self.peepholes and "lstm" not in (*self.encoder_cells, self.decoder_cell):
@@ -139,9 +140,9 @@ class TrainingConfig:
         """
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+                raise InputError(unknown_name(name, getattr(self, name), allowed))
         if self.objective not in OBJECTIVES:
-            raise InputError(f"objective is {self.objective!r}; allowed: {', '.join(OBJECTIVES)}")
+            raise InputError(unknown_name("objective", self.objective, OBJECTIVES))
         for name in ("beta", "free_bits", "weight_decay"):
             _number(name, getattr(self, name), 0.0)
         for name in ("annealing_epochs", "learning_rate", "adam_eps"):
@@ -216,17 +217,17 @@ def configure(
     Errors: `InputError` for an unknown preset, objective or field, and for bad values.
     """
     if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}; allowed: {', '.join(PRESETS)}")
+        raise InputError(unknown_name("preset", preset, PRESETS))
     if objective not in OBJECTIVES:
-        raise InputError(f"unknown objective {objective!r}; allowed: {', '.join(OBJECTIVES)}")
+        raise InputError(unknown_name("objective", objective, OBJECTIVES))
     chosen = {name: value for name, value in overrides.items() if value is not None}
     values = {**PRESETS[preset], **OBJECTIVES[objective], **chosen}
     values |= {"vocabulary_size": vocabulary_size, "objective": objective}
     model_names = {field.name for field in fields(ModelConfig)}
     training_names = {field.name for field in fields(TrainingConfig)}
-    unknown = sorted(set(values) - model_names - training_names)
-    if unknown:
-        raise InputError(f"unknown setting {unknown[0]!r}; allowed: {', '.join(sorted(model_names | training_names))}")
+    foreign = sorted(set(values) - model_names - training_names)
+    if foreign:
+        raise InputError(unknown_name("setting", foreign[0], sorted(model_names | training_names)))
     return (
         ModelConfig(**{name: value for name, value in values.items() if name in model_names}),
         TrainingConfig(**{name: value for name, value in values.items() if name in training_names}),
@@ -241,16 +242,16 @@ def parse_cells(text: str) -> tuple[Cell, ...]:
     names = [name.strip().lower() for name in text.split(",")]
     for name in names:
         if name not in CELLS:
-            raise InputError(f"unknown cell {name!r} in {text!r}; allowed: {', '.join(CELLS)}")
+            raise InputError(f"cells {quoted(text)}: {unknown_name('cell', name, CELLS)}")
     return tuple(names)  # type: ignore[arg-type]
 
 
 def _known(spec: type[ModelConfig] | type[TrainingConfig], values: Mapping[str, Any]) -> dict[str, Any]:
     names: Sequence[str] = [field.name for field in fields(spec)]
-    unknown = sorted(str(name) for name in set(values) - set(names))
+    foreign = sorted(str(name) for name in set(values) - set(names))
     missing = [name for name in names if name not in values]
-    if unknown or missing:
-        found = f"unknown field {unknown[0]!r}" if unknown else f"no field {missing[0]!r}"
+    if foreign or missing:
+        found = f"unknown field {foreign[0]!r}" if foreign else f"no field {missing[0]!r}"
         raise InputError(f"{spec.__name__} has {found}")
     return dict(values)
 

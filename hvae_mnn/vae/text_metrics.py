@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.names import unknown_name
 from hvae_mnn.text.vocabulary import EOS
 from hvae_mnn.vae.answers import NOT_FINITE, Answers, Pass
 from hvae_mnn.vae.bleu import corpus_bleu
@@ -82,7 +83,7 @@ def _known(wanted: Iterable[str]) -> list[str]:
     names = list(wanted)
     for name in names:
         if name not in METRICS:
-            raise InputError(f"unknown metric {name!r}; allowed: {', '.join(METRICS)}")
+            raise InputError(unknown_name("metric", name, METRICS))
     return names
 
 

@@ -107,7 +107,9 @@ def test_a_checkpoint_without_ranges_cannot_be_built(fails, make_checkpoint, tmp
 
 
 def test_names_of_builds(fails, make_checkpoint):
-    assert "allowed is one folder name" in fails("build-netlist", make_checkpoint("lstm"), "--name", "../x")
+    for name in ("../x", "..", ".", "a/", "/tmp", "a\nb"):
+        assert "allowed: one folder name" in fails("build-netlist", make_checkpoint("lstm"), "--name", name)
+    assert "a name of 200 bytes at most" in fails("build-netlist", make_checkpoint("lstm"), "--name", "x" * 300)
 
 
 @pytest.fixture
@@ -123,8 +125,8 @@ def main_quietly(capsys, *arguments):
 
 @pytest.mark.parametrize("value", ["0", "-7"])
 def test_limits_below_one(fails, netlist, value):
-    assert f"--steps is {value}; it must be 1 or more" in fails("simulate", "--steps", value)
-    assert f"--sentences is {value}" in fails("simulate", "--sentences", value)
+    assert f"--steps is {value}; allowed: a whole number from 1" in fails("simulate", "--steps", value)
+    assert f"--sentences is {value}; allowed: a whole number from 1" in fails("simulate", "--sentences", value)
 
 
 def test_no_netlists_at_all(fails):
@@ -140,11 +142,13 @@ def test_a_changed_netlist(fails, netlist):
 
 @pytest.mark.parametrize("option", ["--dac-bits", "--adc-bits"])
 def test_impossible_converters(fails, netlist, option):
-    assert "converter of 40 bits; allowed are 2 to 24" in fails("simulate", option, "40", "--engine", "ideal")
+    for bits in (-1, 1, 40):
+        message = fails("simulate", option, bits, "--engine", "ideal")
+        assert f"{option} is {bits}; allowed: a whole number from 0 to 24 other than 1" in message
 
 
 def test_text_that_does_not_fit(fails, netlist, tmp_path):
-    assert "no words" in fails("simulate", "--text", " ")
+    assert "--text is empty" in fails("simulate", "--text", " ")
     assert "not in the model's vocabulary" in fails("simulate", "--text", "Fischers Fritz fischt")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -182,7 +186,7 @@ def test_an_absent_or_foreign_ngspice(fails, netlist, monkeypatch):
 def test_options_that_contradict_each_other(fails, netlist):
     assert "leave out --data-dir and --sentences" in fails("simulate", "--text", "the dog", "--sentences", "2")
     assert "leave out NETLIST" in fails("simulate", netlist, "--resume")
-    assert "seed is -1" in fails("simulate", "--seed", "-1", "--latent", "sampled")
+    assert "--seed is -1; allowed: a whole number from 0" in fails("simulate", "--seed", "-1", "--latent", "sampled")
 
 
 def test_names_are_printed_as_they_are(fails):

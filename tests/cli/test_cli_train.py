@@ -100,7 +100,7 @@ def test_objective_and_single_settings(tmp_path: Path, folder: Path) -> None:
         (["--tokenizer", "twr"], "--tokenizer twr needs --data-dir"),
         (["--encoder-cells", "lstm"], "names 1 cells; allowed: two"),
         (["--encoder-cells", "lstm,mlp"], "unknown cell 'mlp'"),
-        (["--epochs", "0"], "epochs is 0; allowed: a whole number, 1 or more"),
+        (["--epochs", "0"], "--epochs is 0; allowed: a whole number from 1"),
         (["--learning-rate", "-1"], "learning_rate is -1.0"),
         (["--device", "tpu"], "unknown device 'tpu'"),
     ],

@@ -51,7 +51,7 @@ def test_finetune_leaves_a_checkpoint_a_history_and_a_figure(make_checkpoint, tm
     ("arguments", "message"),
     [
         (["--updates", 0], "--updates is 0"),
-        (["--updates", -1, "--clip-weights", 2], "--updates is -1; allowed is 0 or more"),
+        (["--updates", -1, "--clip-weights", 2], "--updates is -1; allowed: a whole number from 0"),
         (["--set", "stuck.on=2"], "stuck.on is 2"),
         (["--hardware", "tile63"], "tile63"),
         (["--noise", "nowhere.toml"], "nowhere.toml cannot be read as TOML"),
@@ -71,4 +71,4 @@ def test_a_point_needs_its_sweep_and_a_key_that_is_there(tmp_path):
     assert "--arrays belongs to --point" in call("verify", tmp_path, "--arrays", 2).output
     done = call("verify", tmp_path, "--point", "3f")
     assert isinstance(done.exception, HvaeMnnError)
-    assert "no result there begins so" in str(done.exception)
+    assert "holds no results of a sweep; run hvae-mnn sweep" in str(done.exception)

@@ -124,10 +124,11 @@ def test_check_says_ok_or_everything(run, tmp_path, capsys):
     assert lines[:3] == [
         "error: bad.toml: 2 problems",
         "  adc.bits is 1; allowed is a whole number from 0 to 24 other than 1 (bits)",
-        "  tiles.colums is no key of a hardware file; did you mean tiles.columns?",
+        "  unknown key of a hardware file 'tiles.colums'; did you mean 'tiles.columns'? allowed: rows, columns,"
+        " partial_sums",
     ]
     assert lines[3].startswith("error: [bold]x.toml cannot be read as TOML")
-    assert lines[4].startswith("error: none.toml is no hardware preset and no file")
+    assert lines[4].startswith("error: no hardware file at none.toml; name a TOML file, or a preset: paper,")
     assert len(lines) == 5
 
 

@@ -170,11 +170,17 @@ def test_without_a_compiler_all_runs_the_rest_and_says_why(tmp_path, no_compiler
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "aits"], "'aits' is unknown; allowed are aist, aist_literal, hp_tio2, or a file"),
+        (
+            ["--preset", "aits"],
+            "unknown device preset 'aits'; did you mean 'aist'? allowed: aist, aist_literal, hp_tio2, hp, or a file",
+        ),
         (["--preset", "mine.toml"], "mine.toml does not exist"),
-        (["--device", "hp", "--preset", "aist"], "--preset aist is of law aist, --device says hp"),
+        (
+            ["--device", "hp", "--preset", "aist"],
+            "--device hp and --preset aist name two memristors; leave out one of them",
+        ),
         (["--amplitude", "-1"], "--amplitude is -1 V"),
-        (["--amplitude", "nan"], "--amplitude is nan V"),
+        (["--amplitude", "nan"], "--amplitude is nan; allowed: a finite number"),
         (["--frequency", "0"], "--frequency is (0.0,)"),
         (["--frequency", "10", "--frequency", "10"], "--frequency names 10, 10 Hz; allowed is each once"),
         (["--frequency", "10", "--frequency", "10.0000001"], "--frequency names 10, 10 Hz; allowed is each once"),

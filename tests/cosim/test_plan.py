@@ -78,5 +78,7 @@ def test_a_damaged_plan_is_one_line(tmp_path, content):
 
 
 def test_unknown_choices_are_refused():
-    with pytest.raises(InputError, match="engine is 'hspice'; allowed are ngspice, exact, ideal"):
+    with pytest.raises(
+        InputError, match=r"unknown engine 'hspice'; did you mean 'ngspice'\? allowed: ngspice, exact, ideal"
+    ):
         Options(engine="hspice")  # type: ignore[arg-type]

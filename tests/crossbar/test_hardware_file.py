@@ -346,8 +346,9 @@ def test_all_problems_come_at_once(problems):
         file = "x.toml"
         """
     )
+    sections = ", ".join(hardware_schema()["properties"])
     expected = [
-        'device.preset is "aits"; allowed is "aist" or "aist_literal" or "hp_tio2"; did you mean "aist"?',
+        "unknown device.preset 'aits'; did you mean 'aist'? allowed: aist, aist_literal, hp_tio2, hp",
         "array.levels is 1; allowed is a whole number from 0 to 4,096 other than 1",
         "wires.metal.resistivity_ohm_m is missing; needed is a number from 1e-09 to 0.001 (ohm m)",
         "wires.metal.width_m is 40; allowed is a number from 1e-10 to 0.01 (m)",
@@ -355,13 +356,14 @@ def test_all_problems_come_at_once(problems):
         "wires.metal.word_pitch_m is missing; needed is a number from 1e-10 to 0.01 (m)",
         "wires.metal.bit_pitch_m is missing; needed is a number from 1e-10 to 0.01 (m)",
         "sense is 7; allowed is a table of kind, feedback_ohm, gain, offset_v, swing_v",
-        'dac.range is "fixd"; allowed is "fixed" or "calibrated" or "max"; did you mean "fixed"?',
+        "unknown dac.range 'fixd'; did you mean 'fixed'? allowed: fixed, calibrated, max",
         "adc.bits is 1; allowed is a whole number from 0 to 24 other than 1 (bits)",
         "adc.noise_lsb is -1; allowed is a number from 0 to 1e+06 (steps)",
-        "adc.bts is no key of a hardware file; did you mean adc.bits?",
+        "unknown key of a hardware file 'adc.bts'; did you mean 'adc.bits'? allowed: bits, range, full_scale,"
+        " noise_lsb, inl_lsb",
         'tiles.columns is 0; allowed is "all" or a whole number from 1 to 1,000,000',
-        "nmae is no key of a hardware file; did you mean name?",
-        "bits is no key of a hardware file; did you mean dac.bits or adc.bits?",
+        f"unknown key of a hardware file 'nmae'; did you mean 'name'? allowed: {sections}",
+        f"unknown key of a hardware file 'bits'; did you mean 'dac.bits' or 'adc.bits'? allowed: {sections}",
         "device.preset and device.file each name a device; keep one of them",
         "wires.word_ohm and wires.metal both give a resistance; keep one of them",
         "dac.bits is 0 and dac.noise_lsb is 0.5; no converter has no steps: leave out noise_lsb, or give bits",
@@ -427,13 +429,13 @@ def test_all_problems_come_at_once(problems):
         ("[wires]\nbit_ohm = -1", ["wires.bit_ohm"], "from 0 to 1e+09 (ohm)"),
         ("[[adc]]\nbits = 8", ["adc is an array"], "a table of bits, range"),
         ("[adc]\nrange = 1979-05-27", ["adc.range is 1979-05-27"], '"fixed" or "calibrated"'),
-        ('base = "papr"\n[adc]\nrange = "fixed"', ["base"], 'did you mean "paper"?'),
+        ('base = "papr"\n[adc]\nrange = "fixed"', ["unknown base 'papr'"], "did you mean 'paper'?"),
         ("base = 3", ["base is 3"], '"paper" or'),
         ('name = "../x"', ["name"], "letters, digits"),
         ('[device]\nspec = { law = "aist" }', ["device.spec"], "name is missing"),
         ('[device]\nfile = "none.toml"', ["device.file", "none.toml does not exist"], "TOML file"),
         ("[tiles.rows]\nx = 1", ["tiles.rows is a table"], '"all" or'),
-        ('"weird\\u0007 key" = 1', ['"weird\\u0007 key" is no key'], "allowed here are base, name"),
+        ('"weird\\u0007 key" = 1', ["unknown key of a hardware file 'weird\\x07 key'"], "allowed: base, name"),
     ],
 )
 def test_one_problem(problems, text, paths, needed):
@@ -495,8 +497,8 @@ def test_what_is_no_toml_is_one_line(tmp_path, content, message):
 def test_what_is_no_file_is_one_line(tmp_path):
     for name, message in (
         (tmp_path, "is a folder; name the TOML file in it"),
-        ("papr", "papr is no hardware preset (did you mean paper?) and no file; presets are paper, tile64"),
-        (tmp_path / "none.toml", "none.toml is no hardware preset and no file"),
+        ("papr", "unknown hardware preset 'papr'; did you mean 'paper'? allowed: paper, tile64"),
+        (tmp_path / "none.toml", "none.toml; name a TOML file, or a preset: paper, tile64"),
         ("a\0b", "cannot be read"),
         (tmp_path / ("x" * 300), "cannot be read"),
     ):

@@ -132,10 +132,19 @@ def test_keys_are_those_of_the_tables():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"programing": {}}, "programing is unknown; did you mean programming?"),
-        ({"stuck": {"of": 0.1}}, r"stuck.of is unknown; did you mean stuck.off\?"),
+        (
+            {"programing": {}},
+            r"unknown section of non-idealities 'programing'; did you mean 'programming'\? allowed: programming",
+        ),
+        (
+            {"stuck": {"of": 0.1}},
+            r"unknown non-ideality 'stuck.of'; did you mean 'stuck.off'\? allowed: stuck.on, stuck.off",
+        ),
         ({"stuck": 0.1}, r"stuck is 0.1; it must be a table, e.g. \[stuck\]"),
-        ({"programming": {"error": "normal"}}, 'programming.error is "normal"; allowed are none, lognormal'),
+        (
+            {"programming": {"error": "normal"}},
+            r"unknown programming.error 'normal'; did you mean 'lognormal'\? allowed: none, lognormal",
+        ),
         (
             {"programming": {"error": "lognormal", "sigma": 3}},
             "programming.sigma is 3; allowed is a number",
@@ -147,8 +156,8 @@ def test_keys_are_those_of_the_tables():
         ({"stuck": {"on": 10**400}}, r"stuck.on is 1000+\.\.\.; allowed is a number from 0 to 1$"),
         ({"stuck": {"on": 10**5000}}, "stuck.on is a number of thousands of digits; allowed is a number from 0 to 1"),
         ({"stuck": {"on": "a" * 500}}, r'stuck.on is "a{59}\.\.\.; it must be a number'),
-        ({"stuck": {"on\nx": 1}}, r'"stuck.on\\nx" is unknown; did you mean stuck.on\?'),
-        ({"x" * 99: {}}, r'"x{59}\.\.\. is unknown; allowed are programming, spread'),
+        ({"stuck": {"on\nx": 1}}, r"unknown non-ideality 'stuck.on\\nx'; did you mean 'stuck.on'\?"),
+        ({"x" * 99: {}}, r"unknown section of non-idealities 'x{60}'\.\.\.; allowed: programming, spread"),
         ({"stuck": {"on": 0.6, "off": 0.6}}, r"stuck.on \+ stuck.off is 1.2; allowed is 1 at most"),
         ({"read_noise": {"thermal": True}}, "read_noise.bandwidth_hz is 0; noise needs a bandwidth"),
         ({"read_noise": {"thermal": 1}}, "read_noise.thermal is 1; allowed are true and false"),

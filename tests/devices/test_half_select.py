@@ -120,7 +120,7 @@ def test_what_is_wrong_at_the_end_was_disturbed():
 
 def test_schemes_shapes_and_hopeless_sizes_are_refused():
     four = Devices(np.ones(4), np.ones(4))
-    with pytest.raises(DeviceError, match="scheme is 'V/4'; allowed are V/3, V/2, 1T1R"):
+    with pytest.raises(DeviceError, match=r"unknown scheme 'V/4'; did you mean 'V/.'\? allowed: V/3, V/2, 1T1R"):
         SelectedArray(AIST, 0.15, "V/4", four)
     with pytest.raises(DeviceError, match=r"needs an array of rows and columns; the devices are \(4,\)"):
         SelectedArray(AIST, 0.15, "V/2", four)

@@ -110,15 +110,15 @@ def test_a_users_preset_from_toml(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('base = "ais"', "base is 'ais'; allowed are aist, aist_literal, hp_tio2"),
-        ('base = "aist"\nr_of = 3', "r_of is no parameter of a device of law aist"),
+        ('base = "ais"', "unknown base 'ais'; did you mean 'aist'\\? allowed: aist, aist_literal, hp_tio2, hp"),
+        ('base = "aist"\nr_of = 3', "unknown parameter of a device of law aist 'r_of'; did you mean 'r_off_ohm'"),
         ('base = "aist"\nr_off_ohm = 1' + 400 * "0", "r_off_ohm is 1000.*needed is a number"),
         ('base = "aist"\nwindow_p = 1' + 400 * "0", "1000 at most"),
         ('base = "aist"\nr_off_ohm = "big"', "r_off_ohm is 'big'; needed is a number"),
         ('base = "aist"\nwindow_p = 1.5', "window_p is 1.5; needed is a whole number"),
         ('base = "aist"\nv_set = -0.2', r"V_th\+ -0.2 V"),
         ('law = "aist"\nr_off_ohm = 1e5', "r_on_ohm is missing"),
-        ('law = "vteam"', "law is 'vteam'; allowed are aist, hp"),
+        ('law = "vteam"', "unknown law 'vteam'; allowed: aist, hp"),
         ("r_off_ohm = ", "cannot be read as TOML"),
         ('base = "aist"\nname = "a\\n.control"', "a memristor's name is 'a.*allowed are letters"),
     ],
@@ -138,8 +138,16 @@ def test_a_file_of_any_name_gives_a_plain_one(tmp_path):
     assert find_device(path).name == "my-device"
 
 
+def test_a_laws_name_is_its_preset(tmp_path):
+    assert find_device("hp") is HP_TIO2
+    assert find_device("aist") is AIST
+    (tmp_path / "mine.toml").write_text('base = "hp"')
+    assert find_device(tmp_path / "mine.toml").source == "mine.toml, from hp_tio2"
+
+
 def test_unknown_presets_are_named():
-    with pytest.raises(DeviceError, match="'aits' is unknown; allowed are aist, aist_literal, hp_tio2"):
+    message = r"unknown device preset 'aits'; did you mean 'aist'\? allowed: aist, aist_literal, hp_tio2, hp, or a file"
+    with pytest.raises(DeviceError, match=message):
         find_device("aits")
     with pytest.raises(DeviceError, match="does not exist"):
         find_device("nowhere.toml")

@@ -163,12 +163,12 @@ def test_files_hold_every_number(tmp_path):
 
 def test_what_cannot_be_drawn_is_told(tmp_path):
     rows = [row(0.2, 0, {SIGMA: 0.1}), row(0.3, 0, {SIGMA: 0.2})]
-    with pytest.raises(InputError, match="no grid 'x'; grids are g"):
+    with pytest.raises(InputError, match="unknown grid 'x'; allowed: g"):
         curves_of(tmp_path, rows, "x")
     (found,) = curves_of(tmp_path, rows)
     assert chosen_metrics(found) == ("top1", "ppl")
     assert chosen_metrics(found, ["ppl", "ppl"]) == ("ppl",)
-    with pytest.raises(InputError, match="metric 'bleu' is not in the table; allowed are top1, ppl"):
+    with pytest.raises(InputError, match="unknown metric 'bleu'; allowed: top1, ppl"):
         chosen_metrics(found, ["bleu"])
     with pytest.raises(InputError, match=r"has two results of seed 0 at 0\.1"):
         curves_of(tmp_path, [*rows, rows[0]])

@@ -208,8 +208,8 @@ def test_the_command_writes_figures_and_numbers(folder, capsys, monkeypatch):
     }
     for arguments, words in (
         (["nowhere"], "nowhere is no folder"),
-        (["--grid", "x"], "no grid 'x'; grids are spread, bits, both"),
-        (["--metric", "x"], "metric 'x' is not in the table; allowed are top1, ppl"),
+        (["--grid", "x"], "unknown grid 'x'; allowed: spread, bits, both"),
+        (["--metric", "x"], "unknown metric 'x'; allowed: top1, ppl"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(["plot", "accuracy-vs-noise", *arguments])

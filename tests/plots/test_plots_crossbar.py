@@ -130,9 +130,11 @@ def test_a_seed_changes_the_read(build):
 
 def test_what_is_not_there_is_named(build):
     manifest = build(WIRED)
-    with pytest.raises(InputError, match="no array 'net_x'; allowed are net_i, net_f, net_g, net_o"):
+    with pytest.raises(
+        InputError, match=r"unknown array 'net_x'; did you mean 'net_.'\? allowed: net_i, net_f, net_g, net_o"
+    ):
         inspect_tile(manifest, "net_x")
-    with pytest.raises(InputError, match="no tile '3,0'; allowed are 0,0 to 2,1"):
+    with pytest.raises(InputError, match="no tile '3,0'; allowed: 0,0 to 2,1"):
         inspect_tile(manifest, "net_i", "3,0")
     with pytest.raises(InputError, match="--seed is -1; allowed is 0 or above"):
         inspect_tile(manifest, "net_i", seed=-1)

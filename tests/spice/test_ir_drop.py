@@ -91,17 +91,26 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sizes": (0,)}, "--sizes has 0; allowed are whole numbers from 1 to 512"),
+        ({"sizes": (0,)}, "--sizes has 0; allowed: whole numbers from 1 to 512"),
         ({"sizes": ()}, "need a value each"),
         ({"ohms": (-1.0,)}, "--ohms is -1"),
         ({"sizes": (4,), "spice_sizes": (8,)}, "--spice-sizes has 8"),
         ({"tiles": 0}, "--tiles is 0"),
-        ({"scheme": "offset"}, "--scheme is 'offset'"),
+        ({"scheme": "offset"}, "unknown scheme 'offset'; allowed: "),
     ],
 )
 def test_impossible_sweeps_are_refused(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         Settings(**({"spice_sizes": ()} | options))
+
+
+def test_ngspice_checks_the_sizes_that_it_can_unless_others_are_named():
+    assert Settings().compared == (16, 32, 64)
+    assert Settings(sizes=(16,)).compared == (16,)
+    assert Settings(sizes=(8, 65, 64)).compared == (8, 64)
+    assert Settings(sizes=(128,)).compared == ()
+    assert Settings(sizes=(8, 128), spice_sizes=(128,)).compared == (128,)
+    assert Settings(spice_sizes=()).compared == ()
 
 
 def test_a_cell_and_its_fixed_resistor_are_a_voltage_divider():
@@ -179,10 +188,11 @@ def test_points_of_ngspice_lie_on_the_curves():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--sizes", "a"], "--sizes is 'a'; needed are whole numbers"),
-        (["--ohms", "1,,2"], "--ohms is '1,,2'; needed are numbers"),
-        (["--device", "gold"], "gold"),
-        (["--sizes", "4"], "--spice-sizes has 16"),
+        (["--sizes", "a"], "--sizes is 'a'; allowed: whole numbers with commas"),
+        (["--ohms", "1,,2"], "--ohms is '1,,2'; allowed: numbers with commas"),
+        (["--device", "gold"], "unknown device preset 'gold'; allowed: aist"),
+        (["--sizes", "4,8", "--spice-sizes", "16"], "--spice-sizes has 16, which --sizes has not; ngspice is"),
+        (["--sizes", "4,4"], "--sizes has 4 twice; allowed: whole numbers from 1 to 512, each once"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_leave_no_folder(arguments, said, tmp_path, capsys):

@@ -230,7 +230,11 @@ def test_numbers_that_are_none_are_said_to_be(network):
         ([[SOS, EOS], [SOS]], {}, "sentence 1 has 1 ids"),
         ([[SOS, EOS], [SOS, 5, 9999, EOS]], {}, "sentence 1 has ids from 2 to 9999; allowed: 0 to "),
         ([[SOS, -5, EOS]], {}, "sentence 0 has ids from -5 to 3"),
-        ([[SOS, EOS]], {"passes": {"greedy"}}, "unknown pass 'greedy'; allowed: teacher, sampled, free"),
+        (
+            [[SOS, EOS]],
+            {"passes": {"greedy"}},
+            r"unknown pass 'greedy'; did you mean 'free'\? allowed: teacher, sampled, free",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(network, sentences, changed, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -21,6 +20,7 @@ from hvae_mnn.crossbar.nonidealities.spec import (
     Temperature,
 )
 from hvae_mnn.errors import InputError
+from hvae_mnn.names import nearest, unknown_name
 
 _SECTIONS = {
     "programming": Programming,
@@ -31,8 +31,6 @@ _SECTIONS = {
     "temperature": Temperature,
 }
 _LARGEST_SIGMA = 2.0
-_LONGEST_NAME = 60
-"""Characters of an unknown key that a message quotes as they are."""
 _RANGES: dict[str, tuple[float, float]] = {
     "programming.sigma": (0, _LARGEST_SIGMA),
     "programming.amplitude_v": (1e-3, 100),
@@ -73,7 +71,7 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
     found: dict[str, Any] = {}
     for name, table in values.items():
         if name not in _SECTIONS:
-            problems.append(_unknown(str(name), list(_SECTIONS)))
+            problems.append(unknown_name("section of non-idealities", str(name), _SECTIONS))
         elif not isinstance(table, Mapping):
             problems.append(f"{name} is {shown(table)}; it must be a table, e.g. [{name}]")
         else:
@@ -81,7 +79,8 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
             for key, value in table.items():
                 path = f"{name}.{key}"
                 if path not in KEYS:
-                    problems.append(_unknown(path, list(KEYS)))
+                    own = [known for known in KEYS if known.startswith(f"{name}.")]
+                    problems.append(unknown_name("non-ideality", path, own, near=nearest(path, KEYS)))
                     continue
                 problem, section[key] = _checked(path, value)
                 problems += [problem] if problem else []
@@ -134,18 +133,11 @@ def check(spec: Nonidealities, where: str = "noise") -> None:
     nonidealities_from_dict(nonidealities_to_dict(spec), where)
 
 
-def _unknown(path: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(path, allowed, 1)
-    told = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
-    named = path if path.isprintable() and len(path) <= _LONGEST_NAME else shown(path)
-    return f"{named} is unknown; {told}"
-
-
 def _checked(path: str, value: Any) -> tuple[str, Any]:
     """A problem, or "", and the value."""
     if path == "programming.error":
         if value not in PROGRAMMING_KINDS:
-            return f"{path} is {shown(value)}; allowed are {', '.join(PROGRAMMING_KINDS)}", None
+            return unknown_name(path, value, PROGRAMMING_KINDS), None
         return "", value
     if path in ("programming.open_loop", "read_noise.thermal"):
         return ("" if isinstance(value, bool) else f"{path} is {shown(value)}; allowed are true and false"), value
