@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -27,8 +28,11 @@ NEWTON = ".options klu reltol=1e-10 abstol=1e-18 vntol=1e-15 itl1=200 itl4=200"
 after the usual ten iterations in a transient, where a shorter time step would not help."""
 TIA_LIBRARY = "tia.lib"
 """The amplifier's subcircuit, of the device models."""
-_EDGE = 1e-3
-"""Rise and fall of a pulse, as part of a read."""
+_DIGITS = "set numdgt=17"
+"""ngspice prints a negative number with one digit less, and a double needs 17."""
+_EDGE = 1e-10
+"""Fall of a pulse, as part of a read: so steep that what a nonlinear circuit does on it does not count, and wide enough
+for ngspice, which merges time points that are some 1e-12 of a read apart."""
 
 
 def options(layout: ArrayLayout) -> str:
@@ -132,7 +136,7 @@ def model_lines(layout: ArrayLayout, moving: MovingDevices | None) -> list[str]:
 def _control(commands: Sequence[str], moving: MovingDevices | None) -> Iterator[str]:
     yield ".control"
     yield from control_prologue("behavioural" if moving is None else moving.backend)
-    yield "set numdgt=16"
+    yield _DIGITS
     yield from commands
     yield ".endc"
     yield ".end"
@@ -194,22 +198,14 @@ def pulse_deck(
     It prints every output's charge in coulombs over the read's `read_s` seconds, which is what the mean current
     `volts` would give (paper 3.2).
     """
-    pulses = []
-    for value in volts.tolist():
-        length = abs(value) / read_v * read_s
-        edge = min(_EDGE * read_s, length / 2)
-        level = read_v if value > 0 else -read_v
-        # Rise and fall are of one length, so the pulse's area is level times length.
-        shape = f"PWL(0 0 {edge!r} {level!r} {length!r} {level!r} {length + edge!r} 0)"
-        pulses.append(shape if value else "DC 0")
-    end = read_s * (1 + _EDGE)
+    # A measurement (`meas ... integ`) gives seven digits; a vector has them all.
     commands = ["run"]
     for name, plus, minus in output_terms(layout):
-        terms = [*plus, *minus]
-        commands += [f"meas tran q{n} integ {sensed(layout, unit, label)}" for n, label in enumerate(terms)]
-        text = "+".join(f"q{n}" for n in range(len(plus)))
-        text += "".join(f"-q{n}" for n in range(len(plus), len(terms)))
-        commands += [f"let q{unit}{name}={amperes_per_sensed(layout)!r}*({text})", f"print q{unit}{name}"]
+        commands += [
+            f"let charge=integ({_sum(layout, unit, plus, minus)})",
+            f"let q{unit}{name}=charge[length(charge)-1]",
+            f"print q{unit}{name}",
+        ]
     lines = [
         f"hvae-mnn gate unit {array}: column charges of one read with pulses (paper 3.2, Fig. 2b)",
         *_legend(layout),
@@ -217,12 +213,28 @@ def pulse_deck(
         options(layout),
         *model_lines(layout, None),
         f".include {include}",
-        *driver_lines(word_lines, pulses, layout.lines_per_row == 2),
+        *driver_lines(word_lines, [_pulse(v, read_v, read_s) for v in volts.tolist()], layout.lines_per_row == 2),
         *sense_lines(layout, unit),
-        f".tran {read_s / 20!r} {end!r} 0 {read_s / 20!r}",
+        f".tran {read_s / 20!r} {read_s!r} 0 {read_s / 20!r}",
         *_control(commands, None),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _pulse(mean_v: float, read_v: float, read_s: float) -> str:
+    """A source that holds +-`read_v` from the beginning of a read for so long that its mean over the read is `mean_v`.
+
+    All pulses begin together, and the read ends where the longest one may: before and after, an amplifier's offset
+    would be integrated, too.
+    """
+    level, part = math.copysign(read_v, mean_v), abs(mean_v) / read_v
+    if part < _EDGE:
+        return "DC 0"
+    if part > 1 - _EDGE:
+        return f"DC {level!r}"
+    # The fall's middle is the pulse's end, so that the area is level times length.
+    begin, end = (part - _EDGE / 2) * read_s, (part + _EDGE / 2) * read_s
+    return f"PWL(0 {level!r} {begin!r} {level!r} {end!r} 0)"
 
 
 def moving_unit_deck(
@@ -244,12 +256,7 @@ def moving_unit_deck(
         *driver_lines(word_lines, pulses, layout.lines_per_row == 2),
         *sense_lines(layout, unit),
         f".tran {step!r} {moving.read_s!r} 0 {step!r}",
-        ".control",
-        *control_prologue(moving.backend),
-        "run",
-        *last,
-        ".endc",
-        ".end",
+        *_control(["run", *last], moving),
     ]
     return "\n".join(lines) + "\n"
 

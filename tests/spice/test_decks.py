@@ -34,7 +34,9 @@ def run_deck(folder, deck):
     done = subprocess.run([command, "-b", deck], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "Using KLU" in done.stdout
-    return {name: float(value) for name, value in re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE)}
+    found = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))
+    assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in found.values())  # a whole double
+    return {name: float(value) for name, value in found.items()}
 
 
 @pytest.fixture(params=list(MODULES))
