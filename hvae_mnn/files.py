@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hvae_mnn.errors import InputError, StorageError
-from hvae_mnn.owned import temporary_file, tidy
+from hvae_mnn.owned import temporary_file, tidy_once
 from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
 
 SEAL = "sha256"
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         target = path.resolve() if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
-        tidy(target.parent)
+        tidy_once(target.parent)
         with temporary_file(target.parent) as temporary:
             yield temporary
             temporary.chmod(0o644)

@@ -158,9 +158,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     What dead processes left beside it is removed. Raises `StorageError` when it cannot be made.
     """
     where = Path(parent) if parent is not None else temporary_root()
-    if where not in _tidied:
-        _tidied.add(where)
-        remove_abandoned(where)
+    tidy_once(where)
     prefix, suffix = (f".{_PREFIX}", ".part") if parent is not None else (_PREFIX, "")
     while True:
         try:
@@ -192,13 +190,18 @@ def temporary_root() -> Path:
         raise StorageError(f"{error.strerror}: free the disk, or set TMPDIR to a folder you may write to") from error
 
 
-def tidy(folder: Path) -> None:
-    """Remove what dead processes, of version 0.1 too, left in a folder of ours; once per process."""
+def tidy_once(folder: Path) -> None:
+    """`tidy`, the first time that this process asks for it: for what happens often."""
     folder = Path(os.path.abspath(folder))
     if folder not in _tidied:
         _tidied.add(folder)
-        remove_abandoned(folder)
-        _remove_parts_of_old(folder)
+        tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what dead processes, of version 0.1 too, left in a folder that we write to."""
+    remove_abandoned(folder)
+    _remove_parts_of_old(folder)
 
 
 def _remove_parts_of_old(folder: Path) -> None:
