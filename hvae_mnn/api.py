@@ -84,8 +84,10 @@ def simulate(
     )
     options = options or Options()
     # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
-    with _engine(options.engine, manifest, progress, workers, scheduler) as engine:
-        run, plan = simulation.start(manifest, origin, chosen, options, None if out is None else Path(out))
+    with (
+        _engine(options.engine, manifest, progress, workers, scheduler) as engine,
+        simulation.start(manifest, origin, chosen, options, None if out is None else Path(out)) as (run, plan),
+    ):
         return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
@@ -119,10 +121,10 @@ def resume(
     `RunError` when the run is finished or its netlists were built anew meanwhile.
     """
     run = Path(folder) if folder is not None else newest_run()
-    plan, manifest = simulation.reopen(run)
-    checkpoint = simulation.checkpoint_of(manifest)
-    with _engine(plan.options.engine, manifest, progress, workers, scheduler) as engine:
-        return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
+    with simulation.reopen(run) as (plan, manifest):
+        checkpoint = simulation.checkpoint_of(manifest)
+        with _engine(plan.options.engine, manifest, progress, workers, scheduler) as engine:
+            return simulation.execute(run, plan, manifest, checkpoint, engine, progress, save_simulation_figures)
 
 
 def verify(

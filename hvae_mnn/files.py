@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from hvae_mnn.errors import InputError, StorageError
-from hvae_mnn.owned import remove_abandoned, temporary_file
+from hvae_mnn.owned import temporary_file, tidy_once
 from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
-_tidied: set[Path] = set()
-"""Folders where this process has removed what dead ones left."""
 
 
 @contextmanager
@@ -43,9 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         target = path.resolve() if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.parent not in _tidied:
-            _tidied.add(target.parent)
-            remove_abandoned(target.parent)
+        tidy_once(target.parent)
         with temporary_file(target.parent) as temporary:
             yield temporary
             temporary.chmod(0o644)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,29 +25,56 @@ LOCK = ".hvae-mnn.lock"
 """Beside the files of a run while a process works on it."""
 _PREFIX = "hvae-mnn-tmp-"
 """Begins the names of everything that may be removed when it has no owner, and of nothing else."""
-_OURS = re.compile(rf"\.?{_PREFIX}[a-z0-9_]{{8}}(\.part)?")
+_OURS = re.compile(rf"\.?{_PREFIX}[a-z0-9_]{{8}}(\.part|\.lock)?")
+_BEFORE_OWNERS = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
+"""How version 0.1 named the parts of a file; nothing tells whether one has an owner, but its age."""
+_OLD_S = 3600.0
+_LOOKED_AT_S = 0.5
+"""Longest time that a process holds a lock only to see whether it is free."""
+_tidied: set[Path] = set()
+"""Folders where this process has removed what dead ones left."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path, doing: str = "being run") -> Iterator[None]:
     """Hold `folder`, which must exist, for this process alone; `doing` is for the message to the second one.
 
-    Raises `RunError` when another process holds it, `StorageError` when it cannot be written to.
+    What dead processes left in the folder is removed. Raises `RunError` when another process holds it, `StorageError`
+    when it cannot be written to.
     """
-    path = Path(folder) / LOCK
+    with _holding(Path(folder) / LOCK, Path(folder), doing):
+        tidy(folder)
+        yield
+
+
+@contextlib.contextmanager
+def alone_at(path: Path, doing: str = "being written") -> Iterator[None]:
+    """Hold the name `path`, which need not exist, for this process alone, by a lock beside it; its parent must exist.
+
+    Raises as `alone`.
+    """
+    path = Path(path)
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    with _holding(path.with_name(f".{_PREFIX}{digest}.lock"), path, doing):
+        yield
+
+
+@contextlib.contextmanager
+def _holding(lock: Path, what: Path, doing: str) -> Iterator[None]:
     try:
-        handle = _locked(path)
+        handle = _locked(lock)
     except OSError as error:
         raise StorageError(
-            f"cannot write to {folder}: {error.strerror or error}; choose a folder that you may write to"
+            f"cannot write to {lock.parent}: {error.strerror or error}; choose a folder that you may write to"
         ) from error
     if handle is None:
-        raise RunError(f"{folder} is {doing} by another process; wait for it, or choose another --out")
+        raise RunError(f"{what} is {doing} by another process; wait for it, or choose another --out")
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)  # before the lock goes: whoever waits for this file looks again
+            if _is(handle, lock):
+                lock.unlink()  # before the lock goes: whoever waits for this file looks again
         os.close(handle)
 
 
@@ -55,27 +85,39 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_lock(handle)
+        return not _try_lock(handle, fcntl.LOCK_SH)
     finally:
         os.close(handle)
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether there is nothing in `folder` but locks and temporary files of this package.
+
+    Raises `OSError` when it cannot be read.
+    """
+    return all(name == LOCK or _OURS.fullmatch(name) for name in os.listdir(folder))
+
+
 def _locked(path: Path) -> int | None:
     """A locked handle of `path`, made if need be; None when another process has the lock."""
+    until = time.monotonic() + _LOOKED_AT_S
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         if not _try_lock(handle):
             os.close(handle)
-            return None
-        if _is(handle, path):
+            if time.monotonic() > until:
+                return None
+            time.sleep(_LOOKED_AT_S / 10)
+        elif _is(handle, path):
             return handle
-        os.close(handle)  # its owner removed it between the two calls
+        else:
+            os.close(handle)  # its owner removed it between the two calls
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Whether the lock was free; a file system without locks counts as free of other processes."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -113,9 +155,10 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     """An empty folder that is removed at the end: in the system's folder for temporary files, or hidden in `parent`.
 
-    Raises `StorageError` when it cannot be made.
+    What dead processes left beside it is removed. Raises `StorageError` when it cannot be made.
     """
     where = Path(parent) if parent is not None else temporary_root()
+    tidy_once(where)
     prefix, suffix = (f".{_PREFIX}", ".part") if parent is not None else (_PREFIX, "")
     while True:
         try:
@@ -147,6 +190,33 @@ def temporary_root() -> Path:
         raise StorageError(f"{error.strerror}: free the disk, or set TMPDIR to a folder you may write to") from error
 
 
+def tidy_once(folder: Path) -> None:
+    """`tidy`, the first time that this process asks for it: for what happens often."""
+    folder = Path(os.path.abspath(folder))
+    if folder not in _tidied:
+        _tidied.add(folder)
+        tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what dead processes, of version 0.1 too, left in a folder that we write to."""
+    remove_abandoned(folder)
+    _remove_parts_of_old(folder)
+
+
+def _remove_parts_of_old(folder: Path) -> None:
+    """Parts of files that are there by now, left by version 0.1 more than an hour ago."""
+    with contextlib.suppress(OSError):
+        names = set(os.listdir(folder))
+        for name in names:
+            match = _BEFORE_OWNERS.fullmatch(name)
+            if match and match[1] in names:
+                found = os.lstat(folder / name)
+                ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+                if ours and time.time() - found.st_mtime > _OLD_S:
+                    os.unlink(folder / name)
+
+
 def remove_abandoned(folder: Path) -> list[Path]:
     """Remove our temporary files and folders in `folder` that no process owns; returns their paths.
 
@@ -164,8 +234,9 @@ def remove_abandoned(folder: Path) -> list[Path]:
 
 
 def _remove_unowned(path: Path, is_folder: bool) -> bool:
-    kind = os.O_DIRECTORY if is_folder else os.O_NONBLOCK
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind)
+    # Some network file systems lock only what is open for writing.
+    kind = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR | os.O_NONBLOCK
+    handle = os.open(path, os.O_NOFOLLOW | os.O_CLOEXEC | kind)
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return False

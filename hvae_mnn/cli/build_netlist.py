@@ -35,13 +35,14 @@ Every deck runs alone:
 
 
 @click.command(epilog=EPILOG)
-@click.option_panel("Build", options=["--name", "--out", "--hardware", "--calibration", "--data-dir"])
+@click.option_panel("Build", options=["--name", "--out", "--force", "--hardware", "--calibration", "--data-dir"])
 @click.option_panel(
     "Device", options=["--device", "--device-backend", "--read-voltage", "--read-time", "--allow-disturb"]
 )
 @click.argument("checkpoint", type=PLACE)
 @click.option("--name", type=BuildName(), help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
 @click.option("--out", type=PLACE, help="Write here instead of netlists/NAME.")
+@click.option("--force", is_flag=True, help="Replace netlists of another checkpoint.")
 @click.option(
     "--calibration",
     type=Choice(["max", "p99.99", "p99.9", "p99"]),
@@ -82,6 +83,7 @@ def command(
     checkpoint: Path,
     name: str | None,
     out: Path | None,
+    force: bool,
     hardware: str,
     calibration: str,
     data_dir: Path | None,
@@ -112,6 +114,7 @@ def command(
             allow_disturb=allow_disturb,
             calibration=calibration,
             data_dir=data_dir,
+            force=force,
             progress=lambda array, cells: bar.update(task, advance=1),
         )
     table = Table(title=Text(str(manifest.folder)), title_justify="left")

@@ -88,16 +88,20 @@ def command(
 
     from hvae_mnn import __version__
     from hvae_mnn.files import sha256, write_json
+    from hvae_mnn.folders import refuse_other
     from hvae_mnn.plots.evaluation import save_evaluation_figure
     from hvae_mnn.text.corpus import load_corpus
     from hvae_mnn.vae.checkpoint import load_checkpoint
     from hvae_mnn.vae.evaluation import encode_split, evaluate
     from hvae_mnn.vae.placement import pick_device
+    from hvae_mnn.vae.training_state import BEST, LAST
 
     console = Console()
     if threads is not None:
         torch.set_num_threads(threads)
     target = pick_device(device)
+    folder = out if out is not None else checkpoint.parent
+    refuse_other(folder, BEST, LAST)
     loaded = load_checkpoint(checkpoint)
     digest = sha256(checkpoint)  # now: a training run may replace the file before the reports are done
     corpus = load_corpus(data_dir, loaded.tokenizer, splits=(split,))
@@ -123,7 +127,6 @@ def command(
     for check in (*evaluation.paper.checks, *evaluation.proper.checks):
         if not check.holds:
             console.print(f"[bold red]does not hold:[/] {_sentence(check)}", highlight=False)
-    folder = out if out is not None else checkpoint.parent
     record: dict[str, Any] = {
         "checkpoint": {
             "file": f"{checkpoint.resolve().parent.name}/{checkpoint.name}",

@@ -87,7 +87,7 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
 
     Curves are exact solutions of random tiles; ngspice answers for the first of them from its netlist.
     """
-    from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+    from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.devices.presets import find_device
     from hvae_mnn.engines.ir_drop import Settings, run_study
     from hvae_mnn.plots.ir_drop import save_ir_drop_figures
@@ -99,8 +99,7 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
         **given,
     )
     device = find_device(settings.device)  # before a folder is made
-    folder = new_folder(out, f"ir-drop-{device.name}")
-    with removed_if_empty(folder), progress_bar(Console(stderr=True)) as bar:
+    with new_run(out, f"ir-drop-{device.name}") as folder, progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("solving tiles", total=None)
         rows, summary = run_study(
             settings,

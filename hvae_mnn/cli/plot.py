@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,16 +65,16 @@ def command() -> None:
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
     from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
-    from hvae_mnn.cosim.run_folder import new_folder
+    from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.cosim.simulation import newest_netlist
     from hvae_mnn.netlist.manifest import read_manifest
     from hvae_mnn.plots.crossbar import save_crossbar_figure
 
     manifest = read_manifest(netlist if netlist is not None else newest_netlist())
     found = inspect_tile(manifest, array, tile, seed)
-    folder = new_folder(out, f"crossbar-{manifest.name}")
-    write_inspection(found, folder)
-    save_crossbar_figure(found, folder)
+    with new_run(out, f"crossbar-{manifest.name}") as folder:
+        write_inspection(found, folder)
+        save_crossbar_figure(found, folder)
     worst = float(abs(found.error).max())
     _say(f"{found.array}, tile {found.tile.name}: columns are off by up to {worst:.3g} of the largest ideal current")
     _say(f"wrote {folder}/: crossbar (.png, .svg); crossings, column_errors (.parquet)")
@@ -126,9 +127,11 @@ def accuracy_vs_noise(
 ) -> None:
     """Draw every grid of SWEEP (default: the newest finished one): metrics along its axis, with bands over seeds and
     baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
-    from hvae_mnn.cosim.run_folder import new_folder
+    from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.experiments.curves import all_curves, chosen_metrics, relative_to_digital
     from hvae_mnn.experiments.results import newest_sweep, read_sweeps
+    from hvae_mnn.experiments.sweep import SWEEP
+    from hvae_mnn.folders import refuse_other
     from hvae_mnn.plots.accuracy import save_accuracy_figures
 
     folders = sweeps or (newest_sweep(),)
@@ -140,15 +143,19 @@ def accuracy_vs_noise(
     for curves in all_curves(found, grid):
         names = chosen_metrics(curves, metrics)
         chosen.append((relative_to_digital(curves, names) if relative else curves, names))
-    folder = out or (folders[0] if len(folders) == 1 else new_folder(None, "accuracy-vs-noise"))
-    for curves, names in chosen:
-        paths = save_accuracy_figures(curves, names, folder, chosen=bool(metrics), kind=band)
-        stems = dict.fromkeys(path.stem for path in paths)
-        left_out = f"; {curves.failed} of {curves.runs} runs failed and are left out" if curves.failed else ""
-        _say(f"{curves.name}: {curves.runs} runs{left_out}")
-        for stem in stems:
-            endings = ", ".join(path.suffix for path in paths if path.stem == stem)
-            _say(f"wrote {folder / stem} ({endings})")
+    with contextlib.ExitStack() as stack:
+        folder = out or folders[0]
+        if out is None and len(folders) > 1:
+            folder = stack.enter_context(new_run(None, "accuracy-vs-noise"))
+        refuse_other(folder, SWEEP)
+        for curves, names in chosen:
+            paths = save_accuracy_figures(curves, names, folder, chosen=bool(metrics), kind=band)
+            stems = dict.fromkeys(path.stem for path in paths)
+            left_out = f"; {curves.failed} of {curves.runs} runs failed and are left out" if curves.failed else ""
+            _say(f"{curves.name}: {curves.runs} runs{left_out}")
+            for stem in stems:
+                endings = ", ".join(path.suffix for path in paths if path.stem == stem)
+                _say(f"wrote {folder / stem} ({endings})")
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.characterise_records import IvRecords
-from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V
@@ -134,35 +134,35 @@ def iv(
     spec = device if isinstance(device, MemristorSpec) else find_device(device)
     drive = drive or Drive(USUAL_AMPLITUDE_V[spec.law], USUAL_FREQUENCIES_HZ[spec.law])
     chosen, missing = _backends(backend, spec)
-    folder = new_folder(None if out is None else Path(out), f"iv-{spec.name}")
-    decks = folder / DECKS
-    steps = _Steps(progress, (1 + len(chosen)) * (len(drive.frequencies_hz) + 1) + 1 + len(chosen))
-    with removed_if_empty(folder), IvRecords(folder) as records:
-        runs = [
-            _compare(spec, f"{frequency:g}hz", *drive.at(frequency), _x0(spec, drive), chosen, decks, steps)
-            for frequency in drive.frequencies_hz
-        ]
-        for frequency, (traces, _) in zip(drive.frequencies_hz, runs, strict=True):
-            for who, trace in traces.items():
-                records.trace(
-                    who, frequency, trace.time_s, trace.volts, trace.amperes, trace.x, spec.resistance(trace.x)
-                )
-        _train(spec, drive.amplitude_v, chosen, decks, records, steps)
-        switching = _switching(spec, drive.amplitude_v, chosen, decks, records, steps)
-    summary = {
-        "device": spec.to_dict(),
-        "drive": asdict(drive),
-        "back_ends": list(chosen),
-        "missing": missing,
-        "runs": [
-            {"frequency_hz": frequency, "lobe_area_va": _lobe_area(traces["reference"], drive), **figures}
-            for frequency, (traces, figures) in zip(drive.frequencies_hz, runs, strict=True)
-        ],
-        "switching_largest_error": switching,
-    }
-    write_json(folder / SUMMARY, summary)
-    if draw is not None:
-        draw(folder)
+    with new_run(None if out is None else Path(out), f"iv-{spec.name}") as folder:
+        decks = folder / DECKS
+        steps = _Steps(progress, (1 + len(chosen)) * (len(drive.frequencies_hz) + 1) + 1 + len(chosen))
+        with IvRecords(folder) as records:
+            runs = [
+                _compare(spec, f"{frequency:g}hz", *drive.at(frequency), _x0(spec, drive), chosen, decks, steps)
+                for frequency in drive.frequencies_hz
+            ]
+            for frequency, (traces, _) in zip(drive.frequencies_hz, runs, strict=True):
+                for who, trace in traces.items():
+                    records.trace(
+                        who, frequency, trace.time_s, trace.volts, trace.amperes, trace.x, spec.resistance(trace.x)
+                    )
+            _train(spec, drive.amplitude_v, chosen, decks, records, steps)
+            switching = _switching(spec, drive.amplitude_v, chosen, decks, records, steps)
+        summary = {
+            "device": spec.to_dict(),
+            "drive": asdict(drive),
+            "back_ends": list(chosen),
+            "missing": missing,
+            "runs": [
+                {"frequency_hz": frequency, "lobe_area_va": _lobe_area(traces["reference"], drive), **figures}
+                for frequency, (traces, figures) in zip(drive.frequencies_hz, runs, strict=True)
+            ],
+            "switching_largest_error": switching,
+        }
+        write_json(folder / SUMMARY, summary)
+        if draw is not None:
+            draw(folder)
     return IvResult(folder, summary)
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from hvae_mnn.cosim.cost_assumptions import Assumption, Given, assumptions
 from hvae_mnn.cosim.cost_result import Cost, LayerCost, SettlingCheck, TileCheck, write_cost
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.crossbar.power import ReadPower
@@ -70,12 +70,11 @@ def cost(
     assert isinstance(engine, ExactEngine)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 6]))
     reads = text_reads(manifest, engine, steps, rng, text, data_dir)
-    folder = new_folder(out, f"cost-{manifest.name}")  # one that is taken is told before the work
 
     def told(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else partial(progress, what)
 
-    with removed_if_empty(folder):
+    with new_run(out, f"cost-{manifest.name}") as folder:  # one that is taken is noticed before the work
         powers = _array_watts(manifest, reads.means, cluster, told("power"))
         cases = tile_cases(manifest, engine, some_reads(reads.applied, _READS, rng), _choose(manifest, tiles, rng))
         checks, settling, curves = _check(manifest, cases, reads.means, known, cluster, told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,9 +52,13 @@ def build_netlist(
     calibration: str = "max",
     input_range: float = 1.0,
     data_dir: str | Path | None = None,
+    force: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
+
+    An older build of the same source there is replaced, one of another source with `force` only. The same source is a
+    checkpoint at the same place or with the same bytes, or a module of the same class.
 
     `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, whose weights are exported as its
     forward pass in eval mode uses them (`gates.recurrent_layers`). A checkpoint brings its calibrated ranges, of which
@@ -79,7 +84,15 @@ def build_netlist(
 
     def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
         return write_netlists(
-            target, exports, hardware, described, attached, backend=device_backend, read_s=read_s, progress=progress
+            target,
+            exports,
+            hardware,
+            described,
+            attached,
+            backend=device_backend,
+            read_s=read_s,
+            force=force,
+            progress=progress,
         )
 
     if isinstance(source, nn.Module):
@@ -96,7 +109,10 @@ def build_netlist(
     exports = _exports(checkpoint, calibration, hardware, text)
     target = Path(folder or NETLISTS / default_name(path))
     attached[CHECKPOINT] = path
-    return write(target, exports, _described(checkpoint, calibration))
+    described = _described(checkpoint, calibration)
+    # Relative: a project that moves as a whole keeps its builds.
+    described["path"] = Path(os.path.relpath(path.resolve(), target.resolve())).as_posix()
+    return write(target, exports, described)
 
 
 def map_checkpoint(

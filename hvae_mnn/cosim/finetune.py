@@ -23,13 +23,13 @@ from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import HardwareWeights, MixedStepper, unit_parameters
-from hvae_mnn.cosim.run_folder import alone
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
-from hvae_mnn.files import disk_errors, replacing, sha256, write_json
+from hvae_mnn.files import replacing, sha256, write_json
+from hvae_mnn.folders import taken
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
@@ -44,7 +44,8 @@ from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
 STATE_FORMAT = "hvae-mnn finetuning state/2"
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64
-_LOCK = ".lock"
+_OLD_LOCK = ".lock"
+"""Of version 0.1, which left it there."""
 
 
 @dataclass
@@ -88,10 +89,8 @@ def finetune(
     for split in ("train", "valid"):
         checkpoint.vocabulary.count_unknown(corpus.split(split), f"{corpus.name}/{split}")
     run = _Run(checkpoint, corpus, hardware, noise, config, Path(out))
-    with disk_errors(run.out):
-        run.out.mkdir(parents=True, exist_ok=True)
-        (run.out / _LOCK).touch()
-    with alone(run.out, _LOCK), torch.random.fork_rng():
+    with taken(run.out, "being finetuned", BEST, LAST), torch.random.fork_rng():
+        (run.out / _OLD_LOCK).unlink(missing_ok=True)
         run.start(resume)
         run.work(progress)
     return run.out / BEST

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary
 from hvae_mnn.cosim.programming_targets import Targets, find_targets
-from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.programming import Controller, Settings, program_devices
@@ -94,32 +94,34 @@ def program(
     for conductance in found.arrays.values():
         Controller(found.spec, conductance, settings)
     corner = None if wired is None else _corner(found, wired)
-    folder = new_folder(None if out is None else Path(out), f"program-{found.name}")
     began = time.monotonic()
-    with removed_if_empty(folder), ProgrammingRecords(folder) as records:
-        arrays = _by_the_map(found, settings, scheme, spread, seed, records, progress)
-        in_ngspice = None
-        if wired is not None and corner is not None:
-            array = WiredArray(found.spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s)
-            in_ngspice = _in_ngspice(array, corner[1], settings, folder / DECKS, progress)
-            records.wired(in_ngspice, found.spec)
-    summary: dict[str, Any] = {
-        "targets": found.origin,
-        "device": found.spec.name,
-        "threshold_v": found.spec.threshold_v,
-        "scheme": scheme,
-        "settings": asdict(settings),
-        "spread_assumed": asdict(spread),
-        "seed": seed,
-        "network": totals(arrays.values()),
-        "arrays": arrays,
-        "seconds_total": round(time.monotonic() - began, 3),
-    }
-    if in_ngspice is not None and wired is not None and corner is not None:
-        summary["wired"] = _described(wired, corner[0]) | wired_summary(in_ngspice, found.spec)
-    write_json(folder / SUMMARY, summary)
-    if draw is not None:
-        draw(folder)
+    with new_run(None if out is None else Path(out), f"program-{found.name}") as folder:
+        with ProgrammingRecords(folder) as records:
+            arrays = _by_the_map(found, settings, scheme, spread, seed, records, progress)
+            in_ngspice = None
+            if wired is not None and corner is not None:
+                array = WiredArray(
+                    found.spec, wired.backend, scheme, settings.amplitude_v, wired.wire_ohm, settings.read_s
+                )
+                in_ngspice = _in_ngspice(array, corner[1], settings, folder / DECKS, progress)
+                records.wired(in_ngspice, found.spec)
+        summary: dict[str, Any] = {
+            "targets": found.origin,
+            "device": found.spec.name,
+            "threshold_v": found.spec.threshold_v,
+            "scheme": scheme,
+            "settings": asdict(settings),
+            "spread_assumed": asdict(spread),
+            "seed": seed,
+            "network": totals(arrays.values()),
+            "arrays": arrays,
+            "seconds_total": round(time.monotonic() - began, 3),
+        }
+        if in_ngspice is not None and wired is not None and corner is not None:
+            summary["wired"] = _described(wired, corner[0]) | wired_summary(in_ngspice, found.spec)
+        write_json(folder / SUMMARY, summary)
+        if draw is not None:
+            draw(folder)
     return ProgrammingResult(folder, summary, in_ngspice)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
-from hvae_mnn.cosim.run_folder import RUNS, alone, new_folder
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
@@ -36,7 +36,10 @@ from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_json
+from hvae_mnn.folders import newest_first
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
+from hvae_mnn.netlist.replacement import recover
+from hvae_mnn.owned import alone, is_held
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
@@ -75,10 +78,12 @@ class SimulationResult:
         }
 
 
+@contextlib.contextmanager
 def start(
     manifest: Manifest, origin: str, sentences: Sequence[Sequence[int]], options: Options, out: Path | None
-) -> tuple[Path, Plan]:
-    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written; `RunError` if `out` is taken."""
+) -> Iterator[tuple[Path, Plan]]:
+    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written, held for this process alone;
+    `RunError` if `out` is taken."""
     plan = Plan(
         netlist=str(manifest.folder.resolve()),
         manifest_sha256=sha256(manifest.path),
@@ -86,14 +91,23 @@ def start(
         origin=origin,
         sentences=tuple(map(tuple, sentences)),
     )
-    folder = new_folder(out, manifest.name, "go on with it: --resume, or choose another --out")
-    plan.save(folder)
-    return folder, plan
+    with new_run(out, manifest.name, "resume it with --resume, or choose another --out") as folder:
+        plan.save(folder)
+        yield folder, plan
 
 
-def reopen(folder: Path) -> tuple[Plan, Manifest]:
-    """Plan and netlists of an unfinished run; raises `RunError` when it is finished, or its netlists were built
-    anew."""
+@contextlib.contextmanager
+def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
+    """Plan and netlists of an unfinished run, which is held for this process alone.
+
+    Raises `RunError` when it is finished, another process has it, or its netlists were built anew.
+    """
+    Plan.load(folder)  # what is no run gets no lock
+    with alone(folder):
+        yield _unfinished(folder)
+
+
+def _unfinished(folder: Path) -> tuple[Plan, Manifest]:
     plan = Plan.load(folder)
     if (folder / SUMMARY).exists():
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
@@ -109,27 +123,27 @@ def reopen(folder: Path) -> tuple[Plan, Manifest]:
 def newest_netlist(root: Path = NETLISTS) -> Path:
     """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
     none."""
-    found = [path for path in root.glob(f"*/{MANIFEST}") if (path.parent / CHECKPOINT).exists()]
+    recover(root)
+    found = [path for path in newest_first(root, MANIFEST) if (path.parent / CHECKPOINT).exists()]
     if not found:
         raise ManifestError(f"no netlists in {root}/; build some: hvae-mnn build-netlist checkpoint.pt")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    return found[0].parent
 
 
 def newest_run(root: Path = RUNS) -> Path:
     """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
-    found = [path for path in root.glob(f"*/{PLAN}") if not (path.parent / SUMMARY).exists()]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        with contextlib.suppress(RunError), alone(path.parent, PLAN):
+    for path in newest_first(root, PLAN):
+        if not (path.parent / SUMMARY).exists() and not is_held(path.parent):
             return path.parent
     raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
 
 
 def newest_finished(root: Path = RUNS) -> Path:
     """The run in `root` that was finished last; raises `RunError` when there is none."""
-    found = [path for path in root.glob(f"*/{PLAN}") if (path.parent / SUMMARY).exists()]
+    found = [path for path in newest_first(root, SUMMARY) if (path.parent / PLAN).exists()]
     if not found:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
-    return max(found, key=lambda path: (path.parent / SUMMARY).stat().st_mtime_ns).parent
+    return found[0].parent
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
@@ -201,31 +215,30 @@ def execute(
     progress: Progress | None = None,
     finish: Callable[[Path], object] | None = None,
 ) -> SimulationResult:
-    """Run `plan` on `engine`, beginning with what the journal in `folder` already holds.
+    """Run `plan` on `engine`, beginning with what the journal in `folder`, which the caller holds, already has.
 
     Tables are written to `folder`, then `finish(folder)` is called, then the summary makes the run complete. Raises
-    `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, `RunError` when another process
-    has the run, or its journal belongs to another; after the first two it can be resumed.
+    `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be resumed;
+    `RunError` when its journal belongs to another.
     """
     began = time.perf_counter()
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
     if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
         raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
-    with alone(folder, PLAN):
-        with (
-            closing(JournalEngine(engine, folder / JOURNAL, outputs)) as journal,
-            Records(folder, moving=manifest.moving is not None) as records,
-        ):
-            bits = plan.options.dac_bits, plan.options.adc_bits
-            source = CrossbarSource(manifest, journal, *bits, seed=plan.options.seed, keep_histograms=True)
-            tokens = _run_sentences(plan, checkpoint, source, records, progress)
-            records.converters({"dac": source.dacs, "adc": source.adcs})
-        summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
-        if finish is not None:
-            finish(folder)
-        summary["seconds_total"] = round(time.perf_counter() - began, 3)
-        write_json(folder / SUMMARY, summary)
-        journal.remove()
+    with (
+        closing(JournalEngine(engine, folder / JOURNAL, outputs)) as journal,
+        Records(folder, moving=manifest.moving is not None) as records,
+    ):
+        bits = plan.options.dac_bits, plan.options.adc_bits
+        source = CrossbarSource(manifest, journal, *bits, seed=plan.options.seed, keep_histograms=True)
+        tokens = _run_sentences(plan, checkpoint, source, records, progress)
+        records.converters({"dac": source.dacs, "adc": source.adcs})
+    summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
+    if finish is not None:
+        finish(folder)
+    summary["seconds_total"] = round(time.perf_counter() - began, 3)
+    write_json(folder / SUMMARY, summary)
+    journal.remove()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
 
 

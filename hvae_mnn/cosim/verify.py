@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.engines.array_process import array_decks
@@ -94,8 +94,7 @@ def verify(
     reads = text_reads(manifest, engine, max(_TEXT_STEPS, steps), rng, text, data_dir)
     volts = some_reads(reads.applied, steps, rng)
     cases = tile_cases(manifest, engine, volts, _choose(manifest, tiles, rng))
-    folder = new_folder(out, f"verify-{manifest.name}")  # one that is taken is told before hours of work
-    with removed_if_empty(folder):
+    with new_run(out, f"verify-{manifest.name}") as folder:  # one that is taken is noticed before hours of work
         verdicts = cluster.map(judge, cases, progress=None if progress is None else partial(progress, "tiles"))
         total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
         worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]

@@ -15,6 +15,7 @@ from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.table import RESULTS, SUMMARY, check_format
 from hvae_mnn.experiments.task import Kind
+from hvae_mnn.folders import newest_first
 
 MODEL = "model"
 FIXED = (
@@ -58,10 +59,10 @@ class SweepResults:
 
 def newest_sweep(root: Path = RUNS) -> Path:
     """The sweep in `root` that was finished last; raises `InputError` when there is none."""
-    found = [path.parent for path in root.glob(f"*/{SUMMARY}") if (path.parent / RESULTS).is_file()]
+    found = [path.parent for path in newest_first(root, RESULTS) if (path.parent / SUMMARY).is_file()]
     if not found:
         raise InputError(f"no finished sweep in {root}/; run one with hvae-mnn sweep, or name its folder")
-    return max(found, key=lambda folder: (folder / RESULTS).stat().st_mtime_ns)
+    return found[0]
 
 
 def read_results(folder: Path) -> SweepResults:

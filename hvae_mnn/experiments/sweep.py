@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.cosim.run_folder import RUNS, alone
+from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import versions
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import HvaeMnnError, RunError
@@ -29,11 +29,14 @@ from hvae_mnn.experiments.table import (
 )
 from hvae_mnn.experiments.task import Outcome, Task
 from hvae_mnn.files import disk_errors, write_json, write_text
+from hvae_mnn.folders import taken
+from hvae_mnn.owned import is_vacant
 
 SWEEP = "sweep.toml"
 TASK_LIMIT_S = 6 * 3600.0
 """Longest time that a task may take; one of full size takes minutes."""
-_LOCK = ".lock"
+_OLD_LOCK = ".lock"
+"""Of version 0.1, which left it there."""
 _TABLES_EVERY_S = 30.0
 """How often tables are written while tasks run."""
 
@@ -87,7 +90,9 @@ def remaining(plan: Plan, folder: Path, *, retry_failed: bool = False) -> int:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _LOCK).exists())):
+    with disk_errors(folder):
+        foreign = folder.exists() and not (folder / SWEEP).exists() and (not folder.is_dir() or not is_vacant(folder))
+    if foreign:
         raise RunError(f"{folder} exists and is no sweep's folder; choose another --out")
 
 
@@ -133,10 +138,8 @@ def run_sweep(
 def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
     """The folder, for this process alone, with the sweep's file in it."""
     _refuse_foreign(folder)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _LOCK).touch()
-    with alone(folder, _LOCK):
+    with taken(folder, "being run", SWEEP):
+        (folder / _OLD_LOCK).unlink(missing_ok=True)
         for left in (folder / PARTS).glob(".*"):  # half-written by a process that was killed
             left.unlink()
         if fresh:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.drawn import DrawnNetwork
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.run_folder import new_folder, removed_if_empty
+from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.crossbar.hardware_file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
@@ -105,8 +105,7 @@ def verify_point(
     with threads(1):  # as the sweep had it
         drawn = drawn_network(task)
         heard = _heard(task, drawn, steps)
-    folder = new_folder(out, f"verify-{task.key[:12]}")
-    with removed_if_empty(folder):
+    with new_run(out, f"verify-{task.key[:12]}") as folder:
         attached = {CHECKPOINT: checkpoint_of(task).path}
         manifest = write_network(drawn.network.at(folder / NETLIST), attached)
         rng = np.random.default_rng(np.random.SeedSequence([task.seed or 0, 5]))

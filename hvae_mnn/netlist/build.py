@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +15,15 @@ from safetensors.numpy import save
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.errors import ManifestError
-from hvae_mnn.files import disk_errors, sha256, write_json
+from hvae_mnn.files import sha256, write_json
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import TIA_LIBRARY, layer_deck, pulse_deck, unit_deck
 from hvae_mnn.netlist.device_lines import DeviceBackend, library, model_file
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry, read_manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
+from hvae_mnn.netlist.replacement import replacing_folder
+from hvae_mnn.reading import shown
 
 Array = NDArray[np.float64]
 
@@ -37,31 +37,37 @@ def write_netlists(
     *,
     backend: DeviceBackend = "static",
     read_s: float = READ_S,
+    force: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
     """Write the netlists of `exports` to `folder`, which appears whole or not at all and replaces an older build there.
 
-    With another `backend` than `static` the memristors are devices whose states may move, and a read takes `read_s`
-    seconds. `attached` files (name in the folder -> path) are copied beside the netlists and hashed with them.
-    `progress(array, cells)` is called after every array. Raises `ManifestError` when `folder` holds something else, and
-    `HvaeMnnError` when the disk is full or not writable.
+    An older build of another source is replaced with `force` only; see `_same_source`. With another `backend` than
+    `static` the memristors are devices whose states may move, and a read takes `read_s` seconds. `attached` files (name
+    in the folder -> path) are copied beside the netlists and hashed with them. `progress(array, cells)` is called after
+    every array.
+
+    Raises `ManifestError` when `folder` holds something else, `RunError` when another process writes it, `StorageError`
+    when the disk is full or not writable.
     """
     folder = Path(folder)
-    _refuse_foreign(folder)
+    _refuse_foreign(folder, source, force)
     network = map_network(exports, hardware, source, folder=folder, backend=backend, read_s=read_s)
-    return write_network(network, attached, progress)
+    return write_network(network, attached, progress, force=force)
 
 
 def write_network(
     network: MappedNetwork,
     attached: Mapping[str, Path] | None = None,
     progress: Callable[[str, int], None] | None = None,
+    *,
+    force: bool = False,
 ) -> Manifest:
     """Write the netlists of a mapped network to its manifest's folder; see `write_netlists`."""
     planned = network.manifest
     hardware, folder = planned.hardware, planned.folder
-    _refuse_foreign(folder)
-    with _replacing_folder(folder) as temporary:
+    with replacing_folder(folder) as temporary:
+        _refuse_foreign(folder, planned.source, force)
         tensors: dict[str, Array] = {}
         for layer in planned.layers:
             arrays = [network.arrays[unit.array] for unit in layer.units]
@@ -75,22 +81,43 @@ def write_network(
             path.chmod(0o644)
         manifest = replace(planned, files={path.name: sha256(path) for path in sorted(temporary.iterdir())})
         write_json(temporary / MANIFEST, manifest.to_dict())
+        _refuse_foreign(folder, planned.source, force)  # what came meanwhile would be lost
     return manifest
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder with nothing else in it."""
+def _refuse_foreign(folder: Path, source: Mapping[str, Any], force: bool) -> None:
+    """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder of `source` with nothing else in it;
+    with `force` of any source."""
     if not folder.exists():
         return
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    there = None
     try:
-        own = {MANIFEST, *read_manifest(folder, verify=False).files}
+        there = read_manifest(folder, verify=False)
+        own = {MANIFEST, *there.files}
     except ManifestError:
         own = set()
     if found - own:
         raise ManifestError(
             f"{folder} exists and holds something else than netlists ({sorted(found - own)[0]}); choose another name"
         )
+    if there is not None and not force and not _same_source(there.source, source):
+        origin = there.source.get("path") or there.source.get("original_name") or there.source.get("module")
+        raise ManifestError(
+            f"{folder} holds the netlists of another source ({shown(origin)}); choose another --name or --out, or"
+            " replace them with --force"
+        )
+
+
+_IDENTITY = ("path", "sha256", "module")
+
+
+def _same_source(there: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether netlists of `new` may replace those of `there`: of the same checkpoint, at the place where it lies or
+    byte for byte, or of a module of the same class; or none of them says where it comes from."""
+    if not any(key in source for key in _IDENTITY for source in (there, new)):
+        return True
+    return any(key in new and there.get(key) == new[key] for key in _IDENTITY)
 
 
 def _write_layer(
@@ -152,27 +179,3 @@ def _test_vector(layer: LayerEntry) -> tuple[dict[str, float], Array | None]:
         if layer.peepholes:
             volts |= {f"cp{index}": float(value * scale) for index, value in enumerate(memory)}
     return volts, memory
-
-
-@contextlib.contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place on success and vanishes on failure."""
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        with disk_errors(folder):
-            yield temporary
-            temporary.chmod(0o755)
-            old = temporary.with_suffix(".old")
-            if folder.exists():
-                folder.rename(old)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if old.exists():
-                    old.rename(folder)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

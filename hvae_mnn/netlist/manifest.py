@@ -24,6 +24,7 @@ from hvae_mnn.files import sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices, line_ending
+from hvae_mnn.netlist.replacement import recover
 
 FORMAT = "hvae-mnn-netlist/3"
 MANIFEST = "manifest.json"
@@ -197,6 +198,8 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         folder = folder.parent
     path = folder / MANIFEST
     try:
+        if not folder.exists():
+            recover(folder.parent, folder.name)
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import InputError, TrainingError
+from hvae_mnn.folders import taken
 from hvae_mnn.text.batches import Batch, EncodedSentence, collate, shuffled_order, sorted_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -32,6 +33,7 @@ from hvae_mnn.vae.placement import pick_device, pick_precision
 from hvae_mnn.vae.stepwise import activation_ranges
 from hvae_mnn.vae.training_state import (
     BEST,
+    LAST,
     Place,
     RunIdentity,
     corpus_digest,
@@ -89,7 +91,8 @@ def train(
     returns at once; without it, `out` must hold no run. The vocabulary is the train split's unless one is given. The
     caller's random state and thread settings are left alone.
 
-    Errors: `InputError` if `out` and `resume` do not fit or the specs differ from the stored run's; `TrainingError` if
+    Errors: `RunError` if another process trains in `out` or it is for something else; `InputError` if `out` and
+    `resume` do not fit or the specs differ from the stored run's; `TrainingError` if
     the loss is not finite; `CheckpointError` if the stored state is damaged.
     """
     out = Path(out)
@@ -104,7 +107,8 @@ def train(
             raise InputError(f"corpus {corpus.name} has no {split} sentences; training needs train and valid")
     target = pick_device(device)
     run = _Run(corpus, vocabulary, model_config, training_config, out, target)
-    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+    own_rng = torch.random.fork_rng(devices=[target] if target.type == "cuda" else [])
+    with taken(out, "being trained", BEST, LAST), own_rng:
         run.start(resume)
         run.work(progress, save_every_s)
     return out / BEST
