@@ -94,9 +94,9 @@ def cell_of(module: nn.Module) -> Cell:
 
     cls = running_class(module)
     mode = getattr(module, "mode", None)
-    if mode not in _MODES or TORCH_MODES.get(cls, mode) != mode:
+    if not isinstance(mode, str) or mode not in _MODES or TORCH_MODES.get(cls, mode) != mode:
         raise MappingError(
-            f"cannot map a {cls.__name__} with mode {mode}; allowed are nn.RNN with tanh, nn.LSTM and nn.GRU themselves"
+            f"cannot map {cls.__name__} with mode {mode}; allowed are nn.RNN with tanh, nn.LSTM and nn.GRU themselves"
         )
     return _MODES[mode]
 

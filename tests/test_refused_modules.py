@@ -166,7 +166,7 @@ REFUSED = {
     "own pruning hook": (with_own_hook, "forward hook OwnMask may change"),
     "lookalike": (Lookalike, "cannot map a .*Lookalike; allowed are nn.RNN with tanh"),
     "base class": (lambda: nn.RNNBase("LSTM", INPUTS, HIDDEN), "cannot map a .*RNNBase"),
-    "another mode": (lambda: told_otherwise(lstm(), mode="GRU"), "cannot map a LSTM with mode GRU"),
+    "another mode": (lambda: told_otherwise(lstm(), mode="GRU"), "cannot map LSTM with mode GRU"),
     "weight drop": (lambda: weight_drop(True), r"net\.weight_hh_l0_raw has no part in .* weight drop"),
     "weight drop, not yet run": (lambda: weight_drop(False), r"net\.weight_hh_l0_raw has no part"),
     "parameter left over": (lambda: with_part("weight_foo", nn.Parameter(torch.ones(2))), r"net\.weight_foo has no"),

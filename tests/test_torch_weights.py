@@ -6,6 +6,8 @@ Torch's own forward pass judges: every module that is accepted is stepped from i
 from __future__ import annotations
 
 import copy
+import pickle
+import random
 
 import numpy as np
 import pytest
@@ -171,6 +173,24 @@ def test_several_at_once():
     assert_is_what_torch_computes(mixed)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_any_cell_with_any_mixture(seed):
+    """Every tensor plain, pruned, normed, parametrized or made permanent again, as a seed has it."""
+    draw = random.Random(seed)
+    kind = draw.choice([nn.LSTM, nn.GRU, nn.RNN])
+    options = {name: draw.random() < 0.5 for name in ("bias", "bidirectional", "batch_first")}
+    module = spread(kind(INPUTS, HIDDEN, num_layers=draw.randint(1, 3), **options))
+    for name in list(module._flat_weights_names):
+        is_weight = name.startswith("weight")
+        change = draw.choice([None, pruned, parametrized, "permanent", *([normed] if is_weight else [])])
+        if change == "permanent":
+            prune.remove(pruned(module, name), name)
+        elif change is not None:
+            change(module, name)
+    assert_is_what_torch_computes(module)
+    assert_is_what_torch_computes(changed(module, ("_orig", "_g", "original")))
+
+
 def test_dropout_of_weights_and_between_layers_is_off_as_in_eval_mode():
     module = parametrized(lstm(num_layers=2, dropout=0.5), "weight_hh_l0", by=lambda: Drop(always=False))
     assert module.training
@@ -228,6 +248,8 @@ def tied(name):
         lambda: lstm(batch_first=True),
         lambda: lstm().requires_grad_(False),
         lambda: copy.deepcopy(wide()),
+        lambda: pickle.loads(pickle.dumps(pruned(wide(), "weight_hh_l1"))),
+        lambda: pruned(wide(), "weight_ih_l1").float().double(),
         lambda: spread(nn.GRU(INPUTS, HIDDEN, num_layers=3)),
         lambda: spread(nn.RNN(INPUTS, HIDDEN, bidirectional=True)),
         lambda: spread(PeepholeLSTM(INPUTS, HIDDEN)),

@@ -49,7 +49,7 @@ def unit_parameters(module: nn.Module) -> dict[str, UnitParameters]:
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
         if name not in parameters:
             raise MappingError(
-                f"{name} of a {type(module).__name__} is no plain parameter, so it cannot be trained here; make it one"
+                f"{type(module).__name__}.{name} is no plain parameter, so it cannot be trained here; make it one"
                 " first (torch.nn.utils.prune.remove, parametrize.remove_parametrizations)"
             )
     hidden = parameters["weight_hh_l0"].shape[1]
