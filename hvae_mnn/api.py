@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -35,6 +34,7 @@ from hvae_mnn.experiments.sweep import SweepResult, cores, default_folder, remai
 from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
 from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
+from hvae_mnn.files import read_sealed
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.cost import save_cost_figures
 from hvae_mnn.plots.finetune import save_finetune_figure
@@ -244,7 +244,7 @@ def finetune(
     found = finetuning.finetune(
         base, corpus, described, noise or Nonidealities(), config, folder, resume=resume, progress=progress
     )
-    stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    stored = read_sealed(folder / METRICS, "history of finetuning")
     save_finetune_figure(stored["history"], stored["best"], folder)
     return found
 

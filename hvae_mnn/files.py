@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hvae_mnn.errors import InputError, StorageError
+from hvae_mnn.errors import InputError, StorageError, UncheckedFileWarning
 from hvae_mnn.owned import temporary_file, tidy_once
 from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
 
@@ -37,15 +39,39 @@ def replacing(path: Path) -> Iterator[Path]:
     A link at `path` stays a link: what it points to is replaced. Parts that a killed process left in the folder are
     removed. Raises `StorageError` when the disk is full or the folder is not writable.
     """
+    with part_of(path) as part:
+        with disk_errors(path):
+            yield part.temporary
+        part.take_name()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that is written under a temporary name."""
+
+    path: Path
+    """As which it was asked for."""
+    temporary: Path
+    _target: Path
+
+    def take_name(self) -> None:
+        """Give the file its name. Raises `StorageError`."""
+        with disk_errors(self.path):
+            self.temporary.chmod(0o644)
+            self.temporary.replace(self._target)
+
+
+@contextmanager
+def part_of(path: Path) -> Iterator[Part]:
+    """A file in the folder of `path` that is removed at the end unless it has taken its name; else as `replacing`."""
     path = Path(path)
-    with disk_errors(path):
-        target = path.resolve() if path.is_symlink() else path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tidy_once(target.parent)
-        with temporary_file(target.parent) as temporary:
-            yield temporary
-            temporary.chmod(0o644)
-            temporary.replace(target)
+    with ExitStack() as stack:
+        with disk_errors(path):
+            target = path.resolve() if path.is_symlink() else path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tidy_once(target.parent)
+            temporary = stack.enter_context(temporary_file(target.parent))
+        yield Part(path, temporary, target)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -61,16 +87,26 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` in one step; keys keep their order, NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:  # a path that is no UTF-8
+        data = json.dumps(value, indent=2, allow_nan=False).encode("ascii") + b"\n"
+    write_bytes(path, data)
+
+
+def write_sealed(path: Path, body: Mapping[str, Any]) -> None:
+    """Write `body`, a JSON object, with its checksum to `path` in one step. Raises `StorageError`."""
+    write_json(path, sealed(body))
 
 
 def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     """`body`, a JSON object, with the checksum of everything in it as its last key."""
-    return {**body, SEAL: _seal(body)}
+    return {**body, SEAL: seal(json.loads(json.dumps(body)))}  # keys that are numbers come back as text
 
 
-def _seal(body: Mapping[str, Any]) -> str:
-    """SHA-256 of everything but the checksum itself."""
+def seal(body: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a JSON object but the checksum itself."""
     plain = {key: value for key, value in body.items() if key != SEAL}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -78,12 +114,16 @@ def _seal(body: Mapping[str, Any]) -> str:
 def read_sealed(path: Path, what: str) -> dict[str, Any]:
     """A JSON object that was written `sealed`, its checksum checked, without it; `what` names the file in messages.
 
-    Raises `InputError` for a file that is missing, no JSON object, without a checksum, or changed since it was written.
+    A file that carries no checksum, of an older version or another program, is read with an `UncheckedFileWarning`.
+
+    Raises `InputError` for a file that is missing, no JSON object, or changed since it was written.
     """
     stored = read_json(path, what)
-    if not isinstance(stored.get(SEAL), str):
-        raise InputError(f"{shown(path)} has no checksum ({SEAL}); it is no {what} of this version of hvae-mnn")
-    if stored[SEAL] != _seal(stored):
+    if SEAL not in stored:
+        warnings.warn(
+            f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, stacklevel=2
+        )
+    elif stored[SEAL] != seal(stored):
         raise InputError(f"{shown(path)} does not match its checksum: it was changed since it was written")
     return {key: value for key, value in stored.items() if key != SEAL}
 

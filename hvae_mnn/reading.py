@@ -57,10 +57,13 @@ def read_bytes(path: Path, limit: int, what: str = "file") -> bytes:
 
     Raises `InputError` as `open_regular` does.
     """
-    handle, _ = open_regular(path, limit, what)
+    handle, size = open_regular(path, limit, what)
     with open(handle, "rb") as file:
         try:
-            data = file.read(limit + 1)  # a file that grows meanwhile stays within the limit
+            # Python makes room for all that is asked for. A file that grows meanwhile stays within the limit.
+            data = file.read(size + 1)
+            if len(data) > size:
+                data += file.read(limit + 1 - len(data))
         except OSError as error:
             raise InputError(f"cannot read {shown(path)}: {error.strerror or error}; give a readable {what}") from None
     if len(data) > limit:

@@ -10,50 +10,96 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hvae_mnn.errors import TableError, UncheckedFileWarning
-from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
+from hvae_mnn.files import Part, disk_errors, part_of
 from hvae_mnn.reading import read_bytes, shown
 
 TABLE_BYTES = 4 * 2**30
 """Largest table that is read back."""
 _KEY = b"hvae_mnn.sha256"
 _DIGITS = 64
+_UNCHECKED_VALUES = 10**8
+"""Most values of a table that nobody vouches for: a few bytes can claim any number."""
 _TAIL = 2**20
 """The checksum stands in the footer, at the end; a footer of ours has some kilobytes."""
 
 
-@contextmanager
-def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A writer of a table of `schema` that takes its name `path`, and its checksum, when all went well.
+class Tables:
+    """Tables of one folder that are written piece by piece; a context that gives them their names together at its end,
+    when all went well. After an error nothing of them is left."""
 
-    Raises `StorageError` when the disk is full or the folder is not writable.
-    """
-    with replacing(path) as temporary:
-        writer = pq.ParquetWriter(temporary, schema, write_page_checksum=True)
-        try:
-            yield writer
-            writer.add_key_value_metadata({_KEY: b"0" * _DIGITS})
-        except BaseException:
-            with suppress(OSError):  # on a full disk not even the end of a table can be written
-                writer.close()
-            raise
+    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
+        """`schemas`: file name -> columns. A table is begun by `begin`, or by the first `write`."""
+        self._folder, self._schemas = folder, schemas
+        self._parts = ExitStack()
+        self._open: dict[str, tuple[Part, pq.ParquetWriter]] = {}
+
+    def begin(self, name: str) -> None:
+        """Make a table, which stays empty if nothing is written to it. Raises `StorageError`."""
+        part = self._parts.enter_context(part_of(self._folder / name))
+        with disk_errors(part.path):
+            writer = pq.ParquetWriter(part.temporary, self._schemas[name], write_page_checksum=True)
+        self._open[name] = part, writer
+
+    def write(self, name: str, rows: pa.Table) -> None:
+        """Add rows to a table. Raises `StorageError` when the disk is full or the folder is not writable."""
+        if name not in self._open:
+            self.begin(name)
+        with disk_errors(self._folder / name):
+            self._open[name][1].write_table(rows)
+
+    def flush(self) -> None:
+        """Write what has gathered; for those that gather rows."""
+
+    def __enter__(self) -> Self:
+        """The tables have temporary names until the end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish the tables and give them their names; after an error remove them. Raises `StorageError`."""
+        with self._parts:
+            try:
+                if kind is None:
+                    self.flush()
+                    for part, writer in self._open.values():
+                        _finish(part, writer)
+                    for part, _writer in self._open.values():
+                        part.take_name()
+            finally:
+                for _part, writer in self._open.values():
+                    with suppress(OSError):  # on a full disk not even the end of a table can be written
+                        writer.close()
+
+
+def _finish(part: Part, writer: pq.ParquetWriter) -> None:
+    """Close a table and put its checksum in the place that is kept for it."""
+    with disk_errors(part.path):
+        writer.add_key_value_metadata({_KEY: b"0" * _DIGITS})
         writer.close()
-        _add_checksum(temporary)
+        with part.temporary.open("r+b") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            begin = max(0, file.tell() - _TAIL)
+            file.seek(begin)
+            place = _place(file.read())
+            assert place is not None
+            file.seek(begin + place)
+            file.write(digest.encode())
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table in one step; equal tables give equal bytes. Raises `StorageError`."""
-    with table_writer(path, table.schema) as writer:
-        writer.write_table(table)
+    with Tables(path.parent, {path.name: table.schema}) as tables:
+        tables.write(path.name, table)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | None = None) -> None:
@@ -61,41 +107,65 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema 
     write_table(path, pa.Table.from_pylist(list(rows), schema))
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list[Path] | None = None) -> pa.Table:
     """A table, or some columns of it, once its checksum is found right.
 
-    A file that carries no checksum, of an older version or another program, is read with an `UncheckedFileWarning`.
+    A file that carries no checksum, of an older version or another program, is read with an `UncheckedFileWarning`;
+    where `unchecked` is given, its path is added to that instead.
 
     Raises `TableError` for a file that is missing, damaged, changed since it was written, or lacks a column.
     """
-    data = read_bytes(path, TABLE_BYTES, "Parquet table")
-    _check(path, data)
+    try:
+        data = read_bytes(path, TABLE_BYTES, "Parquet table")
+    except InputError as error:
+        raise TableError(str(error)) from None
+    is_checked = _check(path, data)
     try:
         with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
-            found = set(file.schema_arrow.names)
-            lacking = [name for name in columns or () if name not in found]
-            if lacking:
-                raise TableError(f"{shown(path)} has no column {lacking[0]!r}; found: {', '.join(sorted(found))}")
-            return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+            found = file.schema_arrow.names
+            for name in columns or ():
+                if name not in found:
+                    raise TableError(f"{shown(path)} has no column {name!r}; found: {shown(', '.join(sorted(found)))}")
+            if not is_checked and file.metadata.num_rows * len(found) > _UNCHECKED_VALUES:
+                raise TableError(
+                    f"{shown(path)} claims {file.metadata.num_rows:,} rows; allowed without a checksum:"
+                    f" {_UNCHECKED_VALUES:,} values"
+                )
+            table = file.read(columns=None if columns is None else list(columns))
+        if not is_checked:
+            table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        reason = shown(" ".join(str(error).split()) or type(error).__name__)
         raise TableError(f"{shown(path)} is damaged or no Parquet table ({reason}); make it again") from None
+    if not is_checked and unchecked is not None:
+        unchecked.append(path)
+    elif not is_checked:
+        warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
+    return table
 
 
-def read_columns(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    """Columns of a table as arrays, all of them where no names are given. Raises `TableError` as `read_table`."""
-    table = read_table(path, names or None)
-    return {name: table[name].to_numpy() for name in table.column_names}
+def read_columns(
+    path: Path, schema: pa.Schema, *names: str, unlimited: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Columns of a table that was written with `schema`, as arrays; all of them where no names are given.
 
-
-def _add_checksum(path: Path) -> None:
-    """Put the file's checksum in the place that was kept for it."""
-    with disk_errors(path), path.open("r+b") as file:
-        data = bytearray(file.read())
-        place = _place(data)
-        assert place is not None
-        file.seek(place)
-        file.write(hashlib.sha256(data).hexdigest().encode())
+    Numbers are finite and no value is missing, but in the `unlimited` columns. Raises `TableError` as `read_table`, and
+    for columns of other types or values.
+    """
+    wanted = names or tuple(schema.names)
+    table = read_table(path, wanted)
+    found = {}
+    for name in wanted:
+        kind, column = schema.field(name).type, table[name]
+        if column.type != kind:
+            raise TableError(f"{shown(path)}: column {name} holds {shown(column.type)}, allowed: {kind}; make it again")
+        values = column.to_numpy()
+        if name not in unlimited:
+            is_bad = column.null_count or (pa.types.is_floating(kind) and not np.isfinite(values).all())
+            if is_bad:
+                raise TableError(f"{shown(path)}: column {name} holds values that are missing, NaN or infinite")
+        found[name] = values
+    return found
 
 
 def _place(data: bytes | bytearray) -> int | None:
@@ -108,16 +178,18 @@ def _place(data: bytes | bytearray) -> int | None:
     return start
 
 
-def _check(path: Path, data: bytes) -> None:
+def _check(path: Path, data: bytes) -> bool:
+    """Whether the file carries a checksum. Raises `TableError` when it does, and another one is found."""
     place = _place(data)
     if place is None:
-        tail = data[-_TAIL:]
-        if _KEY[:8] in tail or _KEY[-7:] in tail:  # damage to one leaves the other
+        length = int.from_bytes(data[-8:-4], "little")
+        footer = data[-8 - length : -8]
+        if _KEY[:8] in footer or _KEY[-7:] in footer:  # damage to one leaves the other
             raise TableError(f"{shown(path)} is damaged: its checksum cannot be found; make it again")
-        warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 3)
-        return
+        return False
     digest = hashlib.sha256(memoryview(data)[:place])
     digest.update(b"0" * _DIGITS)
     digest.update(memoryview(data)[place + _DIGITS :])
     if data[place : place + _DIGITS] != digest.hexdigest().encode():
         raise TableError(f"{shown(path)} does not match its checksum: it was changed since it was written")
+    return True

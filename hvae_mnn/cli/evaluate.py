@@ -87,7 +87,7 @@ def command(
     import torch
 
     from hvae_mnn import __version__
-    from hvae_mnn.files import sha256, write_json
+    from hvae_mnn.files import sha256, write_sealed
     from hvae_mnn.folders import refuse_other
     from hvae_mnn.plots.evaluation import save_evaluation_figure
     from hvae_mnn.text.corpus import load_corpus
@@ -152,7 +152,7 @@ def command(
             "numpy": numpy.__version__,
         },
     }
-    write_json(folder / "evaluation.json", record)
+    write_sealed(folder / "evaluation.json", record)
     figures = save_evaluation_figure(record["proper"], folder)
     console.print(f"wrote {folder / 'evaluation.json'}, {', '.join(map(str, figures))}", soft_wrap=True)
 

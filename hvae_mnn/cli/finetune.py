@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +94,7 @@ def command(
 
     from hvae_mnn.api import finetune
     from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
+    from hvae_mnn.files import read_sealed
     from hvae_mnn.vae.training_state import METRICS
 
     torch.set_num_threads(threads)
@@ -110,7 +110,7 @@ def command(
             progress=lambda update, _, loss: bar.update(task, completed=update, description=f"loss {loss:.2f}"),
             **settings,
         ).parent
-    stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    stored = read_sealed(folder / METRICS, "history of finetuning")
     history, kept = stored["history"], stored["best"]
     first, clipped = history[0], next((record for record in history if record["clipped"]), None)
     between = f"{clipped['valid_top1']:.4f} with clipped weights -> " if clipped not in (None, kept) else ""

@@ -21,7 +21,7 @@ from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
 from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.engines.osdi import osdi_library, osdi_problem
 from hvae_mnn.errors import InputError
-from hvae_mnn.files import write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.device_lines import BACKENDS, Backend
 from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
@@ -160,7 +160,7 @@ def iv(
             ],
             "switching_largest_error": switching,
         }
-        write_json(folder / SUMMARY, summary)
+        write_sealed(folder / SUMMARY, summary)
         if draw is not None:
             draw(folder)
     return IvResult(folder, summary)

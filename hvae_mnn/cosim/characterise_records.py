@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hvae_mnn.files import replacing
+from hvae_mnn.tables import Tables
 
 Array = NDArray[np.float64]
 TRACES, TRAINS, SWITCHING = "iv.parquet", "pulse_train.parquet", "switching.parquet"
@@ -48,12 +47,11 @@ SCHEMAS = {
 }
 
 
-class IvRecords:
-    """Gathers the tables and writes them when all went well; a context."""
+class IvRecords(Tables):
+    """Writes a run's tables; a context that gives them their names only when all went well."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._parts: dict[str, list[pa.Table]] = {name: [] for name in SCHEMAS}
+        super().__init__(folder, SCHEMAS)
 
     def trace(
         self, who: str, frequency: float, time_s: Array, volts: Array, amperes: Array, x: Array, ohm: Array
@@ -73,16 +71,10 @@ class IvRecords:
         values = [np.full(size, who, dtype=object), *(np.broadcast_to(column, size) for column in columns)]
         schema = SCHEMAS[table]
         arrays = [pa.array(value, field.type) for value, field in zip(values, schema, strict=True)]
-        self._parts[table].append(pa.Table.from_arrays(arrays, schema=schema))
+        self.write(table, pa.Table.from_arrays(arrays, schema=schema))
 
-    def __enter__(self) -> IvRecords:
-        """Nothing is written before the end."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write the tables, each in one step; after an error none."""
-        if kind is not None:
-            return
-        for name, parts in self._parts.items():
-            with replacing(self._folder / name) as temporary:
-                pq.write_table(pa.concat_tables(parts) if parts else SCHEMAS[name].empty_table(), temporary)
+    def __enter__(self) -> Self:
+        """Every table is begun at once: pulse trains may be none."""
+        for name in SCHEMAS:
+            self.begin(name)
+        return super().__enter__()

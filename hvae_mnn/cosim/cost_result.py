@@ -9,17 +9,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hvae_mnn.cosim.cost_assumptions import BASELINES, Assumption, Baseline
 from hvae_mnn.crossbar.power import ReadPower
 from hvae_mnn.crossbar.settling import Settling
-from hvae_mnn.files import disk_errors, replacing, write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.tables import write_rows
 
 POWER_TOLERANCE, SETTLING_TOLERANCE = 1e-9, 1e-2
 """How far closed form and ngspice may be apart, relative."""
 SUMMARY, TABLE, CURVES = "cost.json", "cost.parquet", "settling.parquet"
+CURVE_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),  # implicit | ngspice
+        ("seconds", pa.float64()),
+        ("furthest_a", pa.float64()),  # largest current still to come, amperes
+    ]
+)
 NOT_COUNTED = (
     "gates, embeddings and the output layer in software, on either side",
     "the amplifiers' own supply, references, clocks and control",
@@ -176,15 +183,15 @@ def write_cost(
                     "energy_j": (drivers + amplifiers) * read_s,
                 }
             )
-    _table(found.folder / TABLE, rows)
+    write_rows(found.folder / TABLE, rows)
     points = [
         {"source": source, "seconds": float(second), "furthest_a": float(value)}
         for source, curve in curves.items()
         for second, value in zip(curve.times, np.abs(curve.left).max(1), strict=True)
     ]
     if points:
-        _table(found.folder / CURVES, points)
-    write_json(found.folder / SUMMARY, _summary(found, steps, seed))
+        write_rows(found.folder / CURVES, points, CURVE_SCHEMA)
+    write_sealed(found.folder / SUMMARY, _summary(found, steps, seed))
 
 
 def _summary(found: Cost, steps: int, seed: int) -> dict[str, Any]:
@@ -219,8 +226,3 @@ def _summary(found: Cost, steps: int, seed: int) -> dict[str, Any]:
             "passed": found.passed,
         },
     }
-
-
-def _table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with disk_errors(path), replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)

@@ -28,14 +28,23 @@ from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
-from hvae_mnn.files import replacing, sha256, write_json
+from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import taken
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.checkpoint import Checkpoint, check_weights, load_checkpoint, load_plain, save_checkpoint
+from hvae_mnn.vae.archive import read_archive, write_archive
+from hvae_mnn.vae.checkpoint import (
+    Checkpoint,
+    check_parts,
+    check_ranges,
+    check_weights,
+    load_checkpoint,
+    save_checkpoint,
+)
 from hvae_mnn.vae.model import Posterior, sample_latent
 from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight
+from hvae_mnn.vae.optimizer_state import restore_optimizer
 from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
 from hvae_mnn.vae.text_metrics import compute_metrics
 from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
@@ -141,19 +150,20 @@ class _Run:
             return
         if not resume:
             raise InputError(f"{self.out} already holds a run; go on with --resume, or choose another --out")
-        stored = load_plain(path)
+        stored = read_archive(path)
         if stored.get("format") != STATE_FORMAT:
             raise InputError(f"{path} is no state of finetuning; choose another --out")
+        check_parts(path, stored, dict.fromkeys(("identity", "model", "optimizer", "place"), dict))
         for name, value in self.identity.items():
-            if stored["identity"][name] != value:
-                told = _difference(stored["identity"][name], value)
+            if stored["identity"].get(name) != value:
+                told = _difference(stored["identity"].get(name), value)
                 raise InputError(
                     f"{path} is of a run with another {name}{told}; give it the same again, or another --out"
                 )
         check_weights(path, self.model, stored["model"])
+        self.place = _place(path, stored["place"])
+        restore_optimizer(path, self.optimizer, stored["optimizer"])
         self.model.load_state_dict(stored["model"])
-        self.optimizer.load_state_dict(stored["optimizer"])
-        self.place = _Place(**stored["place"])
 
     def _is_ours(self, path: Path) -> bool:
         return bool(load_checkpoint(path).metrics.get("finetuned") == self.identity)
@@ -265,21 +275,34 @@ class _Run:
         best = max(self.place.history, key=lambda record: float(record["valid_top1"]))
         about = {key: self.identity[key] for key in ("hardware", "noise", "config")}
         history = self.place.history
-        write_json(
+        write_sealed(
             self.out / METRICS,
             {"base": str(self.checkpoint.path), **about, "best": best, "history": history},
         )
-        with replacing(self.out / LAST) as temporary:
-            torch.save(
-                {
-                    "format": STATE_FORMAT,
-                    "identity": self.identity,
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "place": vars(self.place),
-                },
-                temporary,
-            )
+        write_archive(
+            self.out / LAST,
+            {
+                "format": STATE_FORMAT,
+                "identity": self.identity,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "place": vars(self.place),
+            },
+        )
+
+
+def _place(path: Path, stored: dict[str, Any]) -> _Place:
+    """Where a stored run stands. Raises `CheckpointError` for what no run leaves behind."""
+    try:
+        place = _Place(**stored)
+        counts, figures = (place.update, place.loss_count), [place.loss_sum]
+        figures += [record[name] for record in place.history for name in ("valid_top1", "valid_ppl")]
+        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
+            raise ValueError("a count or a figure is none")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
+    check_ranges(path, place.ranges, "ranges")
+    return place
 
 
 def _difference(stored: Any, given: Any) -> str:

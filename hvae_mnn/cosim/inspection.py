@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -15,9 +14,9 @@ from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.errors import InputError
-from hvae_mnn.files import disk_errors, replacing
 from hvae_mnn.names import quoted, unknown_name
 from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
+from hvae_mnn.tables import write_table
 
 Array = NDArray[np.float64]
 CROSSINGS, COLUMN_ERRORS = "crossings.parquet", "column_errors.parquet"
@@ -133,5 +132,4 @@ def write_inspection(found: TileInspection, folder: Path) -> None:
     hidden = np.arange(found.tile.columns.start, found.tile.columns.stop)
     errors = {"hidden": hidden, "ideal_a": found.ideal, "wired_a": found.wired, "error_of_largest": found.error}
     for name, table in ((CROSSINGS, crossings), (COLUMN_ERRORS, errors)):
-        with disk_errors(folder / name), replacing(folder / name) as temporary:
-            pq.write_table(pa.table(table), temporary)
+        write_table(folder / name, pa.table(table))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
-from hvae_mnn.files import write_json
+from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.text.corpus import SPLITS, load_corpus
 from hvae_mnn.text.tokenizers import tokenize
@@ -75,14 +75,16 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """Write `run.json`."""
-        write_json(folder / PLAN, {"format": FORMAT, **asdict(self)})
+        write_sealed(folder / PLAN, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Read `run.json`; raises `RunError` when the folder holds no run that can be read."""
         path = folder / PLAN
+        if not os.path.exists(path):  # which raises nothing, whatever the path is
+            raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate")
         try:
-            stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            stored = read_sealed(path, "plan of a run")
             if stored.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
             texts = {key: _text(stored[key]) for key in ("netlist", "manifest_sha256", "origin")}
@@ -90,9 +92,7 @@ class Plan:
             if not sentences or min(map(len, sentences)) < _SHORTEST:
                 raise ValueError("a sentence is missing or has no token to predict")
             return cls(options=Options(**stored["options"]), sentences=sentences, **texts)
-        except FileNotFoundError:
-            raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise RunError(f"{path} cannot be read: {error}; start the run again") from None
 
 

@@ -21,7 +21,7 @@ from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.wired_programming import WiredProgrammed, check_size, program_wired
 from hvae_mnn.errors import InputError
-from hvae_mnn.files import write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray
@@ -119,7 +119,7 @@ def program(
         }
         if in_ngspice is not None and wired is not None and corner is not None:
             summary["wired"] = _described(wired, corner[0]) | wired_summary(in_ngspice, found.spec)
-        write_json(folder / SUMMARY, summary)
+        write_sealed(folder / SUMMARY, summary)
         if draw is not None:
             draw(folder)
     return ProgrammingResult(folder, summary, in_ngspice)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hvae_mnn.devices.half_select import Disturbance
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.programming import Programmed
 from hvae_mnn.engines.wired_programming import WiredProgrammed
-from hvae_mnn.files import disk_errors
+from hvae_mnn.tables import Tables
 
 SUMMARY = "summary.json"
 DEVICES, ROUNDS, WIRED = "devices.parquet", "rounds.parquet", "wired.parquet"
@@ -58,12 +55,11 @@ SCHEMAS = {
 }
 
 
-@dataclass
-class ProgrammingRecords:
+class ProgrammingRecords(Tables):
     """Writes a run's tables; a context that gives them their names only when all went well."""
 
-    folder: Path
-    _writers: dict[str, pq.ParquetWriter] = field(default_factory=dict)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, SCHEMAS)
 
     def array(self, name: str, result: Programmed, disturbance: Disturbance) -> None:
         """Take in one array."""
@@ -116,30 +112,8 @@ class ProgrammingRecords:
 
     def _write(self, table: str, **columns: Any) -> None:
         schema = SCHEMAS[table]
-        with disk_errors(self.folder / table):
-            if table not in self._writers:
-                self._writers[table] = pq.ParquetWriter(self._temporary(table), schema)
-            arrays = [pa.array(columns[name].ravel(), type=schema.field(name).type) for name in schema.names]
-            self._writers[table].write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-    def __enter__(self) -> ProgrammingRecords:
-        """The tables are written under temporary names until the end."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Give the finished tables their names; after an error remove them."""
-        for name, writer in self._writers.items():
-            if kind is not None:
-                with contextlib.suppress(OSError):  # on a full disk not even the end of a table can be written
-                    writer.close()
-                self._temporary(name).unlink(missing_ok=True)
-                continue
-            with disk_errors(self.folder / name):
-                writer.close()
-                self._temporary(name).replace(self.folder / name)
-
-    def _temporary(self, name: str) -> Path:
-        return self.folder / f".{name}.part"
+        arrays = [pa.array(columns[name].ravel(), type=schema.field(name).type) for name in schema.names]
+        self.write(table, pa.Table.from_arrays(arrays, schema=schema))
 
 
 def array_summary(result: Programmed, disturbance: Disturbance) -> dict[str, Any]:

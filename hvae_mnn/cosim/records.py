@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from hvae_mnn.cosim.converters import Converter, histogram_edges
 from hvae_mnn.cosim.crossbar_source import Disturb
-from hvae_mnn.files import disk_errors
+from hvae_mnn.tables import Tables
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
 DRIFT = "drift.parquet"
@@ -130,28 +128,18 @@ class ErrorTotal:
         }
 
 
-@dataclass
-class Records:
+class Records(Tables):
     """Writes a run's tables; a context that gives them their names only when all went well."""
 
-    folder: Path
-    moving: bool = False
-    """Whether memristors may move: only then there is a table of their drift."""
-    errors: dict[str, dict[str, ErrorTotal]] = field(default_factory=dict)
-    """By layer and gate unit."""
-    agreed: int = 0
-    tokens: int = 0
-    _rows: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    _writers: dict[str, pq.ParquetWriter] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Open the tables."""
-        for name, schema in SCHEMAS.items():
-            if name == DRIFT and not self.moving:
-                continue
-            with disk_errors(self.folder / name):
-                self._writers[name] = pq.ParquetWriter(self._temporary(name), schema)
-            self._rows[name] = defaultdict(list)
+    def __init__(self, folder: Path, moving: bool = False) -> None:
+        """`moving`: whether memristors may move; only then there is a table of their drift."""
+        super().__init__(folder, SCHEMAS)
+        self.errors: dict[str, dict[str, ErrorTotal]] = {}
+        """By layer and gate unit."""
+        self.agreed = self.tokens = 0
+        self._rows: dict[str, dict[str, list[Any]]] = {
+            name: defaultdict(list) for name in SCHEMAS if name != DRIFT or moving
+        }
 
     def layer_step(
         self,
@@ -215,27 +203,11 @@ class Records:
         """Write what has gathered, so that memory does not grow with the run."""
         for name, rows in self._rows.items():
             if rows:
-                with disk_errors(self.folder / name):
-                    self._writers[name].write_table(pa.table(dict(rows), schema=SCHEMAS[name]))
+                self.write(name, pa.table(dict(rows), schema=SCHEMAS[name]))
                 rows.clear()
 
-    def __enter__(self) -> Records:
-        """The tables are written under temporary names until the end."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Give the finished tables their names; after an error remove them."""
-        if kind is not None:
-            for name, writer in self._writers.items():
-                with contextlib.suppress(OSError):  # on a full disk not even the end of a table can be written
-                    writer.close()
-                self._temporary(name).unlink(missing_ok=True)
-            return
-        self.flush()
-        for name, writer in self._writers.items():
-            with disk_errors(self.folder / name):
-                writer.close()
-                self._temporary(name).replace(self.folder / name)
-
-    def _temporary(self, name: str) -> Path:
-        return self.folder / f".{name}.part"
+    def __enter__(self) -> Self:
+        """Every table is begun at once: a folder that cannot be written to is noticed before the first step."""
+        for name in self._rows:
+            self.begin(name)
+        return super().__enter__()

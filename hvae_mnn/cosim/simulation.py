@@ -35,7 +35,7 @@ from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
-from hvae_mnn.files import sha256, write_json
+from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import newest_first
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
@@ -237,7 +237,7 @@ def execute(
     if finish is not None:
         finish(folder)
     summary["seconds_total"] = round(time.perf_counter() - began, 3)
-    write_json(folder / SUMMARY, summary)
+    write_sealed(folder / SUMMARY, summary)
     journal.remove()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
 

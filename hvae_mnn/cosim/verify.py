@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.run_folder import new_run
@@ -22,15 +21,47 @@ from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
 from hvae_mnn.errors import InputError
-from hvae_mnn.files import disk_errors, replacing, write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
+from hvae_mnn.tables import write_rows
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-9
 STEPS = 2
 TILES, COLUMNS, POTENTIALS = "tiles.parquet", "columns.parquet", "potentials.parquet"
 SUMMARY = "verify.json"
+_TILE = [("array", pa.string()), ("tile", pa.string())]
+SCHEMAS = {
+    # One row per tile.
+    TILES: pa.schema(
+        [
+            *_TILE,
+            ("rows", pa.int64()),
+            ("bit_lines", pa.int64()),
+            ("reads", pa.int64()),
+            ("full_scale", pa.float64()),  # amperes
+            ("exact_ngspice", pa.float64()),  # largest difference, parts of full scale
+            ("nodal_ngspice", pa.float64()),  # null where nodal analysis has no answer
+            ("exact_nodal", pa.float64()),  # as that
+            ("seconds_ngspice", pa.float64()),
+        ]
+    ),
+    # One row per tile and column.
+    COLUMNS: pa.schema([*_TILE, ("column", pa.int64()), ("deviation", pa.float64())]),
+    # One row per crossing of the tile that is furthest off; volts.
+    POTENTIALS: pa.schema(
+        [
+            ("row", pa.int64()),
+            ("column", pa.int64()),
+            ("bit_line", pa.string()),
+            ("driven", pa.float64()),
+            ("bit", pa.float64()),
+            ("word", pa.float64()),
+            ("inverted", pa.float64()),  # null where the scheme has no inverted word lines
+        ]
+    ),
+}
 _TEXT_STEPS = 24
 """Time steps of text that the steps are chosen from."""
 
@@ -115,16 +146,16 @@ def _choose(manifest: Manifest, tiles: int | None, rng: np.random.Generator) -> 
 def _write(found: Verification, worst: TileCase, potentials: Mapping[str, float], seed: int, steps: int) -> None:
     """The tables, and the potentials in the tile that is furthest off."""
     rows = [{key: value for key, value in asdict(v).items() if key != "columns"} for v in found.verdicts]
-    _table(found.folder / TILES, rows)
+    write_rows(found.folder / TILES, rows, SCHEMAS[TILES])
     columns = []
     for verdict in found.verdicts:
         columns += [
             {"array": verdict.array, "tile": verdict.tile, "column": column, "deviation": float(value)}
             for column, value in enumerate(verdict.columns)
         ]
-    _table(found.folder / COLUMNS, columns)
-    _table(found.folder / POTENTIALS, _potentials(worst, potentials))
-    write_json(
+    write_rows(found.folder / COLUMNS, columns, SCHEMAS[COLUMNS])
+    write_rows(found.folder / POTENTIALS, _potentials(worst, potentials), SCHEMAS[POTENTIALS])
+    write_sealed(
         found.folder / SUMMARY,
         {
             "netlist": found.manifest.name,
@@ -155,8 +186,3 @@ def _potentials(case: TileCase, read: Mapping[str, float]) -> list[dict[str, Any
                 found[name] = read[f"v({node})"]
             rows.append(found)
     return rows
-
-
-def _table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with disk_errors(path), replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)

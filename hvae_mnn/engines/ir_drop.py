@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -35,11 +34,12 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.engines.batch import read_point, run_text
 from hvae_mnn.errors import InputError
-from hvae_mnn.files import replacing, write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import sensed
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_labels
+from hvae_mnn.tables import write_rows
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -58,7 +58,7 @@ _CUT = 3.0
 _LARGEST = 512
 _LARGEST_NGSPICE = 128
 _CELLS_AT_ONCE = 2**16
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("scheme", pa.string()),
         ("size", pa.int32()),  # rows and columns of weights
@@ -301,8 +301,7 @@ def largest_deviation(rows: Sequence[dict[str, Any]]) -> float | None:
 def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
     """Write table and summary into `folder`; returns the summary."""
     device = find_device(settings.device)
-    with replacing(folder / TABLE) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), _SCHEMA), temporary)
+    write_rows(folder / TABLE, rows, SCHEMA)
     errors = {
         scheme: [
             {"size": size, "ohm": ohm, "rms_error": rms, "max_error": largest}
@@ -322,7 +321,7 @@ def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]]
         "ngspice_largest_deviation": largest_deviation(rows),
         "seconds": round(seconds, 1),
     }
-    write_json(folder / SUMMARY, summary)
+    write_sealed(folder / SUMMARY, summary)
     return summary
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hvae_mnn.experiments.bootstrap import BandKind
 from hvae_mnn.experiments.curves import GridCurves, band, is_number
-from hvae_mnn.files import replacing, write_json
+from hvae_mnn.files import write_sealed
+from hvae_mnn.tables import write_rows
 
 SCHEMA = pa.schema(
     [
@@ -81,8 +81,7 @@ def write_curves(
     """Write `name.parquet` and `name.json` into the folder; returns both paths."""
     rows = curve_rows(curves, metrics, kind)
     parquet, text = folder / f"{name}.parquet", folder / f"{name}.json"
-    with replacing(parquet) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary)
+    write_rows(parquet, rows, SCHEMA)
     about = {
         "grid": curves.name,
         "axis": curves.axis,
@@ -97,5 +96,5 @@ def write_curves(
         "reasons": list(curves.reasons),
         "caption": caption,
     }
-    write_json(text, about | {"points": rows})
+    write_sealed(text, about | {"points": rows})
     return [parquet, text]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hvae_mnn.cosim.run_folder import RUNS
-from hvae_mnn.errors import InputError
+from hvae_mnn.errors import InputError, TableError
 from hvae_mnn.experiments.table import RESULTS, SUMMARY, check_format
 from hvae_mnn.experiments.task import Kind
 from hvae_mnn.folders import newest_first
+from hvae_mnn.reading import parse_json, shown
+from hvae_mnn.tables import read_table
 
 MODEL = "model"
 FIXED = (
@@ -32,6 +34,7 @@ FIXED = (
     "tokens",
 )
 """Columns of every table; the others are axes, called by a setting's path, and metrics."""
+_NUMBERS = ("seed", "sentences", "tokens")
 _NOT_METRICS = ("hardware", "hardware.", "noise.")
 
 Row = dict[str, Any]
@@ -76,12 +79,13 @@ def read_results(folder: Path) -> SweepResults:
     if not path.is_file():
         raise InputError(f"{folder} has no {RESULTS}: no sweep was finished there; continue it with hvae-mnn sweep")
     try:
-        check_format(path)
-        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        table = read_table(path)
+    except TableError as error:
+        raise TableError(f"{error} by running the sweep again") from None
+    try:
+        check_format(path, table)
     except InputError:
         raise InputError(f"{path} was written by another version of hvae-mnn; run the sweep again") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; run the sweep again") from None
     return _checked(folder, path, table)
 
 
@@ -90,6 +94,10 @@ def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
     missing = [name for name in FIXED if name not in names]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}: it is from another version; run the sweep again")
+    for name in FIXED:
+        kind, allowed = table.schema.field(name).type, pa.int64() if name in _NUMBERS else pa.string()
+        if kind not in (allowed, pa.null()):
+            raise TableError(f"{path}: column {name} is {shown(kind)}, allowed is {allowed}; run the sweep again")
     others = [name for name in names if name not in FIXED]
     axes = tuple(name for name in others if name == _NOT_METRICS[0] or name.startswith(_NOT_METRICS[1:]))
     metrics = tuple(name for name in others if name not in axes)
@@ -103,12 +111,24 @@ def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
     if not rows:
         raise InputError(f"{path} has no rows; run the sweep again")
     for row in rows:
+        # NaN is drawn as a run without a number; nothing gives infinity.
+        wrong = [name for name in metrics if row[name] is not None and math.isinf(row[name])]
+        if wrong or not _is_object(row["settings"]):
+            what = f"{shown(wrong[0])} is {row[wrong[0]]}" if wrong else f"settings are {shown(row['settings'])}"
+            raise TableError(f"{path}: in a row {what}, which no sweep gives; run the sweep again")
         if row["kind"] not in get_args(Kind) or row["status"] not in ("done", "failed"):
             raise InputError(
                 f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
                 " run the sweep again"
             )
     return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics, (folder / SUMMARY).is_file())
+
+
+def _is_object(text: str | None) -> bool:
+    try:
+        return isinstance(parse_json(text or "{}", "settings"), dict)
+    except InputError:
+        return False
 
 
 def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:

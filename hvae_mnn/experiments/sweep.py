@@ -28,7 +28,7 @@ from hvae_mnn.experiments.table import (
     write_tables,
 )
 from hvae_mnn.experiments.task import Outcome, Task
-from hvae_mnn.files import disk_errors, write_json, write_text
+from hvae_mnn.files import disk_errors, write_sealed, write_text
 from hvae_mnn.folders import taken
 from hvae_mnn.owned import is_vacant
 
@@ -130,7 +130,7 @@ def run_sweep(
         finally:
             keeper.write_tables()
         result = SweepResult(folder, plan, keeper.finished, len(found), tuple(damaged), time.perf_counter() - began)
-        write_json(folder / SUMMARY, _summary(result, cluster))
+        write_sealed(folder / SUMMARY, _summary(result, cluster))
     return result
 
 

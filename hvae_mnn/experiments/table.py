@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hvae_mnn.errors import InputError
+from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
 from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.task import ModelChoice, Outcome, Task, TextChoice
-from hvae_mnn.files import replacing
 from hvae_mnn.names import listed, nearest, unknown_name
+from hvae_mnn.reading import shown
+from hvae_mnn.tables import read_table, write_rows, write_table
 
 FORMAT = "hvae-mnn-sweep/1"
 """Of parts and tables; goes up whenever their columns change."""
@@ -78,42 +80,52 @@ def write_part(folder: Path, finished: Finished) -> None:
         "sentences": outcome.sentences,
         "tokens": outcome.tokens,
     }
-    _write(part_path(folder, key), pa.Table.from_pylist([row], schema=_PART))
+    write_rows(part_path(folder, key), [row], _PART)
 
 
 def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], list[Path]]:
     """Results that are there, by key, and files that are damaged.
 
-    Raises `InputError` for a file of another version, `results.parquet` included.
+    Results that carry no checksum, of an older version, are counted in one `UncheckedFileWarning`. Raises `InputError`
+    for a file of another version, `results.parquet` included.
     """
-    found, damaged = {}, []
+    found: dict[str, Finished] = {}
+    damaged: list[Path] = []
+    unchecked: list[Path] = []
     if (folder / RESULTS).exists():
-        with contextlib.suppress(pa.ArrowException):  # it is written anew
-            check_format(folder / RESULTS)
+        with suppress(TableError):  # it is written anew
+            check_format(folder / RESULTS, read_table(folder / RESULTS, unchecked=[]))
     for key in keys:
         path = part_path(folder, key)
         if not path.exists():
             continue
         try:
-            found[key] = _read_part(path, key)
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+            found[key] = _read_part(path, key, unchecked)
+        except (TableError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path)
+    if unchecked:
+        warnings.warn(
+            f"{len(unchecked)} of the results in {folder} carry no checksum, so damage to them cannot be noticed",
+            UncheckedFileWarning,
+            stacklevel=2,
+        )
     return found, damaged
 
 
-def _read_part(path: Path, key: str) -> Finished:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _check_metadata(path, file.schema_arrow.metadata)
-        rows = file.read().to_pylist()
-    if len(rows) != 1:
-        raise ValueError("not one row")
-    row = rows[0]
+def _read_part(path: Path, key: str, unchecked: list[Path]) -> Finished:
+    table = read_table(path, unchecked=unchecked)
+    check_format(path, table)
+    if not table.schema.equals(_PART) or table.num_rows != 1:
+        raise ValueError("other columns, or not one row")
+    (row,) = table.to_pylist()
     described = json.loads(row["description"])
     described["model"], described["text"] = ModelChoice(**described["model"]), TextChoice(**described["text"])
     task = Task(**described | {"metrics": tuple(described["metrics"])})
     if row["task"] != key or task.key != key or row["status"] not in ("done", "failed"):
         raise ValueError("it is not what its name says")
     numbers = {name: dict(row[name]) for name in ("metrics", "seconds", "facts")}
+    if row["status"] == "done" and not all(map(math.isfinite, numbers["metrics"].values())):
+        raise ValueError("a metric is not finite")
     outcome = Outcome(sentences=row["sentences"], tokens=row["tokens"], **numbers)
     return Finished(task, row["status"], row["reason"], outcome)
 
@@ -140,13 +152,9 @@ def find_task(folder: Path, key: str) -> Finished:
     return done[keys[0]]
 
 
-def check_format(path: Path) -> None:
-    """Raise `InputError` for a file of another version, `pyarrow.ArrowException` for a damaged one."""
-    _check_metadata(path, pq.read_schema(path).metadata)
-
-
-def _check_metadata(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
-    found = (metadata or {}).get(_FORMAT_KEY, b"none").decode(errors="replace")
+def check_format(path: Path, table: pa.Table) -> None:
+    """Raise `InputError` for a table of another version, which `path` holds."""
+    found = shown((table.schema.metadata or {}).get(_FORMAT_KEY, b"none").decode(errors="replace"))
     if found != FORMAT:
         raise InputError(
             f"{path} has format {found}; this version of hvae-mnn reads and writes {FORMAT}: choose another folder with"
@@ -162,8 +170,8 @@ def remove_results(folder: Path) -> None:
 
 def write_tables(folder: Path, plan: Plan, finished: Mapping[str, Finished]) -> None:
     """Write `results.parquet`, the same bytes for the same results, and `timings.parquet`. Raises `StorageError`."""
-    _write(folder / RESULTS, results_table(plan, finished))
-    _write(folder / TIMINGS, _timings_table(plan, finished))
+    write_table(folder / RESULTS, results_table(plan, finished))
+    write_table(folder / TIMINGS, _timings_table(plan, finished))
 
 
 def results_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
@@ -221,9 +229,3 @@ def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
         columns[name] = pa.array([one.outcome.seconds.get(name) for one in done], pa.float64())
     columns["facts"] = pa.array([json.dumps(one.outcome.facts, sort_keys=True) for one in done], pa.string())
     return pa.table(columns).replace_schema_metadata({_FORMAT_KEY: FORMAT.encode()})
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with replacing(path) as temporary:
-        # Statistics and dictionaries would hold values a second time, without a checksum.
-        pq.write_table(table, temporary, write_page_checksum=True, write_statistics=False, use_dictionary=False)

@@ -24,7 +24,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.point import checkpoint_of, drawn_network
 from hvae_mnn.experiments.task import Task
 from hvae_mnn.experiments.text import chosen_sentences
-from hvae_mnn.files import write_json
+from hvae_mnn.files import write_sealed
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.vae.stepwise import run_batch
@@ -186,7 +186,7 @@ def _verdict(manifest: Manifest, case: ArrayCase, expected: Array, answer: Array
 
 
 def _write(found: PointVerification, task: Task) -> None:
-    write_json(
+    write_sealed(
         found.folder / SUMMARY,
         {
             "task": task.to_dict() | {"key": task.key},

@@ -11,14 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.converters import HISTOGRAM_END
-from hvae_mnn.cosim.records import CONVERTERS
-from hvae_mnn.errors import RunError
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.cosim.converters import HISTOGRAM_END, MAX_BITS, MIN_BITS
+from hvae_mnn.cosim.records import CONVERTERS, SCHEMAS
+from hvae_mnn.errors import RunError, TableError
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
 _MOST_PANELS = 6
 """Of one kind in a layer; partial sums have dozens of ADCs."""
+_MOST_ROWS = 64
+"""Layers times kinds; a text model has six."""
 
 
 def converters_figure(folder: Path) -> Figure:
@@ -26,8 +29,14 @@ def converters_figure(folder: Path) -> Figure:
     are clipped. Raises `RunError` for a run without the table."""
     if not (folder / CONVERTERS).exists():
         raise RunError(f"{folder} has no {CONVERTERS}: the run is not finished, or older; run hvae-mnn simulate again")
-    table = read_columns(folder / CONVERTERS)
+    table = read_columns(folder / CONVERTERS, SCHEMAS[CONVERTERS])
     rows = list(dict.fromkeys(zip(table["layer"], table["kind"], strict=True)))
+    bits = set(table["bits"].tolist())
+    if not 1 <= len(rows) <= _MOST_ROWS or not bits <= {0, *range(MIN_BITS, MAX_BITS + 1)}:
+        raise TableError(
+            f"{folder / CONVERTERS} has converters of {len(rows)} kinds and of {min(bits, default=0)} to"
+            f" {max(bits, default=0)} bits, which no run gives; run hvae-mnn simulate again"
+        )
     names = {row: _names(table, *row) for row in rows}
     widest = max(len(found) for found in names.values())
     figure = new_figure(2.6 * widest + 0.6, 1.9 * len(rows) + 0.9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hvae_mnn.cosim.cost_result import CURVES, SUMMARY
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
+from hvae_mnn.files import read_sealed
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"))
@@ -39,7 +40,7 @@ def multiple(value: float) -> str:
 
 def cost_figure(folder: Path) -> Figure:
     """Energy of a step by layer and of a token, stacked; and the token beside digital processors."""
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_sealed(folder / SUMMARY, "summary")
     figure = new_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     read_s = next(one for one in summary["assumptions"] if one["name"] == "read_time")["value"]
@@ -95,9 +96,9 @@ def _processors(axes: Axes, summary: dict[str, Any]) -> None:
 
 def settling_figure(folder: Path) -> Figure:
     """How far the slowest tile's bit lines are from their final currents after a step, by both answers."""
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_sealed(folder / SUMMARY, "summary")
     check = summary["ngspice"]["settling"]
-    table = read_columns(folder / CURVES)
+    table = read_columns(folder / CURVES, CURVE_SCHEMA)
     factor, letter = scaled(check["implicit_s"])
     end = 1.6 * check["implicit_s"]
     figure = new_figure(7.0, 4.4)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from hvae_mnn.files import replacing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, told apart by colour-blind eyes."""
-
-
-def read_columns(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    """Columns of a Parquet table as arrays, all of them where no names are given."""
-    table = pq.read_table(path, columns=list(names) or None)
-    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def new_figure(width: float, height: float) -> Figure:

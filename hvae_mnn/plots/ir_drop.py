@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware import SCHEMES
-from hvae_mnn.engines.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEME_OHM, SUMMARY, TABLE
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.engines.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
+from hvae_mnn.files import read_sealed
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
 
@@ -37,7 +38,7 @@ _PERCENT = ((1e-4, "0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1
 
 
 def _what(folder: Path) -> str:
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_sealed(folder / SUMMARY, "summary")
     device, settings = summary["device"], summary["settings"]
     return (
         f"{device['name']}, {device['g_min_s'] * 1e6:g} to {device['g_max_s'] * 1e6:g} µS, normal weights cut at 3 σ,"
@@ -89,8 +90,8 @@ def _shades(count: int) -> list[Any]:
 def error_figure(folder: Path) -> Figure:
     """Error against tile size, a curve per resistance, and against resistance, a curve per size; ngspice's points on
     top, and how far they are from the curves' own first tile below."""
-    table = read_columns(folder / TABLE)
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    table = read_columns(folder / TABLE, SCHEMA, unlimited=("deviation",))
+    summary = read_sealed(folder / SUMMARY, "summary")
     scheme = summary["settings"]["scheme"]
     own = table["scheme"] == scheme
     sizes, ohms = summary["settings"]["sizes"], summary["settings"]["ohms"]
@@ -153,7 +154,7 @@ def error_figure(folder: Path) -> Figure:
 
 def scheme_figure(folder: Path) -> Figure:
     """The schemes' errors against tile size, on the same weights, voltages and wires."""
-    table = read_columns(folder / TABLE)
+    table = read_columns(folder / TABLE, SCHEMA, unlimited=("deviation",))
     figure = new_figure(11.0, 5.0)
     panels = figure.subplots(1, 2)
     for axes, (kind, label) in zip(panels, ERRORS.items(), strict=True):

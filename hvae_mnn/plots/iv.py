@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.characterise import SUMMARY
-from hvae_mnn.cosim.characterise_records import SWITCHING, TRACES, TRAINS
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.cosim.characterise_records import SCHEMAS, SWITCHING, TRACES, TRAINS
+from hvae_mnn.files import read_sealed
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 _LINES: dict[str, dict[str, Any]] = {
     "behavioural": {"lw": 3.2, "alpha": 0.45},
@@ -47,7 +47,7 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 
 def _drive(folder: Path) -> tuple[str, str]:
     """The device's name, and what it was driven with in words."""
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_sealed(folder / SUMMARY, "summary")
     name, drive = summary["device"]["name"], summary["drive"]
     count, amplitude = drive["cycles"], drive["amplitude_v"]
     if drive["waveform"] == "pulses":
@@ -57,7 +57,7 @@ def _drive(folder: Path) -> tuple[str, str]:
 
 def iv_loops(folder: Path) -> Figure:
     """Current against voltage, all frequencies on one plot; beside it |current| on a logarithmic axis."""
-    table = read_columns(folder / TRACES)
+    table = read_columns(folder / TRACES, SCHEMAS[TRACES])
     name, drive = _drive(folder)
     # Pulses have no loop to see near 0 V, but steep edges, which a logarithmic axis bends.
     panels = 1 if drive.startswith("pulses") else 2
@@ -90,7 +90,7 @@ def iv_loops(folder: Path) -> Figure:
 
 def state_and_resistance(folder: Path) -> Figure:
     """Voltage, state and resistance over time; a column per frequency."""
-    table = read_columns(folder / TRACES)
+    table = read_columns(folder / TRACES, SCHEMAS[TRACES])
     frequencies = np.unique(table["frequency_hz"])
     figure = new_figure(max(6.0, 4.0 * len(frequencies)), 7.0)
     panels = figure.subplots(3, len(frequencies), sharex="col", sharey="row", squeeze=False)
@@ -122,7 +122,7 @@ def switching_time(folder: Path) -> Figure:
     RESET is drawn dashed and small on top of SET: where both take the same time, both are seen.
     """
     name, _ = _drive(folder)
-    table = read_columns(folder / SWITCHING)
+    table = read_columns(folder / SWITCHING, SCHEMAS[SWITCHING], unlimited=("seconds",))
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
     for number, (polarity, side) in enumerate((("SET", table["volts"] > 0), ("RESET", table["volts"] < 0))):
@@ -150,7 +150,7 @@ def switching_time(folder: Path) -> Figure:
 def potentiation_depression(folder: Path) -> Figure:
     """Conductance after each pulse of a train, and the voltage of the pulses."""
     name, _ = _drive(folder)
-    table = read_columns(folder / TRAINS)
+    table = read_columns(folder / TRAINS, SCHEMAS[TRAINS])
     figure = new_figure(6.8, 4.6)
     axes = figure.subplots()
     markers = {"behavioural": ("s", 9), "osdi": ("o", 5), "reference": ("+", 9)}
@@ -190,6 +190,6 @@ def save_iv_figures(folder: Path) -> list[Path]:
         *save_figure(state_and_resistance(folder), folder, "state_and_resistance"),
         *save_figure(switching_time(folder), folder, "switching_time"),
     ]
-    if pq.read_metadata(folder / TRAINS).num_rows:
+    if read_columns(folder / TRAINS, SCHEMAS[TRAINS], "pulse")["pulse"].size:
         paths += save_figure(potentiation_depression(folder), folder, "potentiation_depression")
     return paths

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SUMMARY, WIRED
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
+from hvae_mnn.files import read_sealed
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 _DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"
 _SMALLEST = 1e-6
@@ -28,8 +27,11 @@ _LABELLED = 6
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    return stored
+    return read_sealed(folder / SUMMARY, "summary")
+
+
+def _columns(folder: Path, name: str, *columns: str) -> dict[str, NDArray[Any]]:
+    return read_columns(folder / name, SCHEMAS[name], *columns)
 
 
 def _what(summary: dict[str, Any]) -> str:
@@ -44,7 +46,7 @@ def _percent(summary: dict[str, Any]) -> str:
 
 def pulses_figure(folder: Path) -> Figure:
     """Fraction of the devices within the tolerance against the pulses that each may have had."""
-    summary, table = _summary(folder), read_columns(folder / ROUNDS)
+    summary, table = _summary(folder), _columns(folder, ROUNDS)
     figure = new_figure(7, 4.6)
     axes = figure.subplots()
     arrays = summary["arrays"]
@@ -81,12 +83,12 @@ def error_figure(folder: Path) -> Figure:
     summary = _summary(folder)
     tolerance = summary["settings"]["tolerance"]
     panels: list[tuple[str, NDArray[Any], NDArray[Any]]] = []
-    table = read_columns(folder / DEVICES, "target_s", "first_s", "conductance_s")
+    table = _columns(folder, DEVICES, "target_s", "first_s", "conductance_s")
     panels.append(
         (f"time map, {len(table['target_s']):,} devices with assumed spread", *_errors(table, "conductance_s"))
     )
     if (folder / WIRED).exists():
-        wired = read_columns(folder / WIRED, "target_s", "first_s", "read_s")
+        wired = _columns(folder, WIRED, "target_s", "first_s", "read_s")
         text = f"ngspice, {len(wired['target_s'])} devices without spread, with wires, as read"
         panels.append((text, *_errors(wired, "read_s")))
     figure = new_figure(6.2 * len(panels) + 0.8, 4.4)
@@ -113,7 +115,7 @@ def _errors(table: dict[str, NDArray[Any]], final: str) -> tuple[NDArray[Any], N
 def target_figure(folder: Path) -> Figure:
     """Achieved against target conductance; devices that are not within the tolerance stand out."""
     summary = _summary(folder)
-    table = read_columns(folder / DEVICES, "target_s", "conductance_s", "within")
+    table = _columns(folder, DEVICES, "target_s", "conductance_s", "within")
     figure = new_figure(7, 5.8)
     axes = figure.subplots()
     target, found = table["target_s"] * 1e6, table["conductance_s"] * 1e6
@@ -125,7 +127,7 @@ def target_figure(folder: Path) -> Figure:
         text = f"{label} tolerance: {len(chosen):,} devices"
         axes.scatter(target[shown], found[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
     if (folder / WIRED).exists():
-        wired = read_columns(folder / WIRED, "target_s", "read_s")
+        wired = _columns(folder, WIRED, "target_s", "read_s")
         text = f"ngspice, wired, as read: {len(wired['read_s'])} devices"
         style: dict[str, Any] = {"marker": "s", "facecolors": "none", "edgecolors": _DARK, "lw": 0.7}
         axes.scatter(wired["target_s"] * 1e6, wired["read_s"] * 1e6, s=22, label=text, **style)
@@ -141,11 +143,10 @@ def disturbed_figure(folder: Path) -> Figure:
     summary = _summary(folder)
     name = max(summary["arrays"], key=lambda array: summary["arrays"][array]["disturbed"])
     array = summary["arrays"][name]
-    table = pq.read_table(
-        folder / DEVICES, columns=["row", "column", "disturbed_dx"], filters=pc.field("array") == name
-    )
+    table = _columns(folder, DEVICES, "array", "row", "column", "disturbed_dx")
+    own = table["array"] == name
     moved = np.zeros((array["rows"], array["columns"]))
-    moved[table["row"].to_numpy(), table["column"].to_numpy()] = table["disturbed_dx"].to_numpy()
+    moved[table["row"][own], table["column"][own]] = table["disturbed_dx"][own]
     figure = new_figure(6.4, 5.4)
     axes = figure.subplots()
     text = (

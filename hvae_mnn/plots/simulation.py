@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, STEPS, TOKENS
+from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, SCHEMAS, STEPS, TOKENS
 from hvae_mnn.engines.drift import MOVED
-from hvae_mnn.plots.files import new_figure, read_columns, save_figure
+from hvae_mnn.plots.files import new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 LAYERS = ("encoder1", "encoder2", "decoder")
 _FLOOR = 1e-18
@@ -23,7 +24,7 @@ def preactivation_figure(folder: Path) -> Figure:
 
     Shown is the sample of hidden units that the run kept.
     """
-    table = read_columns(folder / PREACTIVATIONS)
+    table = read_columns(folder / PREACTIVATIONS, SCHEMAS[PREACTIVATIONS])
     figure = new_figure(11.5, 6.8)
     panels = figure.subplots(2, 3, height_ratios=[3, 2], sharex="col")
     for column, layer in enumerate(LAYERS):
@@ -51,7 +52,7 @@ def error_figure(folder: Path) -> Figure:
 
     A new sentence, and the change from encoder to decoder, is a thin line.
     """
-    table = read_columns(folder / STEPS)
+    table = read_columns(folder / STEPS, SCHEMAS[STEPS])
     figure = new_figure(11.5, 6.6)
     for axes, layer in zip(figure.subplots(3, 1, sharex=False), LAYERS, strict=True):
         rows = table["layer"] == layer
@@ -78,7 +79,7 @@ def error_figure(folder: Path) -> Figure:
 def disturb_figure(folder: Path) -> Figure:
     """What reading did to memristors that may move, over time steps: how many were driven beyond a threshold, how far
     states have drifted, and what that does to pre-activations and tokens."""
-    table, steps, tokens = (read_columns(folder / name) for name in (DRIFT, STEPS, TOKENS))
+    table, steps, tokens = (read_columns(folder / name, SCHEMAS[name]) for name in (DRIFT, STEPS, TOKENS))
     figure = new_figure(11.5, 9.0)
     driven, drift, error, agreement = figure.subplots(4, 1, height_ratios=[2, 3, 3, 2])
     for number, layer in enumerate(LAYERS):

@@ -10,16 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.verify import COLUMNS, POTENTIALS, TILES
-from hvae_mnn.plots.files import COLORS, new_figure, read_columns, save_figure
+from hvae_mnn.cosim.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
+from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.tables import read_columns
 
 _FLOOR = 1e-18
 """A difference of exactly zero is drawn here, since the axis is logarithmic."""
 
 
+def _columns(folder: Path, name: str) -> dict[str, NDArray[Any]]:
+    return read_columns(folder / name, SCHEMAS[name], unlimited=("nodal_ngspice", "exact_nodal", "inverted"))
+
+
 def deviation_figure(folder: Path, tolerance: float) -> Figure:
     """Largest difference by tile (exact against ngspice, nodal against ngspice), and by column of every tile."""
-    tiles, columns = read_columns(folder / TILES), read_columns(folder / COLUMNS)
+    tiles, columns = _columns(folder, TILES), _columns(folder, COLUMNS)
     names = [f"{array} {tile}" for array, tile in zip(tiles["array"], tiles["tile"], strict=True)]
     figure = new_figure(11, 3.2 + 0.12 * min(len(names), 40))
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
@@ -28,8 +33,7 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
         ("exact_ngspice", "exact engine against ngspice", COLORS[0], "o"),
         ("nodal_ngspice", "nodal analysis against ngspice", COLORS[1], "x"),
     ):
-        values = np.array([np.nan if value is None else value for value in tiles[column]], dtype=float)
-        left.plot(np.maximum(values, _FLOOR), place, marker, ms=4, color=color, label=label)
+        left.plot(np.maximum(tiles[column], _FLOOR), place, marker, ms=4, color=color, label=label)
     left.axvline(tolerance, color="0.4", ls="--", lw=1, label=f"tolerance {tolerance:g}")
     left.set_xscale("log")
     left.set_xlabel("largest difference / full scale of the tile")
@@ -61,9 +65,9 @@ def _name_tiles(axes: Axes, names: list[str]) -> None:
 
 def potentials_figure(folder: Path, title: str) -> Figure:
     """ngspice's potentials at the crossings of one tile: what a row has lost on its word line, what bit lines carry."""
-    table = read_columns(folder / POTENTIALS)
+    table = _columns(folder, POTENTIALS)
     shape = int(table["row"].max()) + 1, int(table["column"].max()) + 1
-    lines = [name for name in ("word", "inverted") if name in table]
+    lines = [name for name in ("word", "inverted") if np.isfinite(table[name]).all()]
     figure = new_figure(5.2 * (len(lines) + 1), 4.6)
     panels = np.atleast_1d(figure.subplots(1, len(lines) + 1))
     for axes, name in zip(panels, lines, strict=False):

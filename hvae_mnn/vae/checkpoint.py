@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.files import replacing
+from hvae_mnn.gates import GATE_UNITS
+from hvae_mnn.reading import shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
 from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.archive import read_archive, write_archive
 from hvae_mnn.vae.config import ModelConfig, TrainingConfig
 from hvae_mnn.vae.model import HSRVAE
 
@@ -37,6 +37,8 @@ _FOREIGN_NAMES = (
     (r"_(orig|mask|[guv]|raw)$", "a pruned or normed model; make that permanent (prune.remove, remove_weight_norm)"),
 )
 """Patterns of names that a model does not have as it is trained here, whose they are and what helps."""
+_RANGE_LEVELS = 4
+"""Layer, kind, name, percentile."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,23 @@ def save_checkpoint(
         raise CheckpointError(
             f"the vocabulary has {len(vocabulary)} ids, the model {model.config.vocabulary_size}; give its own"
         )
-    with torch.device("meta"):  # neither memory nor random numbers
-        _check_names(path, HSRVAE(model.config).state_dict(), model.state_dict())
-    with replacing(path) as temporary:
-        torch.save(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "model_config": model.config.to_dict(),
-                "training_config": training_config.to_dict(),
-                "tokenizer": tokenizer,
-                "vocabulary": list(vocabulary.words),
-                "metrics": dict(metrics),
-                "activation_ranges": None if activation_ranges is None else dict(activation_ranges),
-                "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()},
-            },
-            temporary,
-        )
+    smallest = replace(model.config, vocabulary_size=5, embedding_size=1, hidden_size=1, latent_size=1)
+    with torch.random.fork_rng():  # names do not depend on sizes, nor the caller's random numbers on this
+        _check_names(path, HSRVAE(smallest).state_dict(), model.state_dict())
+    write_archive(
+        path,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "model_config": model.config.to_dict(),
+            "training_config": training_config.to_dict(),
+            "tokenizer": tokenizer,
+            "vocabulary": list(vocabulary.words),
+            "metrics": dict(metrics),
+            "activation_ranges": None if activation_ranges is None else dict(activation_ranges),
+            "state_dict": model.state_dict(),
+        },
+    )
     return Path(path)
 
 
@@ -107,20 +109,18 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     Errors: `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
     """
     path = Path(path)
-    content = load_plain(path)
+    content = read_archive(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of hvae-mnn (format {content.get('format')!r}, allowed {FORMAT!r}); "
-            "give a best.pt that `hvae-mnn train` wrote"
+            f"{path} is not a checkpoint of hvae-mnn (format {shown(repr(content.get('format')))}, allowed {FORMAT!r});"
+            " give a best.pt that `hvae-mnn train` wrote"
         )
     if content.get("version") != VERSION:
         raise CheckpointError(
-            f"{path} has format version {content.get('version')!r}; allowed: {VERSION}; use the hvae-mnn that wrote it"
+            f"{path} has format version {shown(repr(content.get('version')))}; allowed: {VERSION}; use the hvae-mnn"
+            " that wrote it"
         )
-    for key, kind in _KEYS.items():
-        if not isinstance(content.get(key), kind):
-            found = f"a {type(content[key]).__name__}" if key in content else "nothing"
-            raise CheckpointError(f"{path}: {key!r} should be a {kind.__name__}, found {found}; train again")
+    check_parts(path, content, _KEYS)
     try:
         config = ModelConfig.from_dict(content["model_config"])
         training_config = TrainingConfig.from_dict(content["training_config"])
@@ -135,17 +135,16 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             f"{path}: the vocabulary has {len(vocabulary)} ids, the embedding {config.vocabulary_size}; train again"
         )
     if content["tokenizer"] not in TOKENIZERS:
-        raise CheckpointError(f"{path}: unknown tokenizer {content['tokenizer']!r}; allowed: {', '.join(TOKENIZERS)}")
+        raise CheckpointError(
+            f"{path}: unknown tokenizer {shown(repr(content['tokenizer']))}; allowed: {', '.join(TOKENIZERS)}"
+        )
     ranges = content.get("activation_ranges")
     if ranges is not None and not isinstance(ranges, dict):
         raise CheckpointError(f"{path}: 'activation_ranges' should be a dict or None, found {type(ranges).__name__}")
-    with torch.random.fork_rng():  # the initial weights are thrown away; the caller's random numbers stay his
-        model = HSRVAE(config)
-    check_weights(path, model, content["state_dict"])
-    model.load_state_dict(content["state_dict"])
+    check_ranges(path, ranges or {})
     return Checkpoint(
         path=path,
-        model=model.eval(),
+        model=_model(path, config, content["state_dict"]).eval(),
         config=config,
         training_config=training_config,
         tokenizer=content["tokenizer"],
@@ -155,34 +154,46 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     )
 
 
-def load_plain(path: Path) -> dict[str, Any]:
-    """The dictionary of a `.pt` file that holds tensors and plain values only; no code in it is run.
+def check_parts(path: Path, content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Check that `content` has a part of the right kind for every key. Errors: `CheckpointError` naming the first."""
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind):
+            found = f"a {type(content[key]).__name__}" if key in content else "nothing"
+            raise CheckpointError(f"{path}: {key!r} should be a {kind.__name__}, found {found}; train again")
 
-    Errors: `CheckpointError` if it is missing, no file, damaged, or asks for anything else.
-    """
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the checkpoint file in it, e.g. {path / 'best.pt'}")
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}; train one with: hvae-mnn train --out {path.parent}")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"{path} is truncated or no PyTorch file ({path.stat().st_size} bytes); copy it again"
-            )
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+
+def check_ranges(path: Path, ranges: Mapping[Any, Any], where: str = "activation_ranges") -> None:
+    """Check that every number in `activation_ranges` can be a full scale. Errors: `CheckpointError` with its place."""
+    for key, value in ranges.items():
+        place = f"{where}.{shown(key)}"
+        if isinstance(value, dict) and place.count(".") <= _RANGE_LEVELS:
+            check_ranges(path, value, place)
+        elif not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+            raise CheckpointError(f"{path}: {place} should be a finite number, 0 or above, found {shown(repr(value))}")
+
+
+def _model(path: Path, config: ModelConfig, weights: Mapping[str, Any]) -> HSRVAE:
+    """The model with its weights; what a file only claims to hold takes no memory."""
+    found, least = sum(value.numel() for value in weights.values() if isinstance(value, Tensor)), _least_numbers(config)
+    if found < least:
         raise CheckpointError(
-            f"{path} holds Python objects that loading would have to run as code; nothing was run; "
-            "give a best.pt that `hvae-mnn train` wrote"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path} is damaged ({reason}); copy it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint; give a best.pt")
-    return content
+            f"{path}: the weights are {found:,} numbers, the specs ask for {least:,} or more; train again"
+        )
+    with torch.random.fork_rng():  # the initial weights are thrown away; the caller's random numbers stay his
+        model = HSRVAE(config)
+    check_weights(path, model, weights)
+    model.load_state_dict(weights)
+    return model
+
+
+def _least_numbers(config: ModelConfig) -> int:
+    """Weights of embeddings, recurrent layers and latent, without biases."""
+    embedding, hidden, latent = config.embedding_size, config.hidden_size, config.latent_size
+    sizes = ((config.encoder_cells[0], embedding), (config.encoder_cells[1], hidden), (config.decoder_cell, embedding))
+    recurrent = sum(
+        len({unit.row_block for unit in GATE_UNITS[cell]}) * hidden * (size + hidden) for cell, size in sizes
+    )
+    return 2 * config.vocabulary_size * embedding + recurrent + 3 * latent * hidden
 
 
 def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None:
@@ -217,4 +228,4 @@ def _check_names(path: Path, expected: Mapping[str, Any], weights: Mapping[str, 
     for name in sorted(set(expected) - set(weights)):
         raise CheckpointError(f"{path}: weights {name!r} are missing; train again")
     for name in unknown:
-        raise CheckpointError(f"{path}: unknown weights {name!r}; the specs in the file describe no such layer")
+        raise CheckpointError(f"{path}: unknown weights {shown(name)!r}; the specs in the file describe no such layer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +12,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from hvae_mnn.errors import InputError
-from hvae_mnn.files import replacing, write_json
+from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import check_weights, load_plain
+from hvae_mnn.vae.archive import read_archive, write_archive
+from hvae_mnn.vae.checkpoint import check_parts, check_weights
 from hvae_mnn.vae.config import ModelConfig, TrainingConfig
 from hvae_mnn.vae.model import HSRVAE
+from hvae_mnn.vae.optimizer_state import restore_optimizer
 
 STATE_FORMAT = "hvae-mnn training state"
 STATE_VERSION = 1
 BEST, LAST, METRICS = "best.pt", "last.pt", "metrics.json"
+_PARTS = {
+    "model_config": dict,
+    "training_config": dict,
+    "corpus": str,
+    "precision": str,
+    "model": dict,
+    "optimizer": dict,
+    "state": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -63,21 +74,20 @@ def corpus_digest(vocabulary: Vocabulary, *splits: Sequence[EncodedSentence]) ->
 
 def save_state(out: Path, identity: RunIdentity, model: HSRVAE, optimizer: torch.optim.Optimizer, place: Place) -> None:
     """Write `out/last.pt` in one step."""
-    with replacing(out / LAST) as temporary:
-        torch.save(
-            {
-                "format": STATE_FORMAT,
-                "version": STATE_VERSION,
-                "model_config": identity.model_config.to_dict(),
-                "training_config": identity.training_config.to_dict(),
-                "corpus": identity.corpus,
-                "precision": identity.precision,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "state": vars(place),
-            },
-            temporary,
-        )
+    write_archive(
+        out / LAST,
+        {
+            "format": STATE_FORMAT,
+            "version": STATE_VERSION,
+            "model_config": identity.model_config.to_dict(),
+            "training_config": identity.training_config.to_dict(),
+            "corpus": identity.corpus,
+            "precision": identity.precision,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "state": vars(place),
+        },
+    )
 
 
 def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any] | None:
@@ -91,17 +101,37 @@ def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any]
         return None
     if not resume:
         raise InputError(f"{out} already holds a training run; go on with --resume, or choose another --out")
-    stored = load_plain(out / LAST)
+    stored = read_archive(out / LAST)
     _check(out, identity, stored)
     return stored
 
 
-def restore(out: Path, stored: dict[str, Any], model: HSRVAE, optimizer: torch.optim.Optimizer) -> Place:
-    """Put a stored state into model and optimiser; returns the place to go on from."""
+def restore(out: Path, stored: dict[str, Any], model: HSRVAE, optimizer: torch.optim.Adam) -> Place:
+    """Put a stored state into model and optimiser; returns the place to go on from.
+
+    Errors: `CheckpointError` for weights, an optimiser's state or a place that are not this run's, or not finite.
+    """
     check_weights(out / LAST, model, stored["model"])
+    place = _place(out / LAST, stored["state"])
+    restore_optimizer(out / LAST, optimizer, stored["optimizer"])
     model.load_state_dict(stored["model"])
-    optimizer.load_state_dict(stored["optimizer"])
-    return Place(**stored["state"])
+    return place
+
+
+def _place(path: Path, stored: dict[str, Any]) -> Place:
+    try:
+        place = Place(**stored)
+        counts, sums = (place.epoch, place.batch), place.sums
+        if not all(type(count) is int and count >= 0 for count in counts) or set(sums) != set(Place().sums):
+            raise ValueError("epoch, batch or sums")
+        if not all(type(value) in (int, float) and 0 <= value < math.inf for value in sums.values()):
+            raise ValueError("a sum is no number, 0 or above")
+        figures = [value for record in place.history for value in record["valid"].values()]
+        if len(place.history) != place.epoch or not all(map(math.isfinite, figures)):
+            raise ValueError("the history is of other epochs, or holds what is no number")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
+    return place
 
 
 def save_metrics(
@@ -109,7 +139,7 @@ def save_metrics(
 ) -> None:
     """Write `out/metrics.json`: `about`, specs, one record per epoch, and the best by the valid figure `chosen`."""
     best = min(history, key=lambda record: float(record["valid"][chosen]))
-    write_json(
+    write_sealed(
         out / METRICS,
         {
             **about,
@@ -130,23 +160,24 @@ def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
     path = Path(out) / METRICS
     if not path.exists():
         return [], 0
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return list(stored["history"]), int(stored["best_epoch"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it, or choose another --out") from error
+    stored = read_sealed(path, "history of a training run")
+    history, best = stored.get("history"), stored.get("best_epoch")
+    if not isinstance(history, list) or not isinstance(best, int) or not 1 <= best <= len(history):
+        raise InputError(f"{path} holds no history of a training run; remove it, or choose another --out")
+    return history, best
 
 
 def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
     """Check that a stored state belongs to the run."""
     if stored.get("format") != STATE_FORMAT or stored.get("version") != STATE_VERSION:
         raise InputError(f"{out / LAST} is no training state of this hvae-mnn; choose another --out")
+    check_parts(out / LAST, stored, _PARTS)
     schedule = identity.training_config.schedule
     for name in ("model_config", "training_config"):
         for key, value in getattr(identity, name).to_dict().items():
             found = stored[name].get(key)
             # A cosine knows where it ends; only a constant step size lets a run be made longer.
-            longer = key == "epochs" and schedule == "constant" and value >= found
+            longer = key == "epochs" and schedule == "constant" and isinstance(found, int) and value >= found
             if found != value and not longer:
                 raise InputError(
                     f"the run in {out} has {key} {found!r}, asked for is {value!r}; "
@@ -159,5 +190,5 @@ def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
             f"the run in {out} computes in {stored['precision']}, this machine would in {identity.precision}; "
             "resume it where it began, or choose another --out"
         )
-    if stored["state"]["history"] and not (out / BEST).exists():
+    if stored["state"].get("history") and not (out / BEST).exists():
         raise InputError(f"{out} has lost its {BEST}; choose another --out and train again")

@@ -254,7 +254,7 @@ def test_a_killed_run_ends_with_the_same_bits(tune, tmp_path):
     assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
 
 
-@pytest.mark.parametrize("victim", ["save_checkpoint", "write_json"])
+@pytest.mark.parametrize("victim", ["save_checkpoint", "write_sealed"])
 def test_a_run_killed_while_it_writes_goes_on(tune, tmp_path, monkeypatch, victim):
     tune("whole", SHORT)
     real, calls = getattr(module, victim), []

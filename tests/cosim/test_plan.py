@@ -70,6 +70,7 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
     assert Plan.load(tmp_path) == plan
 
 
+@pytest.mark.filterwarnings("ignore::hvae_mnn.errors.UncheckedFileWarning")
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "other"}', '{"format": "hvae-mnn-run/1"}'])
 def test_a_damaged_plan_is_one_line(tmp_path, content):
     (tmp_path / "run.json").write_text(content)

@@ -14,6 +14,7 @@ from hvae_mnn.experiments.curve_files import write_curves
 from hvae_mnn.experiments.curves import all_curves, band, chosen_metrics, relative_to_digital
 from hvae_mnn.experiments.results import newest_sweep, read_results, read_sweeps
 from hvae_mnn.experiments.table import FORMAT
+from hvae_mnn.tables import write_table
 
 SIGMA, SCHEME = "noise.programming.sigma", "hardware.array.scheme"
 WORD, BIT, ROWS = "hardware.wires.word_ohm", "hardware.wires.bit_ohm", "hardware.tiles.rows"
@@ -34,7 +35,7 @@ def write(folder, rows, drop=(), version=FORMAT):
     kinds |= dict.fromkeys(("top1", "ppl"), pa.float64())
     columns = {name: pa.array([own.get(name) for own in rows], kinds.get(name)) for name in names}
     table = pa.table(columns).replace_schema_metadata({b"format": version.encode()})
-    pq.write_table(table, folder / "results.parquet")
+    write_table(folder / "results.parquet", table)
     (folder / "sweep.json").write_text("{}")
     return folder
 
@@ -196,7 +197,9 @@ def test_tables_that_are_none(tmp_path):
     with pytest.raises(InputError, match="column colour is string, and neither an axis nor a metric"):
         read_results(write(tmp_path / "colour", [rows[0] | {"colour": "red"}]))
     (tmp_path / "old" / "results.parquet").write_bytes(b"PAR1 no table")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(
+        InputError, match=r"is damaged or no Parquet table \(.*\); make it again by running the sweep again"
+    ):
         read_results(tmp_path / "old")
 
 

@@ -18,6 +18,7 @@ from hvae_mnn.plots.axis_names import axis_name
 from hvae_mnn.plots.files import COLORS
 from hvae_mnn.plots.heat_map import heat_map_figure
 from hvae_mnn.plots.places import Places
+from hvae_mnn.tables import write_table
 
 SIGMA, SCHEME, BITS, OHM = (
     "noise.programming.sigma",
@@ -37,7 +38,7 @@ def write(folder, rows):
     names = dict.fromkeys(name for own in rows for name in own)
     kinds = dict.fromkeys(TEXT, pa.string()) | dict.fromkeys(("seed", "sentences", "tokens"), pa.int64())
     table = pa.table({name: pa.array([own.get(name) for own in rows], kinds.get(name, pa.float64())) for name in names})
-    pq.write_table(table.replace_schema_metadata({b"format": FORMAT.encode()}), folder / "results.parquet")
+    write_table(folder / "results.parquet", table.replace_schema_metadata({b"format": FORMAT.encode()}))
     (folder / "sweep.json").write_text("{}")
     return folder
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from hvae_mnn.files import write_sealed
 from hvae_mnn.plots.cost import cost_figure, multiple, quantity, save_cost_figures, settling_figure
+from hvae_mnn.tables import write_table
 
 
 def layer(name, array, dac, adc):
@@ -45,7 +44,7 @@ def folder(tmp_path):
             }
         },
     }
-    (tmp_path / "cost.json").write_text(json.dumps(summary))
+    write_sealed(tmp_path / "cost.json", summary)
     return tmp_path
 
 
@@ -53,7 +52,7 @@ def write_curves(folder):
     times = np.linspace(0, 1e-11, 101)
     points = {"seconds": np.tile(times, 2), "furthest_a": np.tile(1e-5 * np.exp(-times / 5.43e-13), 2)}
     table = pa.table({"source": ["implicit"] * 101 + ["ngspice"] * 101, **points})
-    pq.write_table(table, folder / "settling.parquet")
+    write_table(folder / "settling.parquet", table)
 
 
 def test_bars_stand_on_each_other(folder):

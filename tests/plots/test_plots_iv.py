@@ -21,6 +21,7 @@ from hvae_mnn.plots.iv import (
     state_and_resistance,
     switching_time,
 )
+from hvae_mnn.tables import write_table
 
 FREQUENCIES = (20.0, 100.0)
 
@@ -34,7 +35,7 @@ def made(folder, drive, both=True):
         columns["backend"] = np.full(table.num_rows, "behavioural", dtype=object)
         for key in columns.keys() & {"amperes", "siemens", "seconds", "x"}:
             columns[key] = columns[key] * 1.1
-        pq.write_table(pa.concat_tables([pa.table(columns, table.schema), table]), run / name)
+        write_table(run / name, pa.concat_tables([pa.table(columns, table.schema), table]))
     return run
 
 

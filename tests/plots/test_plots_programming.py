@@ -13,6 +13,7 @@ from hvae_mnn.devices.presets import AIST
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.wired_programming import WiredProgrammed
+from hvae_mnn.files import write_sealed
 from hvae_mnn.plots.programming import (
     disturbed_figure,
     error_figure,
@@ -82,7 +83,7 @@ def test_with_ngspice_and_without_disturbed_cells(tmp_path):
     # The run's own rounds beside those of ngspice.
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     summary["wired"] = {"rows": 2, "columns": 2, "wire_ohm": 3.0}
-    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+    write_sealed(tmp_path / "run" / "summary.json", summary)
     assert len(error_figure(tmp_path / "run").axes) == 2
     assert len(target_figure(tmp_path / "run").axes[0].collections[-1].get_offsets()) == 4
 
