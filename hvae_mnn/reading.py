@@ -22,7 +22,7 @@ MIB = 2**20
 SETTINGS_BYTES = MIB
 """Largest settings file (TOML): ours have some kilobytes."""
 JSON_BYTES = 32 * MIB
-"""Largest JSON file: a manifest of a thousand arrays has a megabyte. Parsed, hostile text takes thirty times as much."""
+"""Largest JSON file: a manifest of a thousand arrays has a megabyte. Parsed, it takes up to thirty times as much."""
 _KEY_PARTS = 16
 """Most parts of a dotted key: tomllib takes time with the square of it. Ours have four."""
 _SETTINGS_KEYS = 2_000

@@ -140,7 +140,9 @@ def test_missing_rights_are_told_as_such(tmp_path):
         "def tried(call, *arguments):\n"
         "    try: print(call(*arguments))\n"
         "    except InputError as error: print(error)\n"
-        "for path in ('closed/file', 'unreadable/file'): tried(read_bytes, path, 9); print(is_missing(path), is_file(path))\n"
+        "for path in ('closed/file', 'unreadable/file'):\n"
+        "    tried(read_bytes, path, 9)\n"
+        "    print(is_missing(path), is_file(path))\n"
         "tried(names_in, 'closed')"
     )
     command = ["setpriv", "--reuid", "12345", "--clear-groups", sys.executable, "-c", code]
@@ -281,7 +283,7 @@ def test_json_that_is_read(tmp_path):
 
 
 def test_errors_become_those_of_the_layer():
-    with pytest.raises(HardwareError, match="^chip$"), errors_as(HardwareError):
+    with pytest.raises(HardwareError, match=r"^chip$"), errors_as(HardwareError):
         raise InputError("chip")
     with pytest.raises(KeyError), errors_as(HardwareError):
         raise KeyError("chip")
