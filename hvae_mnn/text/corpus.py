@@ -6,6 +6,7 @@ Nothing is ever downloaded. One line is one sentence (or document); blank lines 
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,12 +14,18 @@ from pathlib import Path
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.names import unknown_name
+from hvae_mnn.reading import MIB, absolute, errors_as, is_folder, is_missing, names_in, read_bytes, shown
 from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 
 Sentence = list[str]
 
 SPLITS = ("train", "valid", "test")
 _SPLIT_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"), "test": ("test",)}
+CORPUS_BYTES = 1024 * MIB
+"""Largest text file, unpacked: twice WikiText-103, two hundred times the Penn Treebank. In memory, split into words, it
+takes ten times as much."""
+_RATIO, _ALWAYS = 32, 16 * MIB
+"""How many times its size a gzip file may unpack to (text: three to ten times), and what it may in any case."""
 _ENDINGS = ("", ".txt", ".tokens", ".gz", ".txt.gz", ".tokens.gz")
 
 
@@ -53,20 +60,14 @@ def read_lines(path: Path) -> list[str]:
 
     Lines end at a line feed only (or carriage return and line feed): other separators inside a line are white space.
 
-    Errors: `TextError` if the file is missing, a folder, unreadable, a damaged gzip or not UTF-8.
+    Errors: `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8, or larger than
+    `CORPUS_BYTES`, unpacked.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise TextError(f"no such text file: {path}; give the path of an existing file") from error
-    except OSError as error:
-        raise TextError(f"cannot read {path}: {error.strerror or error}; give a readable text file") from error
+    with errors_as(TextError):
+        data = read_bytes(path, CORPUS_BYTES, "text file")
     if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, zlib.error, OSError) as error:
-            raise TextError(f"{path} is a damaged or truncated gzip file ({error}); fetch or pack it again") from error
+        data = _unpacked(path, data)
     lines = data.split(b"\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -82,18 +83,40 @@ def read_lines(path: Path) -> list[str]:
     return decoded
 
 
+def _unpacked(path: Path, packed: bytes) -> bytes:
+    """The content of a gzip file, unpacked no further than allowed."""
+    limit = min(CORPUS_BYTES, max(_ALWAYS, _RATIO * len(packed)))
+    data = bytearray()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while part := file.read(MIB):
+                data += part
+                if len(data) > limit:
+                    raise TextError(
+                        f"{shown(path)} unpacks from {len(packed):,} bytes to more than {limit:,}; allowed for a text"
+                        f" file: {CORPUS_BYTES:,}, and {_RATIO} times its size: check it with gunzip, give it unpacked"
+                    )
+    except (EOFError, zlib.error, OSError) as error:
+        raise TextError(
+            f"{shown(path)} is a damaged or truncated gzip file ({error}); fetch or pack it again"
+        ) from error
+    return bytes(data)
+
+
 def find_split(folder: Path, split: str) -> Path | None:
     """The file of `folder` that holds a split, or None.
 
     Known names are the split's own (valid also as val, validation, dev), alone or after a prefix (`ptb.train.txt`,
     `ptb_train.txt`), with or without `.txt`, `.tokens` and `.gz`.
 
-    Errors: `TextError` if more than one file fits.
+    Errors: `TextError` if the folder cannot be read, or more than one file fits.
     """
     endings = sorted(_ENDINGS, key=len, reverse=True)
     found: list[tuple[int, Path]] = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
+    with errors_as(TextError):
+        paths = [Path(folder) / name for name in names_in(folder, "folder with text files") if name[0] != "."]
+    for path in paths:
+        if is_folder(path):
             continue
         name = path.name.lower()
         stem = next(name.removesuffix(ending) for ending in endings if name.endswith(ending))
@@ -108,7 +131,9 @@ def find_split(folder: Path, split: str) -> Path | None:
     paths = [path for rank, path in found if rank == best]
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
-        raise TextError(f"{folder} has {len(paths)} files for the split {split!r}: {names}; leave one of them there")
+        raise TextError(
+            f"{shown(folder)} has {len(paths)} files for the split {split!r}: {shown(names)}; leave one of them there"
+        )
     return paths[0]
 
 
@@ -126,27 +151,24 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     foreign = sorted(set(splits) - set(SPLITS))
     if foreign:
         raise TextError(unknown_name("split", foreign[0], SPLITS))
-    if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
+    if not is_folder(folder):
+        problem = "does not exist" if is_missing(folder) else "is not a folder that can be read"
         raise TextError(
-            f"corpus folder {folder} {problem}; give a folder with train.txt, valid.txt and test.txt (or .gz)"
+            f"corpus folder {shown(folder)} {problem}; give a folder with train.txt, valid.txt and test.txt (or .gz)"
         )
     sentences: dict[str, list[Sentence]] = {split: [] for split in SPLITS}
     for split in (split for split in SPLITS if split in splits):
-        try:
-            path = find_split(folder, split)
-            names = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-        except OSError as error:
-            raise TextError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+        path = find_split(folder, split)
         if path is None:
+            names = ", ".join(names_in(folder)) or "nothing"
             raise TextError(
-                f"no {split} file in {folder} (found: {names}); allowed: "
+                f"no {split} file in {shown(folder)} (found: {shown(names)}); allowed: "
                 f"{' or '.join(f'{word}.txt[.gz]' for word in _SPLIT_NAMES[split])}, also after a prefix like ptb."
             )
         sentences[split] = [tokens for line in read_lines(path) if (tokens := tokenize(tokenizer, line))]
         if not sentences[split]:
             raise TextError(f"empty corpus: {path} has no words; give a text file with one sentence a line")
-    return Corpus(name=folder.resolve().name, tokenizer=tokenizer, **sentences)
+    return Corpus(name=absolute(folder).name, tokenizer=tokenizer, **sentences)
 
 
 def load_corpus(

@@ -1,4 +1,6 @@
 import gzip
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,46 @@ def test_truncated_gzip(folder: Path, cut: int) -> None:
         read_corpus(folder)
 
 
+@pytest.mark.parametrize("count", [1, 400])
+def test_a_gzip_that_unpacks_to_gigabytes_is_refused_before(folder: Path, count: int) -> None:
+    member = gzip.compress(bytes(2**24), mtime=0)  # 16 KiB for 16 MiB
+    (folder / "train.txt").write_bytes(member * count + gzip.compress(b"x"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        TextError, match=r"unpacks from [0-9,]+ bytes to more than [0-9,]+; allowed for a text file"
+    ) as e:
+        read_corpus(folder)
+    assert "\n" not in str(e.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB; all of it would be 6.4 GB
+
+
+def test_a_text_that_packs_well_is_read_up_to_sixteen_mebibytes(folder: Path) -> None:
+    (folder / "train.txt").write_bytes(gzip.compress(b"the same words again and again\n" * 2**18))
+    assert len(read_lines(folder / "train.txt")) == 2**18
+
+
+def test_a_file_larger_than_the_largest_corpus(folder: Path) -> None:
+    with (folder / "train.txt").open("wb") as file:
+        file.truncate(2**40)  # a hole
+    with pytest.raises(TextError, match=r"has 1,099,511,627,776 bytes; allowed for a text file: 1,073,741,824"):
+        read_corpus(folder)
+
+
+def test_a_split_that_is_a_pipe_is_refused_and_does_not_wait(folder: Path) -> None:
+    (folder / "train.txt").unlink()
+    os.mkfifo(folder / "train.txt")
+    with pytest.raises(TextError, match=r"train\.txt is a pipe"):
+        read_corpus(folder)
+    (folder / "train.txt").unlink()
+    (folder / "train.txt").symlink_to("/dev/zero")
+    with pytest.raises(TextError, match=r"train\.txt is a pipe, a socket or a device"):
+        read_corpus(folder)
+    (folder / "train.txt").unlink()
+    (folder / "train.txt").symlink_to("train.txt")
+    with pytest.raises(TextError, match=r"train\.txt: Too many levels of symbolic links"):
+        read_corpus(folder)
+
+
 @pytest.mark.parametrize("text", ["", "\n  \n"])
 def test_empty_corpus(folder: Path, text: str) -> None:
     (folder / "valid.txt").write_text(text)
@@ -97,8 +139,12 @@ def test_missing_things_are_one_line(tmp_path: Path, folder: Path) -> None:
         (lambda: read_corpus(folder, "bpe"), "unknown tokenizer 'bpe'"),
         (lambda: read_corpus(folder, splits=("dev",)), "unknown split 'dev'"),
         (lambda: read_corpus(folder).split("dev"), "unknown split 'dev'"),
-        (lambda: read_lines(tmp_path / "nothing.txt"), "no such text file"),
-        (lambda: read_lines(tmp_path), "cannot read"),
+        (lambda: read_lines(tmp_path / "nothing.txt"), "no text file at"),
+        (lambda: read_lines(tmp_path), "is a folder"),
+        (lambda: read_lines(Path("/dev/zero")), "is a pipe, a socket or a device"),
+        (lambda: read_corpus(tmp_path / ("x" * 300)), "is not a folder that can be read"),
+        (lambda: read_corpus(Path("a\0b")), "is not a folder that can be read"),
+        (lambda: find_split(tmp_path / ("x" * 300), "train"), "File name too long"),
     ):
         with pytest.raises(TextError, match=message) as caught:
             call()
