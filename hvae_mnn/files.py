@@ -15,10 +15,12 @@ import numpy as np
 
 from hvae_mnn.errors import InputError, StorageError, UncheckedFileWarning
 from hvae_mnn.owned import temporary_file, tidy_once
-from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
+from hvae_mnn.reading import JSON_BYTES, open_regular, parse_json, read_text, shown
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
+HASHED_BYTES = 64 * 2**30
+"""Largest file that a checksum is taken of: some minutes."""
 
 
 @contextmanager
@@ -146,6 +148,13 @@ def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hexadecimal SHA-256 of a file, read in blocks.
+
+    Raises `InputError` as `reading.open_regular`: for a missing file, a pipe, a device, one too large to be ours.
+    """
+    handle, _ = open_regular(Path(path), HASHED_BYTES)
+    with open(handle, "rb") as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from None

@@ -85,7 +85,7 @@ def _random(shape: tuple[int, int], spec: MemristorSpec, seed: int) -> Targets:
     return Targets(name, f"{rows} x {columns}, even over the device's range, seed {seed}", spec, {"random": values})
 
 
-def _read(path: Path) -> Array:
+def _read(path: Path) -> NDArray[np.generic]:
     if path.suffix not in (".npy", ".csv"):
         raise InputError(f"{shown(path)} is no netlist folder; files of target conductances end in .npy or .csv")
     if is_missing(path):
