@@ -42,6 +42,7 @@ from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.plots.verify import save_verify_figures
+from hvae_mnn.reading import absolute
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.training_state import METRICS
@@ -235,7 +236,7 @@ def finetune(
     is by default the checkpoint's folder with `-finetuned` behind its name.
     """
     config = FinetuneConfig(**settings)
-    path = Path(checkpoint).resolve()
+    path = absolute(Path(checkpoint))
     base = load_checkpoint(Path(checkpoint))
     beside = path.parent if path.stem != "best" else path.parent.parent
     folder = beside / f"{default_name(path)}-finetuned" if out is None else Path(out)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hvae_mnn.errors import InputError, StorageError, UncheckedFileWarning
 from hvae_mnn.owned import temporary_file, tidy_once
-from hvae_mnn.reading import JSON_BYTES, open_regular, parse_json, read_text, shown
+from hvae_mnn.reading import JSON_BYTES, absolute, open_regular, parse_json, read_text, shown
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
@@ -69,7 +69,7 @@ def part_of(path: Path) -> Iterator[Part]:
     path = Path(path)
     with ExitStack() as stack:
         with disk_errors(path):
-            target = path.resolve() if path.is_symlink() else path
+            target = absolute(path) if path.is_symlink() else path
             target.parent.mkdir(parents=True, exist_ok=True)
             tidy_once(target.parent)
             temporary = stack.enter_context(temporary_file(target.parent))

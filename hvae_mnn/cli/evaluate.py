@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hvae_mnn.cli.options import COUNT, PLACE, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.reading import absolute
 
 if TYPE_CHECKING:
     from hvae_mnn.vae.evaluation_paper import PaperReport
@@ -129,7 +130,7 @@ def command(
             console.print(f"[bold red]does not hold:[/] {_sentence(check)}", highlight=False)
     record: dict[str, Any] = {
         "checkpoint": {
-            "file": f"{checkpoint.resolve().parent.name}/{checkpoint.name}",
+            "file": f"{absolute(checkpoint).parent.name}/{checkpoint.name}",
             "sha256": digest,
             "epoch": loaded.metrics.get("epoch"),
             "trained_on": loaded.metrics.get("corpus"),

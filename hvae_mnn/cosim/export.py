@@ -26,6 +26,7 @@ from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
+from hvae_mnn.reading import absolute
 from hvae_mnn.torch_weights import acting_weight, running_class
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
@@ -111,7 +112,7 @@ def build_netlist(
     attached[CHECKPOINT] = path
     described = _described(checkpoint, calibration)
     # Relative: a project that moves as a whole keeps its builds.
-    described["path"] = Path(os.path.relpath(path.resolve(), target.resolve())).as_posix()
+    described["path"] = Path(os.path.relpath(absolute(path), absolute(target))).as_posix()
     return write(target, exports, described)
 
 
@@ -167,7 +168,7 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
 
 def default_name(checkpoint: Path) -> str:
     """Name of a build: the checkpoint's folder for a `best.pt`, else its own name."""
-    return checkpoint.resolve().parent.name if checkpoint.stem == "best" else checkpoint.stem
+    return absolute(checkpoint).parent.name if checkpoint.stem == "best" else checkpoint.stem
 
 
 def _check_unchanged(checkpoint: Checkpoint) -> None:

@@ -30,6 +30,7 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
 from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import taken
+from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
@@ -138,9 +139,9 @@ class _Run:
     def start(self, resume: bool) -> None:
         """Take up what `out` holds, or begin there."""
         path = self.out / LAST
-        if not path.exists():
+        if is_missing(path):
             # Killed before its first state was whole, a run begins again.
-            if (self.out / BEST).exists() and not (resume and self._is_ours(self.out / BEST)):
+            if not is_missing(self.out / BEST) and not (resume and self._is_ours(self.out / BEST)):
                 raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
             self._validate()
             if self.bounds:

@@ -40,6 +40,7 @@ from hvae_mnn.folders import newest_first
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
+from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
@@ -85,7 +86,7 @@ def start(
     """A folder for a new run (`out`, or a new one in `runs/`) with its plan written, held for this process alone;
     `RunError` if `out` is taken."""
     plan = Plan(
-        netlist=str(manifest.folder.resolve()),
+        netlist=str(absolute(manifest.folder)),
         manifest_sha256=sha256(manifest.path),
         options=options,
         origin=origin,
@@ -109,7 +110,7 @@ def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
 
 def _unfinished(folder: Path) -> tuple[Plan, Manifest]:
     plan = Plan.load(folder)
-    if (folder / SUMMARY).exists():
+    if not is_missing(folder / SUMMARY):
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
     try:
         manifest = read_manifest(Path(plan.netlist))
@@ -124,7 +125,7 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
     """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
     none."""
     recover(root)
-    found = [path for path in newest_first(root, MANIFEST) if (path.parent / CHECKPOINT).exists()]
+    found = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
     if not found:
         raise ManifestError(f"no netlists in {root}/; build some: hvae-mnn build-netlist checkpoint.pt")
     return found[0].parent
@@ -133,14 +134,14 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
 def newest_run(root: Path = RUNS) -> Path:
     """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
     for path in newest_first(root, PLAN):
-        if not (path.parent / SUMMARY).exists() and not is_held(path.parent):
+        if is_missing(path.parent / SUMMARY) and not is_held(path.parent):
             return path.parent
     raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
 
 
 def newest_finished(root: Path = RUNS) -> Path:
     """The run in `root` that was finished last; raises `RunError` when there is none."""
-    found = [path for path in newest_first(root, SUMMARY) if (path.parent / PLAN).exists()]
+    found = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
     if not found:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
     return found[0].parent

@@ -24,6 +24,7 @@ from hvae_mnn.experiments.task import Kind, ModelChoice, Outcome, Task, TextChoi
 from hvae_mnn.experiments.text import chosen_sentences, further_text, text_sha256
 from hvae_mnn.files import sha256
 from hvae_mnn.netlist.mapped import MappedNetwork
+from hvae_mnn.reading import is_file
 from hvae_mnn.vae.answers import Answers, run_answers
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.text_metrics import compute_metrics, passes_for
@@ -52,7 +53,7 @@ def checkpoint_of(task: Task) -> Checkpoint:
 
 @lru_cache(maxsize=2)
 def _load(path: str, expected: str) -> Checkpoint:
-    found = sha256(Path(path)) if Path(path).is_file() else None
+    found = sha256(Path(path)) if is_file(Path(path)) else None
     if found is not None and found != expected:
         raise CheckpointError(f"{path}: it is another file than when the sweep began; start the sweep again")
     return load_checkpoint(path)

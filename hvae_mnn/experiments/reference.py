@@ -13,6 +13,7 @@ from pathlib import Path
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import HvaeMnnError, StorageError
 from hvae_mnn.experiments.task import Task
+from hvae_mnn.reading import is_file
 from hvae_mnn.vae.answers import Answers, run_answers
 from hvae_mnn.vae.checkpoint import Checkpoint
 from hvae_mnn.vae.stepwise import Stepper
@@ -49,7 +50,7 @@ def _path(key: str) -> Path | None:
 
 def _from_disk(key: str) -> Answers | None:
     path = _path(key)
-    if path is None or not path.is_file():
+    if path is None or not is_file(path):
         return None
     try:
         return Answers.load(path)

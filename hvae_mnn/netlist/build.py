@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.errors import ManifestError
-from hvae_mnn.files import sha256, write_json
+from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import TIA_LIBRARY, layer_deck, pulse_deck, unit_deck
@@ -88,9 +88,10 @@ def write_network(
 def _refuse_foreign(folder: Path, source: Mapping[str, Any], force: bool) -> None:
     """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder of `source` with nothing else in it;
     with `force` of any source."""
-    if not folder.exists():
-        return
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    with disk_errors(folder):
+        if not folder.exists():
+            return
+        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     there = None
     try:
         there = read_manifest(folder, verify=False)

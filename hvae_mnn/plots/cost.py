@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))
@@ -146,6 +147,6 @@ def settling_figure(folder: Path) -> Figure:
 def save_cost_figures(folder: Path) -> list[Path]:
     """Write `cost`, and `settling` where something settles, into the folder, as PNG and SVG."""
     found = save_figure(cost_figure(folder), folder, "cost")
-    if (folder / CURVES).exists():
+    if not is_missing(folder / CURVES):
         found += save_figure(settling_figure(folder), folder, "settling")
     return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 _DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"
@@ -87,7 +88,7 @@ def error_figure(folder: Path) -> Figure:
     panels.append(
         (f"time map, {len(table['target_s']):,} devices with assumed spread", *_errors(table, "conductance_s"))
     )
-    if (folder / WIRED).exists():
+    if not is_missing(folder / WIRED):
         wired = _columns(folder, WIRED, "target_s", "first_s", "read_s")
         text = f"ngspice, {len(wired['target_s'])} devices without spread, with wires, as read"
         panels.append((text, *_errors(wired, "read_s")))
@@ -126,7 +127,7 @@ def target_figure(folder: Path) -> Figure:
         shown = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         text = f"{label} tolerance: {len(chosen):,} devices"
         axes.scatter(target[shown], found[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
-    if (folder / WIRED).exists():
+    if not is_missing(folder / WIRED):
         wired = _columns(folder, WIRED, "target_s", "read_s")
         text = f"ngspice, wired, as read: {len(wired['read_s'])} devices"
         style: dict[str, Any] = {"marker": "s", "facecolors": "none", "edgecolors": _DARK, "lw": 0.7}

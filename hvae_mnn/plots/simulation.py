@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, SCHEMAS, STEPS, TOKENS
 from hvae_mnn.engines.drift import MOVED
 from hvae_mnn.plots.files import new_figure, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 LAYERS = ("encoder1", "encoder2", "decoder")
@@ -141,6 +142,6 @@ def save_simulation_figures(folder: Path) -> list[Path]:
         *save_figure(preactivation_figure(folder), folder, "preactivations"),
         *save_figure(error_figure(folder), folder, "error_over_steps"),
     ]
-    if (folder / DRIFT).exists():
+    if not is_missing(folder / DRIFT):
         paths += save_figure(disturb_figure(folder), folder, "read_disturb")
     return paths

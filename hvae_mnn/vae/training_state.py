@@ -14,6 +14,7 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import read_sealed, write_sealed
+from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.archive import read_archive, write_archive
@@ -95,8 +96,8 @@ def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any]
 
     Errors: `InputError` if there is a run but `resume` is not asked for, or the stored run is another one.
     """
-    if not (out / LAST).exists():
-        if (out / BEST).exists():
+    if is_missing(out / LAST):
+        if not is_missing(out / BEST):
             raise InputError(f"{out} holds a {BEST} but no {LAST} to resume from; choose another --out")
         return None
     if not resume:
@@ -158,7 +159,7 @@ def save_metrics(
 def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
     """The epochs stored in `out/metrics.json` and the best one's number; an empty list and 0 where there are none."""
     path = Path(out) / METRICS
-    if not path.exists():
+    if is_missing(path):
         return [], 0
     stored = read_sealed(path, "history of a training run")
     history, best = stored.get("history"), stored.get("best_epoch")
@@ -190,5 +191,5 @@ def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
             f"the run in {out} computes in {stored['precision']}, this machine would in {identity.precision}; "
             "resume it where it began, or choose another --out"
         )
-    if stored["state"].get("history") and not (out / BEST).exists():
+    if stored["state"].get("history") and is_missing(out / BEST):
         raise InputError(f"{out} has lost its {BEST}; choose another --out and train again")
