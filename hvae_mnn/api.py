@@ -30,7 +30,7 @@ from hvae_mnn.engines.cluster import open_cluster
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.experiments import verify_point as point_verification
 from hvae_mnn.experiments.grid import Plan, make_plan
-from hvae_mnn.experiments.sweep import SweepResult, cores, default_folder, remaining, run_sweep
+from hvae_mnn.experiments.sweep import SweepResult, cores, default_folder, refuse_foreign, remaining, run_sweep
 from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
 from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
@@ -212,6 +212,7 @@ def sweep(
     folder = default_folder(plan) if out is None else Path(out)
     if workers is None and scheduler is None:
         workers = cores()
+    refuse_foreign(folder)  # before any worker is started
     if not options.get("fresh") and not remaining(plan, folder, retry_failed=options.get("retry_failed", False)):
         workers, scheduler = None, None
     with open_cluster(workers, scheduler) as cluster:

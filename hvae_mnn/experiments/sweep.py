@@ -79,7 +79,7 @@ def look(plan: Plan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[
 
     Raises `RunError` for a folder with other things in it, `InputError` for results of another version.
     """
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     found, damaged = read_parts(folder, plan.tasks)
     return {key: one for key, one in found.items() if one.status == "done" or not retry_failed}, damaged
 
@@ -89,7 +89,8 @@ def remaining(plan: Plan, folder: Path, *, retry_failed: bool = False) -> int:
     return len(plan.tasks) - len(look(plan, folder, retry_failed=retry_failed)[0])
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path) -> None:
+    """Raise `RunError` for a folder that holds something else than a sweep."""
     with disk_errors(folder):
         foreign = folder.exists() and not (folder / SWEEP).exists() and (not folder.is_dir() or not is_vacant(folder))
     if foreign:
@@ -137,7 +138,7 @@ def run_sweep(
 @contextlib.contextmanager
 def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
     """The folder, for this process alone, with the sweep's file in it."""
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     with taken(folder, "being run", SWEEP):
         (folder / _OLD_LOCK).unlink(missing_ok=True)
         for left in (folder / PARTS).glob(".*"):  # half-written by a process that was killed

@@ -12,7 +12,6 @@ import pytest
 
 from hvae_mnn import sweep
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim.run_folder import alone
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.experiments.grid import make_plan
@@ -21,6 +20,7 @@ from hvae_mnn.experiments.summary import summarise
 from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.experiments.table import find_task, part_path
+from hvae_mnn.owned import alone
 
 TEXT = """
 name = "small"
@@ -283,7 +283,7 @@ def test_a_damaged_table_is_written_anew(plan, folder):
 
 def test_one_process_at_a_time(plan, folder):
     here(plan, folder)
-    with alone(folder, ".lock"), pytest.raises(RunError, match="is being run by another process; wait for it"):
+    with alone(folder), pytest.raises(RunError, match="is being run by another process; wait for it"):
         here(plan, folder)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import json
 
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ import torch
 from hvae_mnn import Options, build_netlist, load_checkpoint, resume, simulate
 from hvae_mnn.cosim import simulation
 from hvae_mnn.errors import InputError, RunError, SimulatorError
+from hvae_mnn.owned import alone
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS
 
@@ -228,10 +228,8 @@ def test_a_journal_that_the_power_cut_left_as_zeros_is_cut_off(stopped, netlist,
 
 
 def test_a_run_belongs_to_one_process_at_a_time(stopped):
-    with (stopped / "run.json").open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="is being run by another process"):
-            resume(stopped)
+    with alone(stopped), pytest.raises(RunError, match="is being run by another process"):
+        resume(stopped)
     resume(stopped)
 
 
