@@ -1,11 +1,15 @@
 """The compiled device: built once on the user's machine from our own sources, kept under the hash of what made it.
 
+It is kept in the cache folder, or as long as this process lives where there is no folder that takes it.
+
 With a C compiler it is built from `memristor_osdi.c`; without one, but with `openvaf`, from the Verilog-A. A library
 that somebody built elsewhere is named by `HVAE_MNN_OSDI`.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import os
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
+from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, StorageError
 from hvae_mnn.files import replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
@@ -27,10 +32,12 @@ _TIMEOUT_S = 120
 _FALL_BACK = "or use the behavioural back end, which needs none"
 
 
-def cache_folder() -> Path:
-    """Where compiled devices are kept."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return Path(given or Path.home() / ".cache") / "hvae-mnn" / "osdi"
+@functools.cache
+def _own_folder() -> Path:
+    """A folder of this process, for a user without a home or with a full one."""
+    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-osdi-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def osdi_problem(law: str = "aist") -> str | None:
@@ -110,12 +117,22 @@ def _recipe(law: str) -> _Recipe:
 
 
 def _compiled(recipe: _Recipe) -> Path:
-    library = cache_folder() / recipe.digest() / OSDI_FILE
-    if not _whole(library):
-        try:
+    kept, digest = cache_folder("osdi"), recipe.digest()
+    if kept is not None:
+        library = kept / digest / OSDI_FILE
+        with contextlib.suppress(StorageError, OSError):
+            if not _whole(library):
+                _build(recipe, library)
+            return library
+    try:
+        library = _own_folder() / digest / OSDI_FILE
+        if not _whole(library):
             _build(recipe, library)
-        except StorageError as error:
-            raise EnvironmentProblem(f"{error}: name one with XDG_CACHE_HOME, {_FALL_BACK}") from None
+    except (StorageError, OSError) as error:  # OSError: no folder for temporary files
+        raise EnvironmentProblem(
+            f"the compiled device cannot be kept anywhere: {error}; name folders with HVAE_MNN_CACHE and TMPDIR,"
+            f" {_FALL_BACK}"
+        ) from None
     return library
 
 

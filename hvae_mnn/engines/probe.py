@@ -31,6 +31,7 @@ char OSDI_DESCRIPTORS[1];
 """
 _OSDI_VERSIONS = {"0.3": (3, ""), "0.4": (4, "uint32_t OSDI_DESCRIPTOR_SIZE = 512;")}
 
+_LINK = "./device.osdi"
 _TIMEOUT_S = 60
 
 
@@ -74,17 +75,16 @@ def probe() -> NgspiceFacts:
 def osdi_refusal(library: Path) -> str | None:
     """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
     with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
-        # A name without spaces: ngspice cuts its commands into words.
-        link = Path(folder) / "device.osdi"
-        link.symlink_to(library)
-        command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", str(link)]
+        # A name without a folder: ngspice cuts its commands into words, and takes ASCII only.
+        (Path(folder) / _LINK).symlink_to(library)
+        command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", _LINK]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             return f"libngspice did not answer within {_TIMEOUT_S} s"
     if done.returncode == 0:
         return None
-    said = [line.replace(str(link), library.name) for line in done.stdout.splitlines() if line.strip()]
+    said = [line.replace(_LINK, library.name) for line in done.stdout.splitlines() if line.strip()]
     said.sort(key=lambda line: "supports" not in line)  # why, before that
     return said[0] if said else f"libngspice ended with code {done.returncode}"
 
@@ -113,26 +113,29 @@ def c_compiler() -> tuple[str, ...] | None:
     except ValueError:  # a quotation that does not end
         return None
     found = shutil.which(words[0])
-    return None if found is None else (found, *words[1:])
+    return None if found is None else (os.path.abspath(found), *words[1:])  # it runs in other folders
 
 
 def _compile_osdi(folder: Path) -> dict[str, str]:
-    """Libraries without devices, one per OSDI version: enough to see whether ngspice takes the version."""
+    """Libraries without devices in `folder`, one per OSDI version: enough to see whether ngspice takes the version.
+
+    Returns their paths from there, by version.
+    """
     compiler = c_compiler()
     if compiler is None:
         return {}
     found = {}
     for name, (minor, extra) in _OSDI_VERSIONS.items():
-        # In a folder of its own: a file called `osdi` in the working folder would be taken for a script.
-        source, library = folder / f"v{minor}.c", folder / f"v{minor}.osdi"
-        source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
-        command = [*compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
+        # A file called `osdi` would be taken for a script.
+        source, library = f"./v{minor}.c", f"./v{minor}.osdi"
+        (folder / source).write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
+        command = [*compiler, "-shared", "-fPIC", "-o", library, source]
         try:
-            built = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            built = subprocess.run(command, cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
             return {}
         if built.returncode == 0:
-            found[name] = str(library)
+            found[name] = library
     return found
 
 
