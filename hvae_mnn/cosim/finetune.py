@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,9 +85,11 @@ def finetune(
 ) -> Path:
     """Finetune `checkpoint` on the train split of `corpus`; returns the path of the best checkpoint, `out/best.pt`.
 
-    The best is the one whose next words are right most often on the validation split, on hardware that is drawn with
-    fixed seeds. Also writes `out/last.pt`, to resume from, and `out/metrics.json`. `progress(update, updates, loss)` is
-    called after every batch. The caller's random state is left alone.
+    The loss is the checkpoint's objective, with `beta` as the KL's weight (see `objective.kl_weight`). The best is the
+    one whose next words are right most often on the validation split, on hardware that is drawn with fixed seeds. Also
+    writes `out/last.pt`, to resume from, and `out/metrics.json`, in which `train_loss` and `learning_rate` are means
+    over the batches since the validation before. `progress(update, updates, loss)` is called after every batch. The
+    caller's random state is left alone.
 
     Raises `InputError` when `out` and `resume` do not fit, `TrainingError` when the loss is not finite, and what
     mapping to the hardware raises.
@@ -128,6 +131,7 @@ class _Run:
             "hardware": hardware_to_dict(hardware),
             "noise": nonidealities_to_dict(noise),
             "config": config.to_dict(),
+            "kl_weight": checkpoint.training_config.beta,
         }
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.place = _Place(ranges=dict(checkpoint.activation_ranges or {}))
@@ -155,12 +159,13 @@ class _Run:
         if stored.get("format") != STATE_FORMAT:
             raise InputError(f"{path} is no state of finetuning; choose another --out")
         check_parts(path, stored, dict.fromkeys(("identity", "model", "optimizer", "place"), dict))
+        training = self.checkpoint.training_config
+        # Versions that do not name the KL's weight charged the ramp's last point.
+        identity = {"kl_weight": kl_weight(training, training.epochs), **stored["identity"]}
         for name, value in self.identity.items():
-            if stored["identity"].get(name) != value:
-                told = _difference(stored["identity"].get(name), value)
-                raise InputError(
-                    f"{path} is of a run with another {name}{told}; give it the same again, or another --out"
-                )
+            if identity.get(name) != value:
+                told = _difference(identity.get(name), value)
+                raise InputError(f"{path} is of a run with another {name}{told}; give that again, or another --out")
         check_weights(path, self.model, stored["model"])
         self.place = _place(path, stored["place"])
         restore_optimizer(path, self.optimizer, stored["optimizer"])
@@ -203,7 +208,7 @@ class _Run:
         self.model.train()
         stepper = MixedStepper(self.model, crossbars, weights, config.dropout)
         rec, kl = costs(stepper, sentences, training.kl_target)
-        loss = batch_loss(rec, kl, kl_weight(training, training.epochs), replace(training, reduction="mean"))
+        loss = batch_loss(rec, kl, training.beta, replace(training, reduction="mean"))
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")
         for group in self.optimizer.param_groups:
@@ -241,10 +246,12 @@ class _Run:
             passes = {"teacher", "sampled"}
             answers = run_answers(stepper, sentences, passes, begin=crossbars.begin, batch_size=_VALIDATION_BATCH)
             found.append(compute_metrics(answers, answers, sentences, ["top1", "ppl"]))
+        since = range(place.update - place.loss_count, place.update)  # the last validation
         record = {
             "update": place.update,
             "clipped": bool(self.bounds) and bool(place.history),
-            "train_loss": place.loss_sum / place.loss_count if place.loss_count else None,
+            "train_loss": place.loss_sum / place.loss_count if since else None,
+            "learning_rate": statistics.mean(map(config.learning_rate_at, since)) if since else None,
             "valid_top1": sum(one["top1"] for one in found) / len(found),
             "valid_ppl": sum(one["ppl"] for one in found) / len(found),
         }
@@ -274,7 +281,7 @@ class _Run:
 
     def _save_state(self) -> None:
         best = max(self.place.history, key=lambda record: float(record["valid_top1"]))
-        about = {key: self.identity[key] for key in ("hardware", "noise", "config")}
+        about = {key: self.identity[key] for key in ("hardware", "noise", "config", "kl_weight")}
         history = self.place.history
         write_sealed(
             self.out / METRICS,

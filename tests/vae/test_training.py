@@ -191,6 +191,45 @@ def test_files_events_and_the_callers_random_state(tmp_path: Path, corpus: Corpu
     assert stored["history"] == history
 
 
+@pytest.mark.parametrize(
+    ("annealing", "weights"),
+    [
+        # Four batches an epoch, two epochs; the ramp, or a cycle, is two epochs long.
+        ("none", [[2, 2, 2, 2], [2, 2, 2, 2]]),
+        ("linear", [[0, 0.25, 0.5, 0.75], [1, 1.25, 1.5, 1.75]]),
+        ("cyclical", [[0, 0.5, 1, 1.5], [2, 2, 2, 2]]),
+    ],
+)
+def test_an_epochs_record_holds_what_its_batches_were_given(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, annealing: str, weights: list[list[float]]
+) -> None:
+    real, charged = training.batch_loss, []
+
+    def spy(rec: torch.Tensor, kl: torch.Tensor, weight: float, config: TrainingConfig) -> torch.Tensor:
+        charged.append(weight)
+        return real(rec, kl, weight, config)
+
+    monkeypatch.setattr(training, "batch_loss", spy)
+    model_config, config = specs(corpus, epochs=2, annealing=annealing, annealing_epochs=2.0, beta=2.0)
+    train(corpus, model_config, config, tmp_path)
+    history, _ = read_history(tmp_path)
+    assert [charged[:4], charged[4:]] == weights
+    assert [record["kl_weight"] for record in history] == [sum(epoch) / 4 for epoch in weights]
+    # Half a cosine down to a twentieth, at eighths of the run.
+    cosines = [0.5 + 0.5 * math.cos(math.pi * batch / 8) for batch in range(8)]
+    sizes = [config.learning_rate * (0.05 + 0.95 * cosine) for cosine in cosines]
+    found = [record["learning_rate"] for record in history]
+    assert found == pytest.approx([sum(sizes[:4]) / 4, sum(sizes[4:]) / 4])
+    assert content(tmp_path / "last.pt")["optimizer"]["param_groups"][0]["lr"] == pytest.approx(sizes[-1])
+
+
+def test_a_constant_step_size_is_recorded_as_it_is(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus, "paper", epochs=1, batch_size=7)  # nine batches
+    train(corpus, model_config, config, tmp_path)
+    ((record,), _) = read_history(tmp_path)
+    assert (record["learning_rate"], record["kl_weight"]) == (1e-4, 1.0)
+
+
 def test_the_best_checkpoint_is_the_epochs_model_with_calibration(tmp_path: Path, corpus: Corpus) -> None:
     model_config, config = specs(corpus, epochs=1)
     found = load_checkpoint(train(corpus, model_config, config, tmp_path))
