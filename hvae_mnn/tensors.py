@@ -24,17 +24,18 @@ _LENGTH = 8
 """Bytes of the header's length, with which a file begins."""
 
 
-def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], **about: str) -> None:
-    """Write arrays by name, and texts `about` them, to `path` in one step. Raises `StorageError`."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes(path, save(tensors, metadata={_DIGEST: arrays_sha256(tensors), **about}))
+def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name to `path` in one step; equal arrays give equal bytes. Raises `StorageError`."""
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    write_bytes(path, save(tensors, metadata={_DIGEST: arrays_sha256(tensors)}))
 
 
-def read_tensors(path: Path, what: str) -> Tensors:
+def read_tensors(path: Path, what: str, *, may_be_unchecked: bool = False) -> Tensors:
     """The arrays in a file that `write_tensors` wrote, by name, once their checksum is found right; `what` names the
     file in messages.
 
-    A file that carries no checksum, of an older version, is read with an `UncheckedFileWarning`.
+    With `may_be_unchecked` a file that carries no checksum, of an older version, is read with an
+    `UncheckedFileWarning`.
 
     Raises `TensorsError` for a file that is missing, damaged, or changed since it was written.
     """
@@ -43,7 +44,7 @@ def read_tensors(path: Path, what: str) -> Tensors:
     except InputError as error:
         raise TensorsError(str(error)) from None
     tensors, stored = parse_tensors(data, path), _checksum(data)
-    if stored is None:
+    if stored is None and may_be_unchecked:
         warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
     elif stored != arrays_sha256(tensors):
         raise TensorsError(f"{shown(path)} does not match its checksum: it was changed since it was written")

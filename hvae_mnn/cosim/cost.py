@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.cosim.cost_assumptions import Assumption, Given, assumptions
 from hvae_mnn.cosim.cost_result import Cost, LayerCost, SettlingCheck, TileCheck, write_cost
@@ -30,7 +29,8 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.power import TRANSIENT_LIMIT_S, array_power, ngspice_power, ngspice_settling, tile_settling
 from hvae_mnn.engines.referee import TileCase
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.manifest import CONDUCTANCES, LayerEntry, Manifest, UnitEntry
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
 STEPS, TILES = 40, 4
@@ -113,9 +113,8 @@ def _array_watts(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, ReadPower]:
     """Power by array, fields (tiles, S), in the mean over a read's time. Raises `InputError` when amplifiers clip."""
-    tensors = load_file(manifest.folder / CONDUCTANCES)
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
-    conductances = {name: tensors[f"{name}.conductance"] for name in layouts}
+    conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
     if manifest.hardware.coding == "pulse_width":
         pulses = {name: pulse_reads(volts, manifest.device.read_v) for name, volts in means.items()}
         by_phase = array_power(

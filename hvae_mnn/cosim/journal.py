@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +20,12 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from hvae_mnn.engines.drift import FIELDS
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.errors import RunError
-from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.errors import MendedWarning, RunError, TensorsError
+from hvae_mnn.files import disk_errors
+from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 _HEAD = struct.Struct("<4sIIQ")  # magic, CRC-32 of names and voltages, CRC-32 of the currents, their bytes
@@ -111,19 +111,18 @@ class JournalEngine:
     def _keep_position(self) -> None:
         with disk_errors(self._path):
             os.fsync(self._file.fileno())  # the position is never ahead of the journal
-        tensors = {**self.engine.position(), _ANSWERS: np.array([self._answers])}
-        with replacing(self._position_path) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(self._position_path, {**self.engine.position(), _ANSWERS: np.array([self._answers])})
 
     def _restore(self) -> int:
         """Bring the engine to the position that was written last; returns after how many answers that was."""
         if not self._position_path.exists():
             return 0
         try:
-            tensors = load_file(self._position_path)
+            tensors = read_tensors(self._position_path, "position of devices that move", may_be_unchecked=True)
             answers = int(tensors.pop(_ANSWERS)[0])
-        except (SafetensorError, KeyError, OSError) as error:
-            raise RunError(f"{self._position_path} cannot be read: {error}; start the run again") from None
+            _check_position(tensors, self.engine.position())
+        except (TensorsError, LookupError, TypeError, ValueError) as error:
+            raise RunError(f"{self._position_path} cannot be used: {error}; start the run again") from None
         self.engine.restore(tensors)
         return answers
 
@@ -133,7 +132,8 @@ class JournalEngine:
         self._position_path.unlink(missing_ok=True)
 
     def _stored(self, asked: int, count: int) -> bytes | None:
-        """The next written answer of `count` values; None at the end. A half-written one is cut off."""
+        """The next written answer of `count` values; None at the end. A half-written one is cut off; so is a damaged
+        one with all that follows, which is asked again."""
         place = self._file.tell()
         head = self._file.read(_HEAD.size)
         if len(head) == _HEAD.size:
@@ -147,6 +147,11 @@ class JournalEngine:
                     )
                 return payload
         with disk_errors(self._path):
+            left = self._file.seek(0, os.SEEK_END) - place
+            if left >= _HEAD.size + 8 * count:  # a kill leaves less than an answer
+                warnings.warn(
+                    f"{self._path} is damaged: {left:,} bytes of answers are asked again", MendedWarning, stacklevel=2
+                )
             self._file.seek(place)
             self._file.truncate()
         return None
@@ -170,6 +175,20 @@ class JournalEngine:
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`."""
         return {**self.engine.facts(), "answers_from_journal": self.replayed}
+
+
+def _check_position(found: Mapping[str, Array], own: Mapping[str, Array]) -> None:
+    """Raise `ValueError` for a position that is not of an engine that is at `own` now, or no numbers."""
+    states = {name.removesuffix(".initial") + ".states": name for name in own if name.endswith(".initial")}
+    for name in {*found, *own}:
+        if name not in found and name in states:
+            continue  # there are none before the first read
+        expected = own[states.get(name, name)]
+        cut = 1 if name.endswith(".reads") else 0  # as many as there were
+        if found[name].dtype != expected.dtype or found[name].shape[cut:] != expected.shape[cut:]:
+            raise ValueError(f"{name} is {found[name].dtype} of shape {found[name].shape}")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} holds values that are NaN or infinite")
 
 
 def _checksum(volts: Mapping[str, Array]) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, find_device
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, read_manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import MANIFEST, read_manifest
 from hvae_mnn.reading import is_folder, is_missing, read_bytes, read_text, shown
 
 Array = NDArray[np.float64]
@@ -65,8 +65,7 @@ def find_targets(
     path = Path(str(source))
     if is_folder(path) or path.name == MANIFEST:
         manifest = read_manifest(path)
-        tensors = load_file(manifest.folder / CONDUCTANCES)
-        arrays = {unit.array: tensors[f"{unit.array}.conductance"] for _, unit in manifest.units()}
+        arrays = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
         return Targets(manifest.name, str(manifest.folder), given or manifest.device, arrays)
     name = "".join(letter if letter.isprintable() else "-" for letter in path.stem)[:_LONGEST_NAME]
     return Targets(name, str(path), given or AIST, {name: _checked(_read(path), shown(path))})

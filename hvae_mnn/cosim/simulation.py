@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
 import hvae_mnn
@@ -37,7 +36,8 @@ from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import newest_first
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
 from hvae_mnn.reading import absolute, is_file, is_missing
@@ -163,8 +163,7 @@ def start_engine(
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
     loading = None if progress is None else partial(progress, "loading")
     if name != "ngspice":
-        tensors = load_file(manifest.folder / CONDUCTANCES)
-        conductances = {array: tensors[f"{array}.conductance"] for array in layouts}
+        conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
         if name == "ideal":
             return IdealEngine(conductances, layouts, manifest.moving)
         if manifest.moving is not None:

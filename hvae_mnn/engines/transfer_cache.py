@@ -6,17 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.files import arrays_sha256, disk_errors, replacing
+from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
+from hvae_mnn.reading import is_file
+from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 _FORMAT = "hvae-mnn-transfer/1"
@@ -54,31 +55,28 @@ class TransferCache:
         path = self._path(layout, memristors)
         if path is None:
             return None
+        if not is_file(path):
+            return None
         try:
-            if not path.exists():
-                return None
-            with safe_open(path, framework="numpy") as file:
-                stored: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                told = (file.metadata() or {}).get("sha256")
-            if told == arrays_sha256(stored):
-                return stored
-        except (SafetensorError, OSError, ValueError):
-            pass
-        self.damaged.append(path)
+            return read_tensors(path, "solved array")
+        except TensorsError:
+            self.damaged.append(path)
         with contextlib.suppress(OSError):
             path.unlink()
         return None
 
     def save(self, name: str, layout: ArrayLayout, memristors: Array, parts: Mapping[str, Array]) -> None:
-        """Keep the solution of an array. Raises `StorageError` when the disk is full."""
+        """Keep the solution of an array. Where that cannot be written, a `CacheWarning` says so once, and nothing is
+        kept from then on."""
         path = self._path(layout, memristors)
         if path is None:
             return
-        tensors = {key: np.ascontiguousarray(value) for key, value in parts.items()}
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"sha256": arrays_sha256(tensors), "array": name})
+        try:
+            write_tensors(path, parts)
+        except StorageError as error:
+            warnings.warn(f"{error}; solved arrays are not kept for the next run", CacheWarning, stacklevel=2)
+            self._folder = None
+            return
         _remove_oldest(path.parent)
 
     def _path(self, layout: ArrayLayout, memristors: Array) -> Path | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
+import warnings
 from collections.abc import Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 
 from hvae_mnn.engines.transfer_cache import cache_folder
-from hvae_mnn.errors import HvaeMnnError, StorageError
+from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.experiments.task import Task
 from hvae_mnn.reading import is_file
 from hvae_mnn.vae.answers import Answers, run_answers
@@ -54,7 +54,7 @@ def _from_disk(key: str) -> Answers | None:
         return None
     try:
         return Answers.load(path)
-    except HvaeMnnError:
+    except TensorsError:
         return None
 
 
@@ -62,6 +62,8 @@ def _run(key: str, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], p
     found = run_answers(Stepper(checkpoint.model), sentences, passes, batch_size=BATCH_SIZE)
     path = _path(key)
     if path is not None:
-        with contextlib.suppress(StorageError):  # without a cache it is run once in every process
+        try:
             found.save(path)
+        except StorageError as error:
+            warnings.warn(f"{error}; the digital model is run once in every process", CacheWarning, stacklevel=2)
     return found
