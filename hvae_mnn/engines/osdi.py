@@ -16,15 +16,15 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, StorageError
-from hvae_mnn.files import replacing
+from hvae_mnn.files import disk_errors, replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
+from hvae_mnn.owned import temporary_folder
 
 READY_MADE = "HVAE_MNN_OSDI"
 """Environment variable that names a library built elsewhere."""
@@ -35,9 +35,9 @@ _FALL_BACK = "or use the behavioural back end, which needs none"
 @functools.cache
 def _own_folder() -> Path:
     """A folder of this process, for a user without a home or with a full one."""
-    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-osdi-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    until_exit = contextlib.ExitStack()
+    atexit.register(until_exit.close)
+    return until_exit.enter_context(temporary_folder())
 
 
 def osdi_problem(law: str = "aist") -> str | None:
@@ -53,8 +53,8 @@ def osdi_problem(law: str = "aist") -> str | None:
 def osdi_library(law: str) -> Path:
     """The compiled device, built when it is not there yet, and accepted by this machine's ngspice.
 
-    Raises `EnvironmentProblem` with the remedy. An ngspice without OSDI takes `pre_osdi` without a word and exits with
-    0, so it is asked first.
+    Raises `EnvironmentProblem` with the remedy, `StorageError` without a folder for it. An ngspice without OSDI takes
+    `pre_osdi` without a word and exits with 0, so it is asked first.
     """
     facts = probe()
     if facts.problem:
@@ -119,20 +119,14 @@ def _recipe(law: str) -> _Recipe:
 def _compiled(recipe: _Recipe) -> Path:
     kept, digest = cache_folder("osdi"), recipe.digest()
     if kept is not None:
-        library = kept / digest / OSDI_FILE
-        with contextlib.suppress(StorageError, OSError):
-            if not _whole(library):
-                _build(recipe, library)
-            return library
-    try:
-        library = _own_folder() / digest / OSDI_FILE
-        if not _whole(library):
-            _build(recipe, library)
-    except (StorageError, OSError) as error:  # OSError: no folder for temporary files
-        raise EnvironmentProblem(
-            f"the compiled device cannot be kept anywhere: {error}; name folders with HVAE_MNN_CACHE and TMPDIR,"
-            f" {_FALL_BACK}"
-        ) from None
+        with contextlib.suppress(StorageError):
+            return _kept(recipe, kept / digest / OSDI_FILE)
+    return _kept(recipe, _own_folder() / digest / OSDI_FILE)
+
+
+def _kept(recipe: _Recipe, library: Path) -> Path:
+    if not _whole(library):
+        _build(recipe, library)
     return library
 
 
@@ -163,8 +157,10 @@ def _whole(library: Path) -> bool:
 
 def _build(recipe: _Recipe, library: Path) -> None:
     compiler = recipe.command[0]
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-osdi-") as folder:
-        built = Path(folder) / OSDI_FILE
+    with disk_errors(library):  # before the work
+        library.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder() as folder:
+        built = folder / OSDI_FILE
         command = [*recipe.command, "-o", str(built), str(recipe.source)]
         done = _run(command)
         if done.returncode or not built.is_file():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hvae_mnn.owned import temporary_folder
 
 if TYPE_CHECKING:
     from hvae_mnn.engines.shared_library import SharedLibrary
@@ -57,13 +59,11 @@ class NgspiceFacts:
 
 def probe() -> NgspiceFacts:
     """Run libngspice in a process of its own, in an empty folder, and see what it does."""
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
-        libraries = _compile_osdi(Path(folder))
-        command = [sys.executable, "-m", "hvae_mnn.engines.probe", json.dumps(libraries)]
-        try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
+    with temporary_folder() as folder:
+        libraries = _compile_osdi(folder)
+        done = _in_child(folder, json.dumps(libraries))
+    if done is None:
+        return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
     for line in done.stdout.splitlines():
         if line.startswith("{"):
             stored = json.loads(line)
@@ -74,14 +74,12 @@ def probe() -> NgspiceFacts:
 
 def osdi_refusal(library: Path) -> str | None:
     """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
+    with temporary_folder() as folder:
         # A name without a folder: ngspice cuts its commands into words, and takes ASCII only.
-        (Path(folder) / _LINK).symlink_to(library)
-        command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", _LINK]
-        try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return f"libngspice did not answer within {_TIMEOUT_S} s"
+        (folder / _LINK).symlink_to(library)
+        done = _in_child(folder, "--osdi", _LINK)
+    if done is None:
+        return f"libngspice did not answer within {_TIMEOUT_S} s"
     if done.returncode == 0:
         return None
     said = [line.replace(_LINK, library.name) for line in done.stdout.splitlines() if line.strip()]
@@ -89,13 +87,32 @@ def osdi_refusal(library: Path) -> str | None:
     return said[0] if said else f"libngspice ended with code {done.returncode}"
 
 
-def command_line_version() -> str | None:
-    """Version of the `ngspice` command, None if it is not installed."""
-    path = shutil.which("ngspice")
-    if path is None:
+def _in_child(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    return _ended([sys.executable, "-m", "hvae_mnn.engines.probe", *arguments], folder)
+
+
+def _ended(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str] | None:
+    """What became of a command in a folder; None when it did not end in time."""
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
         return None
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    return _version_in(done.stdout.splitlines())
+
+
+def command_line_version() -> str | None:
+    """Version of the `ngspice` command, None if it is not installed or says none."""
+    path = shutil.which("ngspice")
+    done = None if path is None else _ended([path, "--version"])
+    return None if done is None else _version_in(done.stdout.splitlines())
 
 
 def _version_in(lines: list[str]) -> str | None:
@@ -140,7 +157,7 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
 
 
 def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
-    """The probe itself; runs in the child process."""
+    """The probe itself; runs in the child process. `libraries`: paths from its working folder, by OSDI version."""
     from hvae_mnn.engines.shared_library import SharedLibrary, library_name
 
     library = SharedLibrary()
@@ -156,7 +173,7 @@ def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
     volts = float(printed.rpartition("=")[2]) if "=" in printed else None
     osdi_versions = []
     library.log.clear()
-    library.command("osdi /nonexistent.osdi")
+    library.command("osdi ./nonexistent.osdi")
     osdi = not any("no such command" in line for line in library.log)
     for name, path in libraries.items() if osdi else ():
         if not _loading_errors(library, path):
@@ -182,6 +199,8 @@ def _try_here(path: str) -> None:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as it is read
     if sys.argv[1] == "--osdi":
         _try_here(sys.argv[2])
     from hvae_mnn.errors import HvaeMnnError

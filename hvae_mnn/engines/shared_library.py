@@ -21,7 +21,6 @@ import ctypes.util
 import logging
 import os
 import sys
-import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
 
 from hvae_mnn.errors import EnvironmentProblem
 from hvae_mnn.files import disk_errors
+from hvae_mnn.owned import temporary_folder
 
 _NOTES = (
     "note:",
@@ -80,12 +80,10 @@ def _empty_spiceinit() -> Iterator[None]:
     user's passwd entry; without an entry it dereferences a null pointer (ngspice 46 and older). Its own switch,
     `ngSpice_nospiceinit`, sets a variable in tables that `ngSpice_Init` makes: signal 11 before, too late after.
     """
-    with disk_errors(Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-spiceinit-")
-    with folder as name:
-        with disk_errors(Path(name)):
-            (Path(name) / ".spiceinit").touch()
-        with contextlib.chdir(name):
+    with temporary_folder() as folder:
+        with disk_errors(folder):
+            (folder / ".spiceinit").touch()
+        with contextlib.chdir(folder):
             yield
 
 
