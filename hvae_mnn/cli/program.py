@@ -106,10 +106,13 @@ def command(targets: Path | None, **given: Any) -> None:
     backend = given["ngspice"]
     wired = Wired(backend, given["wire_ohm"], given["corner"], given["array"]) if backend else None
     with progress_bar(Console(stderr=True)) as bar:
-        tasks = {what: bar.add_task(what, total=None, visible=False) for what in ("programming", "ngspice")}
+        tasks = {
+            what: bar.add_task(what, total=None, visible=False, start=False) for what in ("programming", "ngspice")
+        }
 
         def progress(what: str, done: int, total: int) -> None:
             text = "rounds of pulses, at most" if what == "programming" else "rounds in ngspice, at most"
+            bar.start_task(tasks[what])
             bar.update(tasks[what], description=text, completed=done, total=total, visible=True)
 
         result = program(

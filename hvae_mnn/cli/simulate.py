@@ -109,12 +109,13 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
     console = Console()
     with progress_bar(Console(stderr=True)) as bar:
         tasks = {
-            what: bar.add_task(what, total=None, visible=False)
+            what: bar.add_task(what, total=None, visible=False, start=False)
             for what in ("loading arrays", "encoder and decoder steps")
         }
 
         def progress(what: str, done: int, total: int) -> None:
             task = tasks["loading arrays" if what == "loading" else "encoder and decoder steps"]
+            bar.start_task(task)
             bar.update(task, completed=done, total=total, visible=True)
 
         if resume:
@@ -192,7 +193,7 @@ def _show(console: Console, result: SimulationResult) -> None:
     lines = [
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, hardware {summary['hardware']},"
         f" engine {summary['engine']} ({summary['engine_facts']['solver']})",
-        f"{summary['seconds_total']:.1f} s after loading, {summary['seconds_in_engine']:.1f} s of it in the engine",
+        *_times(summary),
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
         f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
     ]
@@ -205,6 +206,19 @@ def _show(console: Console, result: SimulationResult) -> None:
     lines.append(f"  preactivations, error_over_steps{', read_disturb' if moving else ''} (.png, .svg)")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _times(summary: dict[str, Any]) -> list[str]:
+    """What took how long."""
+    loading = "tiles solved" if summary["engine"] == "exact" else "arrays loaded"
+    lines = [
+        f"{loading} in {summary['seconds_loading']:.1f} s; stepping {summary['seconds_stepping']:.1f} s,"
+        f" {summary['seconds_in_engine']:.1f} s of it in the engine; figures {summary['seconds_figures']:.1f} s"
+    ]
+    known = summary["engine_facts"]["answers_from_journal"]
+    if known:
+        lines.append(f"  in this session; {known:,} answers of the engine came from the journal of an earlier one")
+    return lines
 
 
 def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:

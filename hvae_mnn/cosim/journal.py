@@ -14,7 +14,8 @@ import struct
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,7 +47,9 @@ class JournalEngine:
         self._drifts: dict[str, Array] = {}
         self._answers = 0
         self.seconds = 0.0
-        """Time spent in `engine`, without the answers from the journal."""
+        """Wall-clock time spent in `engine` since: on answers that the journal did not have, and on bringing devices
+        back to where an earlier session had moved them."""
+        self.seconds_loading = engine.seconds_loading
         self.replayed = 0
         """Answers taken from the journal so far."""
         self._path = path
@@ -72,9 +75,8 @@ class JournalEngine:
                 f"{self._path} ends before {self._position_path}, which goes with it: it was cut short; start the run"
                 " again"
             )
-        start = time.perf_counter()
-        found = self.engine.currents(volts)
-        self.seconds += time.perf_counter() - start
+        with self._timed():
+            found = self.engine.currents(volts)
         parts = [found[name] for name in volts]
         if self._moves:
             self._drifts |= {name: drift for name in volts if (drift := self.engine.drift(name)) is not None}
@@ -89,7 +91,8 @@ class JournalEngine:
 
     def _live_again(self, volts: Mapping[str, Array], stored: Mapping[str, Array]) -> None:
         """Bring the engine's states to where they were after this answer, which it has to give again."""
-        found = self.engine.currents(volts)
+        with self._timed():
+            found = self.engine.currents(volts)
         if any(not np.array_equal(found[name], stored[name]) for name in volts):
             raise RunError(
                 f"{self._path} holds other answers than this machine gives: ngspice, the compiler or the software has"
@@ -123,8 +126,15 @@ class JournalEngine:
             _check_position(tensors, self.engine.position())
         except (TensorsError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{self._position_path} cannot be used: {error}; start the run again") from None
-        self.engine.restore(tensors)
+        with self._timed():
+            self.engine.restore(tensors)
         return answers
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
 
     def remove(self) -> None:
         """Delete the journal of a finished run."""

@@ -80,7 +80,8 @@ def program(
     `targets` is a netlist folder, a `.npy` or `.csv` file or an array (R, C), in siemens; or `random` gives rows and
     columns of even ones. `device` is a spec, a preset's name or a TOML file (default: the netlist's own, else `aist`).
     `spread` is an assumption about devices, `seed` of it. With `wired`, a corner of one array is programmed in ngspice
-    too, with moving devices, wires and the same scheme, and read back. `draw(folder)` makes the figures at the end.
+    too, with moving devices, wires and the same scheme, and read back. `draw(folder)` makes the figures at the end;
+    their time is not in the summary's `seconds_total`.
 
     Raises `InputError`, `ManifestError`, `DeviceError`, `RunError` for bad input, `EnvironmentProblem` and
     `SimulatorError` for ngspice, `StorageError`.

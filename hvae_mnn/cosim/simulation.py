@@ -217,9 +217,13 @@ def execute(
 ) -> SimulationResult:
     """Run `plan` on `engine`, beginning with what the journal in `folder`, which the caller holds, already has.
 
-    Tables are written to `folder`, then `finish(folder)` is called, then the summary makes the run complete. Raises
-    `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be resumed;
-    `RunError` when its journal belongs to another.
+    Tables are written to `folder`, then `finish(folder)` (which draws figures) is called, then the summary makes the
+    run complete. The summary's times are this session's: `seconds_loading`, of the arrays, before this call;
+    `seconds_stepping`, engine, software and tables; `seconds_in_engine`, the part of it in the engine;
+    `seconds_figures`, of `finish`; `seconds_total`, stepping and figures.
+
+    Raises `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be
+    resumed; `RunError` when its journal belongs to another.
     """
     began = time.perf_counter()
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
@@ -234,9 +238,13 @@ def execute(
         tokens = _run_sentences(plan, checkpoint, source, records, progress)
         records.converters({"dac": source.dacs, "adc": source.adcs})
     summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
+    stepped = time.perf_counter()
     if finish is not None:
         finish(folder)
-    summary["seconds_total"] = round(time.perf_counter() - began, 3)
+    done = time.perf_counter()
+    summary["seconds_stepping"] = round(stepped - began, 3)
+    summary["seconds_figures"] = round(done - stepped, 3)
+    summary["seconds_total"] = round(done - began, 3)
     write_sealed(folder / SUMMARY, summary)
     journal.remove()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
@@ -282,7 +290,7 @@ def _summary(
     records: Records,
     tokens: list[SentenceResult],
 ) -> dict[str, Any]:
-    """What `summary.json` holds; its times are those of the session that finished the run, after loading."""
+    """What `summary.json` holds, but for the times that `execute` measures."""
     decode = checkpoint.vocabulary.decode
     return {
         "engine": journal.name,
@@ -304,6 +312,7 @@ def _summary(
         },
         "max_word_line_volts": source.largest_volts,
         "devices": _devices(manifest, source),
+        "seconds_loading": round(journal.seconds_loading, 3),
         "seconds_in_engine": round(journal.seconds, 3),
         "engine_facts": journal.facts(),
         "options": asdict(plan.options),

@@ -45,7 +45,7 @@ class _Listener:
 
     def __init__(self, engine: ExactEngine) -> None:
         self._engine = engine
-        self.seconds = 0.0
+        self.seconds = self.seconds_loading = 0.0
         self.heard: dict[str, list[Array]] = {}
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:

@@ -78,7 +78,7 @@ class ExactEngine:
         for name, parts in solved.items():
             cache.save(name, layouts[name], conductances[name], parts)
             self._take(name, parts)
-        self.seconds_solving = time.perf_counter() - start
+        self.seconds_loading = time.perf_counter() - start
         self._damaged = len(cache.damaged)
 
     def _take(self, name: str, parts: Mapping[str, Array]) -> None:
@@ -139,7 +139,7 @@ class ExactEngine:
             "arrays": len(self._layouts),
             "arrays_from_cache": self._from_cache,
             "damaged_cache_files": self._damaged,
-            "seconds_solving": round(self.seconds_solving, 3),
+            "seconds_loading": round(self.seconds_loading, 3),
         }
 
 

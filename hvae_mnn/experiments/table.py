@@ -27,7 +27,7 @@ SUMMARY = "sweep.json"
 """There when all tasks are finished."""
 _FORMAT_KEY = b"format"
 _NUMBERS = pa.map_(pa.string(), pa.float64())
-_SECONDS = ("load", "draw", "transfer", "forward", "logits", "total")
+_SECONDS = ("load", "reference", "draw", "transfer", "forward", "logits", "total")
 """Columns of times that always are there."""
 
 Status = Literal["done", "failed"]

@@ -160,3 +160,14 @@ def test_a_damaged_reference_is_made_again(make_task, tmp_path, monkeypatch):
         assert run_task(task).metrics == first
         assert path.read_bytes()[-40:] == whole[-40:]
     assert all(math.isfinite(value) for value in first.values())
+
+
+def test_a_task_counts_its_own_time_and_not_that_of_a_cached_answer(make_task, paper):
+    """Answers carry how long they once took; whoever finds them in the cache has not waited so long."""
+    first = run_task(make_task("digital", seed=None))
+    again = run_task(make_task("digital", seed=None))
+    point = run_task(make_task("point", paper, SPREAD, 3))
+    assert set(first.seconds) == set(again.seconds) == {"load", "reference", "total"}
+    assert set(point.seconds) == {"load", "reference", "draw", "transfer", "forward", "logits", "total"}
+    for found in (first, again, point):
+        assert sum(found.seconds.values()) - found.seconds["total"] <= found.seconds["total"]
