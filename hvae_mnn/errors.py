@@ -79,6 +79,10 @@ class Note(UserWarning):
     """Something that ends nothing, but that a person should know; the command line shows it as one line."""
 
 
+class UnknownWordsWarning(Note):
+    """A text has many words that the vocabulary lacks."""
+
+
 class UncheckedFileWarning(Note):
     """A file that is read carries no checksum, so damage to it cannot be noticed."""
 

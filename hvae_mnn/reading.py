@@ -6,6 +6,7 @@ or a file holds. Layers with an error of their own wrap a call in `errors_as`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -31,6 +32,13 @@ _DEPTH = 100
 """Deepest nesting: what Python parses at one depth of calls, it cannot always write or compare at another."""
 _WHOLE = 2**64
 """Whole numbers lie below it, and above its negative: larger ones neither fit an array nor can all be printed."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # first: the mark of UTF-16 begins it
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""Encodings by their byte order marks."""
 _SHOWN = 80
 _MOST_PROBLEMS = 20
 _STRINGS = re.compile(
@@ -156,12 +164,11 @@ def read_text(path: Path, limit: int, what: str = "text file") -> str:
 def decoded(data: bytes, path: Path) -> str:
     """UTF-8 bytes of the file at `path` as text, a byte order mark left out.
 
-    Raises `InputError` with the line of what is not UTF-8, or with the encoding that a byte order mark names.
+    Raises `InputError` with the line of what is not UTF-8, and as `text_bytes` does.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{shown(path)} is UTF-16 text; convert it to UTF-8")
+    data = text_bytes(data, path)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
@@ -169,6 +176,24 @@ def decoded(data: bytes, path: Path) -> str:
             f"{shown(path)}, line {line}: byte 0x{data[error.start]:02x} at position {column} is not UTF-8; convert the"
             " file to UTF-8"
         ) from None
+
+
+def text_bytes(data: bytes, path: Path) -> bytes:
+    """Bytes of the file at `path`, to be decoded as UTF-8, without a byte order mark.
+
+    Raises `InputError` with the encoding that another byte order mark names, or with the line of a zero byte: text has
+    none, and where it is UTF-16 without a mark it would be read as words with zeros between their letters.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            raise InputError(f"{shown(path)} is {encoding} text; convert it to UTF-8")
+    zero = data.find(b"\0")
+    if zero >= 0:
+        line = data.count(b"\n", 0, zero) + 1
+        raise InputError(
+            f"{shown(path)}, line {line}: a zero byte, which no text in UTF-8 has; convert the file if it is UTF-16"
+        )
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def read_toml(path: Path, what: str = "TOML file") -> dict[str, Any]:

@@ -176,6 +176,13 @@ def test_files_that_say_they_are_empty_and_are_not():
     ("data", "message"),
     [
         (b"\xff\xfea\0", "is UTF-16 text; convert it to UTF-8"),
+        (
+            "a = 1".encode("utf-16-be"),
+            "line 1: a zero byte, which no text in UTF-8 has; convert the file if it is UTF-16",
+        ),
+        ("a = 1".encode("utf-32"), "is UTF-32 text; convert it to UTF-8"),
+        (b"\0\0\xfe\xff" + "a = 1".encode("utf-32-be"), "is UTF-32 text; convert it to UTF-8"),
+        (b"# fine\n# \0\n", "line 2: a zero byte"),
         (b"a = 1\nb = '\xff'", "line 2: byte 0xff at position 6 is not UTF-8"),
         (b"", None),
         (b"\xef\xbb\xbfa = 1", None),

@@ -97,7 +97,7 @@ def _read(path: Path) -> NDArray[np.generic]:
         text = read_text(path, _TABLE_BYTES, "table of conductances")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: refused below
-            return np.loadtxt(io.StringIO(text), delimiter=",", ndmin=2)
+            return np.loadtxt(io.StringIO(text, newline=None), delimiter=",", ndmin=2)
     except (ValueError, SyntaxError, RecursionError) as error:
         raise InputError(
             f"{shown(path)} cannot be read: {shown(error)}; needed is a table of conductances in siemens"

@@ -60,12 +60,15 @@ def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sente
 
 
 def further_text(checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None) -> list[Sentence]:
-    """Sentences that a task depends on besides its own: see `Task.further_text`."""
+    """Sentences that a task depends on besides its own: see `Task.further_text`. Raises as `choose_text`."""
     if kind == "unigram":
-        return load_text(checkpoint, text, "train")
-    if hardware is not None and needs_text(hardware):
-        return load_text(checkpoint, text, "valid")[:SENTENCES]
-    return []
+        split, lines = "train", load_text(checkpoint, text, "train")
+    elif hardware is not None and needs_text(hardware):
+        split, lines = "valid", load_text(checkpoint, text, "valid")[:SENTENCES]
+    else:
+        return []
+    checkpoint.vocabulary.count_unknown(lines, f"{text.data_dir or 'the built-in corpus'}/{split}")
+    return lines
 
 
 def text_sha256(lines: list[Sentence]) -> str:

@@ -5,6 +5,7 @@ Nothing is ever downloaded. One line is one sentence (or document); blank lines 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.names import unknown_name
-from hvae_mnn.reading import MIB, absolute, errors_as, is_folder, is_missing, names_in, read_bytes, shown
+from hvae_mnn.reading import MIB, absolute, errors_as, is_folder, is_missing, names_in, read_bytes, shown, text_bytes
 from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 
 Sentence = list[str]
@@ -24,6 +25,9 @@ _SPLIT_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "valid
 CORPUS_BYTES = 1024 * MIB
 """Largest text file, unpacked: twice WikiText-103, two hundred times the Penn Treebank. In memory, split into words, it
 takes ten times as much."""
+LINE_WORDS = 10_000
+"""Most words of a line. Every word is a step of the recurrent layers, and a batch is as long as its longest sentence: a
+file without line ends, read as one sentence, would only run out of memory."""
 _RATIO, _ALWAYS = 32, 16 * MIB
 """How many times its size a gzip file may unpack to (text: three to ten times), and what it may in any case."""
 _ENDINGS = ("", ".txt", ".tokens", ".gz", ".txt.gz", ".tokens.gz")
@@ -58,27 +62,27 @@ class Corpus:
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, without their line ends; a file that begins with gzip's magic number is unpacked.
 
-    Lines end at a line feed only (or carriage return and line feed): other separators inside a line are white space.
+    Lines end at a line feed, a carriage return, or both: other separators (U+2028, a form feed) are white space inside
+    a line. Byte order marks are left out, at the beginning and where files were joined: before a line.
 
-    Errors: `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8, or larger than
-    `CORPUS_BYTES`, unpacked.
+    Errors: `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8 text, or larger
+    than `CORPUS_BYTES`, unpacked.
     """
     path = Path(path)
     with errors_as(TextError):
         data = read_bytes(path, CORPUS_BYTES, "text file")
     if data[:2] == b"\x1f\x8b":
         data = _unpacked(path, data)
-    lines = data.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
+    with errors_as(TextError):
+        data = text_bytes(data, path)
     decoded: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(data.splitlines(), start=1):  # of bytes: at no other separator
         try:
-            decoded.append(line.removesuffix(b"\r").decode("utf-8"))
+            decoded.append(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise TextError(
-                f"{path}, line {number}: byte 0x{line[error.start]:02x} at position {error.start + 1} is not UTF-8; "
-                "convert the file to UTF-8"
+                f"{shown(path)}, line {number}: byte 0x{line[error.start]:02x} at position {error.start + 1} is not"
+                " UTF-8; convert the file to UTF-8"
             ) from error
     return decoded
 
@@ -143,7 +147,8 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     `splits` are required to be there and non-empty; a split that is not asked for is left empty and its file is not
     opened. So a folder without a train file can serve evaluation: ``splits=("valid", "test")``.
 
-    Errors: `TextError` if the folder or a split is missing, empty or unreadable, or the tokenizer is unknown.
+    Errors: `TextError` if the folder or a split is missing, empty or unreadable, a line has more than `LINE_WORDS`
+    words, or the tokenizer is unknown.
     """
     folder = Path(folder)
     if tokenizer not in TOKENIZERS:
@@ -165,10 +170,25 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
                 f"no {split} file in {shown(folder)} (found: {shown(names)}); allowed: "
                 f"{' or '.join(f'{word}.txt[.gz]' for word in _SPLIT_NAMES[split])}, also after a prefix like ptb."
             )
-        sentences[split] = [tokens for line in read_lines(path) if (tokens := tokenize(tokenizer, line))]
+        sentences[split] = _sentences(path, tokenizer)
         if not sentences[split]:
             raise TextError(f"empty corpus: {path} has no words; give a text file with one sentence a line")
     return Corpus(name=absolute(folder).name, tokenizer=tokenizer, **sentences)
+
+
+def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
+    """The lines of a file that have words, as their tokens."""
+    found: list[Sentence] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        tokens = tokenize(tokenizer, line)
+        if len(tokens) > LINE_WORDS:
+            raise TextError(
+                f"{shown(path)}, line {number} has {len(tokens):,} words; allowed: {LINE_WORDS:,}; put one sentence on"
+                " a line"
+            )
+        if tokens:
+            found.append(tokens)
+    return found
 
 
 def load_corpus(

@@ -97,8 +97,8 @@ def train(
     settings are left alone.
 
     Errors: `RunError` if another process trains in `out` or it is for something else; `InputError` if `out` and
-    `resume` do not fit or the specs differ from the stored run's; `TrainingError` if
-    the loss is not finite; `CheckpointError` if the stored state is damaged.
+    `resume` do not fit or the specs differ from the stored run's; `TextError` if the vocabulary has none of a split's
+    words; `TrainingError` if the loss is not finite; `CheckpointError` if the stored state is damaged.
     """
     out = Path(out)
     vocabulary = vocabulary if vocabulary is not None else Vocabulary.build(corpus.train)
@@ -110,6 +110,7 @@ def train(
     for split in ("train", "valid"):
         if not corpus.split(split):
             raise InputError(f"corpus {corpus.name} has no {split} sentences; training needs train and valid")
+        vocabulary.require_known(corpus.split(split), f"{corpus.name}/{split}")
     target = pick_device(device)
     run = _Run(corpus, vocabulary, model_config, training_config, out, target)
     own_rng = torch.random.fork_rng(devices=[target] if target.type == "cuda" else [])

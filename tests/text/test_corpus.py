@@ -65,10 +65,57 @@ def test_a_folder_without_train_serves_evaluation_only_when_asked_so(folder: Pat
         read_corpus(folder)
 
 
-def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
+def test_lines_end_as_on_any_machine_and_at_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes("one\r\ntwo\u2028still two\x0cand on\n\nfour".encode())
-    assert read_lines(path) == ["one", "two\u2028still two\x0cand on", "", "four"]
+    path.write_bytes("one\r\ntwo\u2028still two\x0cand\x85on\x0b\x1c\n\nfour\rfive\r\rseven".encode())
+    found = read_lines(path)
+    assert found == ["one", "two\u2028still two\x0cand\x85on\x0b\x1c", "", "four", "five", "", "seven"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_corpus_is_the_same_from_any_editor(tmp_path: Path, end: str, mark: str, last: bool, packed: bool) -> None:
+    lines = ["the dogs sleep .", "", "the cat sleeps ."]
+    data = (mark + end.join(lines) + end * last).encode()
+    folder = tmp_path / "news"
+    folder.mkdir()
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_bytes(gzip.compress(data) if packed else data)
+    corpus = read_corpus(folder)
+    expected = [["the", "dogs", "sleep", "."], ["the", "cat", "sleeps", "."]]
+    assert (corpus.train, corpus.valid, corpus.test) == (expected,) * 3
+
+
+def test_byte_order_marks_of_joined_files_are_no_part_of_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes("\ufeffone\n\ufefftwo\n".encode())
+    assert read_lines(path) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a b\n".encode("utf-16"), "is UTF-16 text; convert it to UTF-8"),
+        (b"\xfe\xff" + "a b\n".encode("utf-16-be"), "is UTF-16 text"),
+        ("a b\n".encode("utf-32"), "is UTF-32 text"),
+        ("a b\n".encode("utf-16-le"), "line 1: a zero byte, which no text in UTF-8 has"),
+        (b"fine\nnot \0 fine\n", "line 2: a zero byte"),
+        (b"fine\n" + b"a " * 10_001 + b"\n", "line 2 has 10,001 words; allowed: 10,000; put one sentence on a line"),
+    ],
+)
+def test_what_is_no_text_of_sentences_is_refused_in_one_line(folder: Path, data: bytes, message: str) -> None:
+    (folder / "valid.txt").write_bytes(data)
+    with pytest.raises(TextError, match=message) as caught:
+        read_corpus(folder)
+    assert "valid.txt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_line_is_a_sentence(folder: Path) -> None:
+    (folder / "valid.txt").write_bytes(b"a " * 10_000)
+    assert len(read_corpus(folder).valid[0]) == 10_000
 
 
 def test_not_utf8_names_file_and_line(folder: Path) -> None:

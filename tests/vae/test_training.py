@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from hvae_mnn.errors import CheckpointError, InputError, TrainingError
+from hvae_mnn.errors import CheckpointError, InputError, TextError, TrainingError, UnknownWordsWarning
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -228,6 +229,37 @@ def test_a_constant_step_size_is_recorded_as_it_is(tmp_path: Path, corpus: Corpu
     train(corpus, model_config, config, tmp_path)
     ((record,), _) = read_history(tmp_path)
     assert (record["learning_rate"], record["kl_weight"]) == (1e-4, 1.0)
+
+
+def test_text_of_unknown_words_only_is_refused(tmp_path: Path, corpus: Corpus) -> None:
+    """Its perplexity would be that of one word, and look wonderful."""
+    model_config, config = specs(corpus)
+    strange = [["wort", "für", "wort"]] * 20
+    with pytest.raises(TextError, match=r"none of the 60 words of grammar-1/valid is in the vocabulary") as caught:
+        train(replace(corpus, valid=strange), model_config, config, tmp_path / "out")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("unknown", "warns"), [(20, False), (21, True)])
+def test_text_of_many_unknown_words_is_warned_of(tmp_path: Path, corpus: Corpus, unknown: int, warns: bool) -> None:
+    """Other commands refuse such text for a checkpoint, by the same share."""
+    model_config, config = specs(corpus, epochs=1)
+    words = ["wort"] * unknown + [corpus.train[0][0]] * (100 - unknown)
+    mixed = replace(corpus, valid=[words[start : start + 10] for start in range(0, 100, 10)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(mixed, model_config, config, tmp_path / "out")
+    told = [str(one.message) for one in caught if issubclass(one.category, UnknownWordsWarning)]
+    assert bool(told) == warns
+    if warns:
+        assert "21 of 100 words of grammar-1/valid are not in the vocabulary; above 20%" in told[0]
+    checkpoint = load_checkpoint(tmp_path / "out/best.pt")
+    if warns:
+        with pytest.raises(TextError):
+            checkpoint.vocabulary.count_unknown(mixed.valid, "valid")
+    else:
+        assert checkpoint.vocabulary.count_unknown(mixed.valid, "valid") == 20
 
 
 def test_the_best_checkpoint_is_the_epochs_model_with_calibration(tmp_path: Path, corpus: Corpus) -> None:
