@@ -62,8 +62,6 @@ class Cluster:
     @classmethod
     def local(cls, workers: int) -> Cluster:
         """`workers` processes of this machine, one thread each."""
-        if workers < 1:
-            raise EnvironmentProblem(f"{workers} workers were asked for; allowed is 1 or more")
         with contextlib.ExitStack() as stack:
             stack.enter_context(quiet())
             folder = stack.enter_context(
@@ -76,7 +74,10 @@ class Cluster:
 
     @classmethod
     def at(cls, address: str) -> Cluster:
-        """The Dask cluster whose scheduler listens at `address`, as `tcp://host:port`.
+        """The Dask cluster whose scheduler listens at `address`, as `tcp://host:port` or `tls://host:port`.
+
+        It must be trusted: Dask sends pickled objects both ways, and whoever can reach a scheduler without TLS can have
+        code run by its workers and clients.
 
         Raises `EnvironmentProblem` when it does not answer, has no workers, or they run other versions than this
         process.

@@ -12,6 +12,8 @@ from hvae_mnn.engines.dask_client import distributed
 from hvae_mnn.errors import EnvironmentProblem
 
 _LOOPBACK = "127.0.0.1"
+_PER_CORE = 16
+"""Most workers for a core: many more keep a machine from answering."""
 _FILES, _THREADS = (20, 10), (5, 7)
 """Open files of this process, and threads of this user, that a cluster takes, and that each of its workers does."""
 _SETTINGS = {
@@ -31,6 +33,9 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
     """
     import dask.config
 
+    most = _PER_CORE * (os.cpu_count() or 1)
+    if not 1 <= workers <= most:
+        raise EnvironmentProblem(f"{workers} workers were asked for; allowed on this machine: 1 to {most}")
     _require_room(workers)
     settings = {**_SETTINGS, "temporary-directory": folder}  # its own would have a name that others can know
     try:
