@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ _ASSUMED = [
     type=NUMBER,
     help="Energy of a digital multiply-accumulate and its weight, J.  [default: 1.28e-11, 8 bits from 1 MB of SRAM]",
 )
-@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
+@workers_option("solve tiles")
+@scheduler_option("solve tiles")
 @click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
 def command(
     netlist: Path | None,

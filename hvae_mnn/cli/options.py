@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rich_click as click
 
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted, unknown_name
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 MANY = 1_000_000_000
 """Most of anything that is counted: far beyond what any machine bears, and safe in every array's size."""
 _LONGEST_NAME, _LONGEST_PATH, _LONGEST_BUILD = 255, 4095, 200
@@ -134,3 +136,17 @@ THREADS = Whole(1, 1024)
 NUMBER = Number()
 WORD = Word()
 PLACE = Place()
+
+
+def workers_option(does: str, default: str = "this one") -> Callable[[_Command], _Command]:
+    """`--workers`; `does`: what they do, as "solve tiles"."""
+    return click.option("--workers", type=WORKERS, help=f"Processes that {does}.  [default: {default}]")
+
+
+def scheduler_option(does: str) -> Callable[[_Command], _Command]:
+    """`--scheduler`; `does`: what its workers do, as "solve tiles"."""
+    text = (
+        f"Address of a Dask scheduler whose workers {does}: tcp://host:port, or tls://host:port with Dask's own TLS"
+        " settings. Name only one that you trust with your account: it can run code here."
+    )
+    return click.option("--scheduler", type=WORD, help=text)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, WORKERS, Choice, Whole
+from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import HvaeMnnError, InputError
 
@@ -95,10 +95,8 @@ _SHOWN_SENTENCES = 4
 @click.option(
     "--adc-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]"
 )
-@click.option(
-    "--workers", type=WORKERS, help="Processes that solve arrays.  [default: this one, with ngspice beside it]"
-)
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
+@workers_option("solve arrays", "this one, with ngspice beside it")
+@scheduler_option("solve arrays")
 @click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from hvae_mnn.cli.options import NUMBER, PLACE, WORD, WORKERS, Whole
+from hvae_mnn.cli.options import NUMBER, PLACE, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import InputError
 
@@ -60,8 +60,8 @@ _POINT_WIDTH, _METRIC_WIDTH = 36, 20
 @click.option("--seeds", type=Whole(1, 10_000), help="Number of seeds, from 0 on.  [default: the file's]")
 @click.option("--dry-run", is_flag=True, help="Show the grid, and run nothing.")
 @click.option("--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE:,} tasks.")
-@click.option("--workers", type=WORKERS, help="Processes that run tasks.  [default: one per core]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers run tasks, tcp://host:port.")
+@workers_option("run tasks", "one per core")
+@scheduler_option("run tasks")
 @click.option(
     "--task-limit", type=NUMBER, default=6.0, show_default=True, help="Hours after which a task counts as hanging."
 )

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
+from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ _SHOWN = 24
     help="Beginning of a key in the column task of a sweep's results; NETLIST is the sweep's folder.",
 )
 @click.option("--arrays", type=COUNT, help="Number of the point's arrays, chosen with its seed.  [default: all]")
-@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
+@workers_option("solve tiles")
+@scheduler_option("solve tiles")
 @click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
 @click.pass_context
 def command(
