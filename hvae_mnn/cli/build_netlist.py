@@ -30,7 +30,7 @@ Examples:
 
 Every deck runs alone:
 
-    cd netlists/demo && ngspice -b encoder1_f.cir
+    cd netlists/demo && ngspice -n -b encoder1_f.cir
 """
 
 

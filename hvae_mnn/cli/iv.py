@@ -26,7 +26,7 @@ Examples:
 
     hvae-mnn iv --waveform pulses --amplitude 0.2 --frequency 500 --cycles 5
 
-Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -b.
+Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -n -b.
 """
 
 

@@ -24,7 +24,8 @@ from hvae_mnn.errors import HvaeMnnError, InputError, ManifestError
 from hvae_mnn.files import HASHED_BYTES, read_json, sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
-from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices, line_ending
+from hvae_mnn.netlist.contents import check_contents
+from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.reading import is_missing, open_regular, shown
 
@@ -33,9 +34,6 @@ MANIFEST = "manifest.json"
 CONDUCTANCES = "conductances.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of layers and files: what ngspice, shells and file systems all take as it is."""
-_NUMBER = "[0-9][0-9.e+-]*"
-_CELL = "[a-z]+[0-9]+_(?:[0-9]+[pm]?|ref[0-9]+)"
-_NODE = "[a-z][a-z0-9_]*"
 _ROUNDING = 1 + 1e-9
 _MOST = 10**12
 """Of rows, columns and weights: more than any machine holds, less than an array's size overflows at."""
@@ -193,7 +191,8 @@ def _fingerprint(body: Mapping[str, Any]) -> str:
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read the manifest of `folder`; with `verify`, check every file's hash, and that array files hold resistors only.
+    """Read the manifest of `folder`; with `verify`, check every file's hash, and that no file
+    holds anything but what builds write.
 
     Raises `ManifestError`, naming the file, what was found and what to do.
     """
@@ -394,23 +393,4 @@ def _verify(manifest: Manifest) -> None:
                 f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
                 " short: build the netlists again"
             )
-    foreign = _no_array_line(manifest)
-    for _, unit in manifest.units():
-        # Hashes prove only that file and manifest belong together; ngspice would run a command in a foreign folder.
-        path = manifest.folder / unit.include
-        found_line = foreign.search(path.read_bytes())
-        if found_line:
-            raise ManifestError(f"{path}: the line at byte {found_line.start()} is no element of an array; not run")
-
-
-def _no_array_line(manifest: Manifest) -> re.Pattern[bytes]:
-    """Anything but a cell, a wire or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
-    memristor = f"Rm{_CELL} {_NODE} {_NODE} {_NUMBER}"
-    if manifest.moving is not None:
-        letter, ending = line_ending(manifest.moving.spec, manifest.moving.backend)
-        memristor = f"{letter}m{_CELL} {_NODE} {_NODE} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
-    elif manifest.hardware.cells.read_law == "sinh":
-        law = f"I={_NUMBER}\\*sinh\\({_NUMBER}\\*V\\({_NODE},{_NODE}\\)\\)"
-        memristor = f"Bm{_CELL} {_NODE} {_NODE} {law}"
-    allowed = f"{memristor}\n|R[swvb]{_CELL} {_NODE} {_NODE} {_NUMBER}\n|\\* [ -~]*\n|\\Z"
-    return re.compile(f"^(?!{allowed})".encode("ascii"), re.MULTILINE)
+    check_contents(manifest)
