@@ -47,6 +47,7 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
                 processes=True,
                 host=_LOOPBACK,
                 dashboard_address=f"{_LOOPBACK}:0",  # None would ask for one port, and warn when another has it
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
                 local_directory=folder,
                 preload="hvae_mnn.engines.local_worker",
