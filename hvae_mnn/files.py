@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +21,8 @@ from hvae_mnn.reading import JSON_BYTES, absolute, open_regular, parse_json, rea
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
+_NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems answer that cannot make room beforehand."""
 HASHED_BYTES = 64 * 2**30
 """Largest file that a checksum is taken of: some minutes."""
 
@@ -32,6 +36,16 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {shown(path)}: {error.strerror or error}; free the disk or choose another folder"
         ) from error
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raise `StorageError` unless `size` bytes more can be written to `folder`, which must exist."""
+    with disk_errors(folder), temporary_file(folder) as path, path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in _NO_FALLOCATE:
+                raise
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
-from hvae_mnn.cli.streams import guarded_streams, show_error
+from hvae_mnn.cli.streams import guarded_streams, show_error, shown_notes
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 
 COMMANDS = (
@@ -89,7 +89,7 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
     logging.getLogger("matplotlib").addFilter(_not_about_caches)
-    with guarded_streams() as stdout:
+    with guarded_streams() as stdout, shown_notes():
         code = _run(args)
         if code or stdout.lost:
             sys.exit(code or 1)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from hvae_mnn.errors import Note
 
 
 class GuardedStream:
@@ -79,6 +82,27 @@ def show_error(message: object) -> None:
     """One line on stderr."""
     line = Text.assemble(("error:", "bold red"), f" {message}")
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def shown_notes() -> Iterator[None]:
+    """Show every `Note` within the block once, as one line on stderr; other warnings go where they went."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            text = " ".join(str(message).split())
+            if not issubclass(category, Note):
+                usual(message, category, *place, **more)
+            elif text not in told:
+                told.add(text)
+                line = Text.assemble(("note:", "bold"), f" {text}")
+                Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fill_closed() -> None:

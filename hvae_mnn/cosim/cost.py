@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.cost_assumptions import Assumption, Given, assumptions
 from hvae_mnn.cosim.cost_result import Cost, LayerCost, SettlingCheck, TileCheck, write_cost
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.crossbar.power import ReadPower
@@ -29,6 +29,7 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.power import TRANSIENT_LIMIT_S, array_power, ngspice_power, ngspice_settling, tile_settling
 from hvae_mnn.engines.referee import TileCase
 from hvae_mnn.errors import InputError
+from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
@@ -64,6 +65,7 @@ def cost(
         raise InputError(f"--tiles {tiles} and --steps {steps} have to be above 0, --seed {seed} 0 or above")
     _refuse(manifest)
     known = assumptions(manifest, given or Given())
+    check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = start_engine("exact", manifest, progress, cluster)

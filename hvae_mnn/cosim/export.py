@@ -20,6 +20,7 @@ from hvae_mnn.devices.presets import find_device
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
+from hvae_mnn.folders import check_place
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
@@ -81,6 +82,7 @@ def build_netlist(
     """
     hardware = _hardware(hardware, device, read_voltage)
     _check_read(hardware.device, device_backend, read_s, allow_disturb)
+    check_place(NETLISTS if folder is None else Path(folder))
     attached = {OSDI_FILE: osdi_library(hardware.device.law)} if device_backend == "osdi" else {}
 
     def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:

@@ -10,7 +10,7 @@ import copy
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim.finetune_state import Place, read_state, write_state
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import HardwareWeights, MixedStepper, unit_parameters
 from hvae_mnn.crossbar.hardware import Hardware
@@ -29,47 +30,24 @@ from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
-from hvae_mnn.files import sha256, write_sealed
+from hvae_mnn.files import require_room, sha256, write_sealed
 from hvae_mnn.folders import taken
 from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.checkpoint import (
-    Checkpoint,
-    check_parts,
-    check_ranges,
-    check_weights,
-    load_checkpoint,
-    save_checkpoint,
-)
+from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hvae_mnn.vae.model import Posterior, sample_latent
-from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight
-from hvae_mnn.vae.optimizer_state import restore_optimizer
+from hvae_mnn.vae.objective import batch_loss, charged_kl
 from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
 from hvae_mnn.vae.text_metrics import compute_metrics
 from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
-from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
+from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest, state_bytes
 
-STATE_FORMAT = "hvae-mnn finetuning state/2"
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64
 _OLD_LOCK = ".lock"
 """Of version 0.1, which left it there."""
-
-
-@dataclass
-class _Place:
-    """Where a run stands."""
-
-    update: int = 0
-    loss_sum: float = 0.0
-    """Over the batches since the last validation."""
-    loss_count: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    ranges: dict[str, Any] = field(default_factory=dict)
-    """Of inputs and pre-activations, from the latest validation: what converters are calibrated with."""
 
 
 def finetune(
@@ -134,7 +112,7 @@ class _Run:
             "kl_weight": checkpoint.training_config.beta,
         }
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.place = _Place(ranges=dict(checkpoint.activation_ranges or {}))
+        self.place = Place(ranges=dict(checkpoint.activation_ranges or {}))
         # Of the base: a bound that followed the weights would shrink with every clipping.
         layers = () if config.clip_weights is None else LAYERS
         self.bounds = {name: weight_bounds(getattr(self.model, name), config.clip_weights or 0.0) for name in layers}
@@ -142,11 +120,12 @@ class _Run:
 
     def start(self, resume: bool) -> None:
         """Take up what `out` holds, or begin there."""
-        path = self.out / LAST
+        path, last = self.out / LAST, state_bytes(self.model)
         if is_missing(path):
             # Killed before its first state was whole, a run begins again.
             if not is_missing(self.out / BEST) and not (resume and self._is_ours(self.out / BEST)):
                 raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
+            require_room(self.out, last + last // 3)  # `best.pt`, too
             self._validate()
             if self.bounds:
                 self._clip()
@@ -155,21 +134,9 @@ class _Run:
             return
         if not resume:
             raise InputError(f"{self.out} already holds a run; go on with --resume, or choose another --out")
-        stored = read_archive(path)
-        if stored.get("format") != STATE_FORMAT:
-            raise InputError(f"{path} is no state of finetuning; choose another --out")
-        check_parts(path, stored, dict.fromkeys(("identity", "model", "optimizer", "place"), dict))
-        training = self.checkpoint.training_config
-        # Versions that do not name the KL's weight charged the ramp's last point.
-        identity = {"kl_weight": kl_weight(training, training.epochs), **stored["identity"]}
-        for name, value in self.identity.items():
-            if identity.get(name) != value:
-                told = _difference(identity.get(name), value)
-                raise InputError(f"{path} is of a run with another {name}{told}; give that again, or another --out")
-        check_weights(path, self.model, stored["model"])
-        self.place = _place(path, stored["place"])
-        restore_optimizer(path, self.optimizer, stored["optimizer"])
-        self.model.load_state_dict(stored["model"])
+        self.place = read_state(path, self.identity, self.checkpoint.training_config, self.model, self.optimizer)
+        if self.place.update < self.config.updates:
+            require_room(self.out, last)
 
     def _is_ours(self, path: Path) -> bool:
         return bool(load_checkpoint(path).metrics.get("finetuned") == self.identity)
@@ -287,39 +254,7 @@ class _Run:
             self.out / METRICS,
             {"base": str(self.checkpoint.path), **about, "best": best, "history": history},
         )
-        write_archive(
-            self.out / LAST,
-            {
-                "format": STATE_FORMAT,
-                "identity": self.identity,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "place": vars(self.place),
-            },
-        )
-
-
-def _place(path: Path, stored: dict[str, Any]) -> _Place:
-    """Where a stored run stands. Raises `CheckpointError` for what no run leaves behind."""
-    try:
-        place = _Place(**stored)
-        counts, figures = (place.update, place.loss_count), [place.loss_sum]
-        figures += [record[name] for record in place.history for name in ("valid_top1", "valid_ppl")]
-        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
-            raise ValueError("a count or a figure is none")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
-    check_ranges(path, place.ranges, "ranges")
-    return place
-
-
-def _difference(stored: Any, given: Any) -> str:
-    """The first value that differs, for a message."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in given:
-            if stored.get(key) != given[key]:
-                return f", {key}{_difference(stored.get(key), given[key])}"
-    return f": stored {stored!r}, given {given!r}" if not isinstance(given, dict) else ""
+        write_state(self.out / LAST, self.identity, self.model, self.optimizer, self.place)
 
 
 def costs(stepper: MixedStepper, sentences: Sequence[EncodedSentence], kl_target: Any) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.engines.array_process import array_decks
@@ -22,6 +22,7 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.tables import write_rows
@@ -117,6 +118,7 @@ def verify(
             f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
             " frozen ones; there is nothing to verify: build with --device-backend static"
         )
+    check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = start_engine("exact", manifest, None, cluster)

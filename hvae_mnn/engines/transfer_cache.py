@@ -74,7 +74,9 @@ class TransferCache:
         try:
             write_tensors(path, parts)
         except StorageError as error:
-            warnings.warn(f"{error}; solved arrays are not kept for the next run", CacheWarning, stacklevel=2)
+            warnings.warn(
+                f"{error} with HVAE_MNN_CACHE; solved arrays are not kept for the next run", CacheWarning, stacklevel=2
+            )
             self._folder = None
             return
         _remove_oldest(path.parent)

@@ -13,6 +13,7 @@ from pathlib import Path
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.experiments.task import Task
+from hvae_mnn.folders import check_place
 from hvae_mnn.reading import is_file
 from hvae_mnn.vae.answers import Answers, run_answers
 from hvae_mnn.vae.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ from hvae_mnn.vae.stepwise import Stepper
 FORMAT = "hvae-mnn-answers/1"
 """Goes up whenever the digital model would answer differently."""
 BATCH_SIZE = 64
+_WITHOUT_CACHE = "the digital model is run once in every process"
 
 
 def reference_answers(
@@ -48,6 +50,17 @@ def _path(key: str) -> Path | None:
     return None if folder is None else folder / f"{key}.safetensors"
 
 
+def note_cache_problems() -> None:
+    """Warn with a `CacheWarning` where answers cannot be kept for other processes."""
+    folder = cache_folder("answers")
+    if folder is None:
+        return
+    try:
+        check_place(folder)
+    except StorageError as error:
+        warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
+
+
 def _from_disk(key: str) -> Answers | None:
     path = _path(key)
     if path is None or not is_file(path):
@@ -65,5 +78,5 @@ def _run(key: str, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], p
         try:
             found.save(path)
         except StorageError as error:
-            warnings.warn(f"{error}; the digital model is run once in every process", CacheWarning, stacklevel=2)
+            warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
     return found

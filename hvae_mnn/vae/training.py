@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import InputError, TrainingError
+from hvae_mnn.files import require_room
 from hvae_mnn.folders import taken
 from hvae_mnn.text.batches import Batch, EncodedSentence, collate, shuffled_order, sorted_order
 from hvae_mnn.text.corpus import Corpus
@@ -42,6 +43,7 @@ from hvae_mnn.vae.training_state import (
     restore,
     save_metrics,
     save_state,
+    state_bytes,
 )
 from hvae_mnn.vae.validation import valid_figures
 
@@ -173,8 +175,11 @@ class _Run:
             weight_decay=self.config.weight_decay,
             fused=True,
         )
+        last = state_bytes(self.model)
         if stored is not None:
             self.place = restore(self.out, stored, self.model, self.optimizer)
+        if self.place.epoch < self.config.epochs:
+            require_room(self.out, last if stored is not None else last + last // 3)  # a new run writes `best.pt`, too
 
     def work(self, progress: Callable[[TrainingEvent], None] | None, save_every_s: float) -> None:
         """Run the epochs that are left."""

@@ -91,6 +91,11 @@ def save_state(out: Path, identity: RunIdentity, model: HSRVAE, optimizer: torch
     )
 
 
+def state_bytes(model: HSRVAE) -> int:
+    """About the size of `last.pt`: the weights, and two moments of the optimiser for each."""
+    return 3 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
 def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any] | None:
     """The stored state in `out` to go on from, or None to start anew.
 
