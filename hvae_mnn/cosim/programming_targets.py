@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def _read(path: Path) -> NDArray[np.generic]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: refused below
             return np.loadtxt(io.StringIO(text, newline=None), delimiter=",", ndmin=2)
-    except (ValueError, SyntaxError, RecursionError) as error:
+    except (ValueError, SyntaxError, RecursionError, tokenize.TokenError) as error:
         raise InputError(
             f"{shown(path)} cannot be read: {shown(error)}; needed is a table of conductances in siemens"
         ) from None

@@ -57,10 +57,11 @@ class TransferCache:
             return None
         if not is_file(path):
             return None
-        try:
-            return read_tensors(path, "solved array")
-        except TensorsError:
-            self.damaged.append(path)
+        with contextlib.suppress(TensorsError):
+            stored = read_tensors(path, "solved array")
+            if _fits(stored, layout):
+                return stored
+        self.damaged.append(path)
         with contextlib.suppress(OSError):
             path.unlink()
         return None
@@ -90,6 +91,28 @@ class TransferCache:
         found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         found.update(np.ascontiguousarray(memristors).tobytes())
         return self._folder / f"{found.hexdigest()}.safetensors"
+
+
+def _fits(stored: Mapping[str, Array], layout: ArrayLayout) -> bool:
+    """Whether these are the parts of a solution of the array, see `tile_solutions.solve_tiles`."""
+    expected: dict[str, tuple[int, ...]] = {}
+    if layout.hardware.amplifier.kind == "ideal" or not np.isfinite(layout.hardware.amplifier.swing_v):
+        expected = {"matrix": (layout.rows, layout.columns), "offset": (len(layout.row_blocks), layout.columns)}
+    else:
+        for number, tile in enumerate(layout.tiles):
+            lines = len(tile.bit_lines)
+            expected |= {f"transfer_{number}": (len(tile.rows), lines), f"admittance_{number}": (lines, lines)}
+    if {key: value.shape for key, value in stored.items()} != expected:
+        return False
+    if not all(value.dtype == np.float64 and np.isfinite(value).all() for value in stored.values()):
+        return False
+    try:
+        for key, value in stored.items():
+            if key.startswith("admittance"):  # of passive lines: else amplifiers have no answer
+                np.linalg.cholesky(value)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _remove_oldest(folder: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.converters import HISTOGRAM_END, MAX_BITS, MIN_BITS
 from hvae_mnn.cosim.records import CONVERTERS, SCHEMAS
 from hvae_mnn.errors import RunError, TableError
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.reading import absolute, is_missing
 from hvae_mnn.tables import read_columns
 
@@ -25,6 +25,7 @@ _MOST_ROWS = 64
 """Layers times kinds; a text model has six."""
 
 
+@of_run
 def converters_figure(folder: Path) -> Figure:
     """A row of panels per layer and kind: histograms of what came in, on a logarithmic scale; beyond full scale, values
     are clipped. Raises `RunError` for a run without the table."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
@@ -39,6 +39,7 @@ def multiple(value: float) -> str:
     return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
+@of_run
 def cost_figure(folder: Path) -> Figure:
     """Energy of a step by layer and of a token, stacked; and the token beside digital processors."""
     summary = read_sealed(folder / SUMMARY, "summary")
@@ -95,6 +96,7 @@ def _processors(axes: Axes, summary: dict[str, Any]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+@of_run
 def settling_figure(folder: Path) -> Figure:
     """How far the slowest tile's bit lines are from their final currents after a step, by both answers."""
     summary = read_sealed(folder / SUMMARY, "summary")

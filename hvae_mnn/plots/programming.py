@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
@@ -45,6 +45,7 @@ def _percent(summary: dict[str, Any]) -> str:
     return f"{summary['settings']['tolerance'] * 100:.3g} %"
 
 
+@of_run
 def pulses_figure(folder: Path) -> Figure:
     """Fraction of the devices within the tolerance against the pulses that each may have had."""
     summary, table = _summary(folder), _columns(folder, ROUNDS)
@@ -79,6 +80,7 @@ def pulses_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def error_figure(folder: Path) -> Figure:
     """Histograms of the relative error of conductance: after one pulse, and at the end."""
     summary = _summary(folder)
@@ -113,6 +115,7 @@ def _errors(table: dict[str, NDArray[Any]], final: str) -> tuple[NDArray[Any], N
     return np.maximum(first, _SMALLEST), np.maximum(last, _SMALLEST)
 
 
+@of_run
 def target_figure(folder: Path) -> Figure:
     """Achieved against target conductance; devices that are not within the tolerance stand out."""
     summary = _summary(folder)
@@ -139,6 +142,7 @@ def target_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def disturbed_figure(folder: Path) -> Figure:
     """Heat map of the array with most disturbed cells: how far others' pulses moved each cell, in all."""
     summary = _summary(folder)
@@ -146,6 +150,8 @@ def disturbed_figure(folder: Path) -> Figure:
     array = summary["arrays"][name]
     table = _columns(folder, DEVICES, "array", "row", "column", "disturbed_dx")
     own = table["array"] == name
+    if array["rows"] * array["columns"] != own.sum():
+        raise ValueError(f"{array['rows']} x {array['columns']} devices of {name}, {own.sum()} in the table")
     moved = np.zeros((array["rows"], array["columns"]))
     moved[table["row"][own], table["column"][own]] = table["disturbed_dx"][own]
     figure = new_figure(6.4, 5.4)

@@ -123,20 +123,27 @@ def run(
         except queue.Empty:
             heard = worker = None
         if worker is not None and process is worker.process:
+            before = len(campaign.findings)
             _take(campaign, worker, heard, alive)
+            for one in campaign.findings[before:]:
+                say(_finding(one, folder, seed))
         for one in alive:
             if time.monotonic() - one.heard > _PATIENCE_S:
                 one.process.kill()
         if time.monotonic() - said > 15:
             said = time.monotonic()
             say(f"{len(campaign.outcomes)} of {len(numbers)} inputs, {said - began:.0f} s")
-    for one in campaign.findings:
-        say(
-            f"FINDING {one['result']}: {one['reader']}, {one['file']}, {one['way']}\n  kept in"
-            f" {folder}/findings/{one['number']}; again: python -m tests.campaigns.fuzz --seed {seed} --only"
-            f" {one['number']}\n  " + "\n  ".join(one["message"].strip().splitlines()[-6:])
-        )
     return campaign
+
+
+def _finding(one: dict[str, Any], folder: Path, seed: int) -> str:
+    lines = [
+        f"FINDING {one['result']}: {one['reader']}, {one['file']}, {one['way']}",
+        f"kept in {folder}/findings/{one['number']}; again:",
+        f"python -m tests.campaigns.fuzz --seed {seed} --only {one['number']}",
+        *one["message"].strip().splitlines()[-8:],
+    ]
+    return "\n  ".join(lines)
 
 
 def _take(campaign: Campaign, worker: _Worker, heard: dict[str, Any] | None, alive: list[_Worker]) -> None:
