@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, WORKERS, Choice, Whole
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, WORD, WORKERS, Choice, Whole
 from hvae_mnn.cli.progress import progress_bar
-from hvae_mnn.errors import HvaeMnnError, InputError
+from hvae_mnn.errors import HvaeMnnError
 
 if TYPE_CHECKING:
     from hvae_mnn.cosim.simulation import SimulationResult
@@ -56,7 +56,7 @@ _SHOWN_SENTENCES = 4
 )
 @click.option("--sentences", type=COUNT, help="Number of sentences at most, taken in order.")
 @click.option("--text", type=WORD, help="One sentence, instead of a corpus.")
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option(
     "--split", type=Choice(["test", "valid", "train"]), default="test", show_default=True, help="Part of the corpus."
 )
@@ -99,7 +99,7 @@ _SHOWN_SENTENCES = 4
     "--workers", type=WORKERS, help="Processes that solve arrays.  [default: this one, with ngspice beside it]"
 )
 @click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
 def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
@@ -118,12 +118,15 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
             bar.update(task, completed=done, total=total, visible=True)
 
         if resume:
-            _refuse_other_options(ctx)
+            others = {name for name in ctx.params if name not in ("out", "resume", "workers", "scheduler")}
+            refuse_beside(ctx, others, "--resume continues a run with its own options")
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False, markup=False)
             where = {name: given[name] for name in ("workers", "scheduler")}
             result = _interruptible(lambda: api.resume(folder, progress=progress, **where), folder)
         else:
+            if given["text"] is not None:
+                refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence of its run")
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
@@ -131,20 +134,6 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
                 lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), out
             )
     _show(console, result)
-
-
-def _refuse_other_options(ctx: click.Context) -> None:
-    """A resumed run keeps its own options; one that says otherwise would be silently ignored."""
-    said = [
-        "NETLIST" if name == "netlist" else f"--{name.replace('_', '-')}"
-        for name in ctx.params
-        if name not in ("out", "resume", "workers", "scheduler")
-        and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if said:
-        raise InputError(
-            f"--resume goes on with the run's own options; leave out {', '.join(said)}, or start a new run"
-        )
 
 
 def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> SimulationResult:

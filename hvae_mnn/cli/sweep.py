@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from hvae_mnn.cli.options import NUMBER, PLACE, WORD, WORKERS, Whole
+from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, WORD, WORKERS, Whole
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import InputError
 
@@ -55,7 +55,7 @@ _POINT_WIDTH, _METRIC_WIDTH = 36, 20
 @click.option_panel("What", options=["--data-dir", "--sentences", "--seeds", "--dry-run", "--yes"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--task-limit", "--out", "--retry-failed", "--fresh"])
 @click.argument("file", type=PLACE)
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: the file's]")
 @click.option("--seeds", type=Whole(1, 10_000), help="Number of seeds, from 0 on.  [default: the file's]")
 @click.option("--dry-run", is_flag=True, help="Show the grid, and run nothing.")
@@ -65,7 +65,7 @@ _POINT_WIDTH, _METRIC_WIDTH = 36, 20
 @click.option(
     "--task-limit", type=NUMBER, default=6.0, show_default=True, help="Hours after which a task counts as hanging."
 )
-@click.option("--out", type=PLACE, help="Folder of the sweep.  [default: runs/<name>]")
+@click.option("--out", type=FOLDER, help="Folder of the sweep.  [default: runs/<name>]")
 @click.option("--retry-failed", is_flag=True, help="Run failed tasks again.")
 @click.option("--fresh", is_flag=True, help="Delete the results in the folder, and start from nothing.")
 def command(
