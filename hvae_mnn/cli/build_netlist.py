@@ -25,9 +25,11 @@ Examples:
 
     hvae-mnn build-netlist checkpoints/ptb/best.pt --name ptb --calibration p99.99
 
-    hvae-mnn build-netlist checkpoints/demo/best.pt --hardware tile64
+    hvae-mnn build-netlist checkpoints/demo/best.pt --hardware tile64 --name demo-tile64
 
-    hvae-mnn build-netlist checkpoints/demo/best.pt --device-backend osdi --read-voltage 0.12 --allow-disturb
+    hvae-mnn build-netlist checkpoints/demo/best.pt --name osdi --device-backend osdi
+
+    hvae-mnn build-netlist checkpoints/demo/best.pt --name hot --device-backend osdi --read-voltage 0.12 --allow-disturb
 
 Every deck runs alone:
 

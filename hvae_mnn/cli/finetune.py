@@ -87,8 +87,8 @@ def command(
 ) -> None:
     """Train CHECKPOINT on hardware: values from the circuit, drawn anew for every batch, gradients in software.
 
-    The best state is kept as OUT/best.pt, an ordinary checkpoint. A killed run goes on with --resume and the same
-    options, to the same bits.
+    The best state is kept as OUT/best.pt, an ordinary checkpoint. Rerun a killed run with --resume and the same options
+    to resume it; the result is the same to the bit.
     """
     import torch
 

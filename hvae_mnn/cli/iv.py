@@ -26,6 +26,8 @@ Examples:
 
     hvae-mnn iv --waveform pulses --amplitude 0.2 --frequency 500 --cycles 5
 
+my_device.toml names a preset and the values that differ: base = "aist", r_off_ohm = 120e3 (device_models/README.md).
+
 Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -b.
 """
 

@@ -43,7 +43,7 @@ Examples:
 
     hvae-mnn plot accuracy-vs-noise
 
-    hvae-mnn plot accuracy-vs-noise runs/noise --grid programming --metric top1 --metric bleu
+    hvae-mnn plot accuracy-vs-noise runs/demo-noise --grid programming --metric top1 --metric bleu
 
     hvae-mnn plot accuracy-vs-noise runs/before runs/finetuned --relative --out figures
 """
@@ -139,7 +139,7 @@ def accuracy_vs_noise(
     found = read_sweeps(folders)
     for sweep in found:
         if not sweep.finished:
-            _say(f"{sweep.folder} is not finished: what is there is drawn; go on with hvae-mnn sweep")
+            _say(f"{sweep.folder} is not finished: what is there is drawn; resume it with hvae-mnn sweep")
     for curves in all_curves(found, grid):
         names = chosen_metrics(curves, metrics)
         chosen.append((relative_to_digital(curves, names) if relative else curves, names))

@@ -90,10 +90,10 @@ _SHOWN_SENTENCES = 4
     " wires.",
 )
 @click.option(
-    "--dac-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the DACs off.  [default: the hardware's]"
+    "--dac-bits", type=Whole(0, 24, never=1), help="Bits of the DACs, 2 to 24; 0: no DACs.  [default: the hardware's]"
 )
 @click.option(
-    "--adc-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]"
+    "--adc-bits", type=Whole(0, 24, never=1), help="Bits of the ADCs, 2 to 24; 0: no ADCs.  [default: the hardware's]"
 )
 @click.option(
     "--workers", type=WORKERS, help="Processes that solve arrays.  [default: this one, with ngspice beside it]"
@@ -137,7 +137,7 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
 
 
 def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> SimulationResult:
-    """On Ctrl-C, say how to go on, if there is something to go on with."""
+    """On Ctrl-C, say how to resume, if there is something to resume."""
     began = time.time()
     try:
         return run()
@@ -149,7 +149,7 @@ def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> Sim
             folder = out or newest_run()
             # A run that was stopped before its plan was written is not the newest one.
             if (folder / PLAN).exists() and (out is not None or (folder / PLAN).stat().st_mtime > began - 1):
-                line = f"go on with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
+                line = f"resume with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
                 Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
         raise click.Abort from None
 

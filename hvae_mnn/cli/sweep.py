@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 EPILOG = """
 Examples:
 
+    hvae-mnn sweep experiments/demo-noise.toml
+
+    hvae-mnn sweep experiments/demo-noise.toml --dry-run
+
+    hvae-mnn sweep experiments/demo-noise.toml --sentences 100 --seeds 2 --out runs/quick
+
     hvae-mnn sweep experiments/noise.toml --data-dir ptb
 
-    hvae-mnn sweep experiments/noise.toml --dry-run
+    hvae-mnn sweep experiments/noise.toml --data-dir /shared/ptb --scheduler tcp://10.0.0.1:8786
 
-    hvae-mnn sweep experiments/noise.toml --sentences 100 --seeds 2 --out runs/quick
-
-    hvae-mnn sweep experiments/noise.toml --scheduler tcp://10.0.0.1:8786
-
-Run the same command again to go on after an interruption; docs/sweep.md has all keys of the file.
+Rerun the same command to resume after an interruption; docs/sweep.md has all keys of the file.
 
 Exit code 0: all tasks gave a result; 1: some failed; 2: bad input.
 """
@@ -84,7 +86,8 @@ def command(
 ) -> None:
     """Run the grid of settings in FILE, each point with several seeds, beside the digital model.
 
-    Results are kept as they come; the same command goes on after an interruption, and runs what a changed FILE adds.
+    Results are kept as they come. Rerun the same command to resume after an interruption, or to run what a changed FILE
+    adds.
     """
     from hvae_mnn import api
     from hvae_mnn.experiments.grid import make_plan
@@ -140,7 +143,7 @@ def _kept_when_interrupted(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        line = f"finished results are kept in {shlex.quote(str(folder))}; the same command goes on"
+        line = f"finished results are kept in {shlex.quote(str(folder))}; rerun the same command to resume"
         Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
         raise click.Abort from None
 
