@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
-from hvae_mnn.errors import HvaeMnnError, InputError
+from hvae_mnn.errors import HvaeMnnError
 
 if TYPE_CHECKING:
     from hvae_mnn.cosim.simulation import SimulationResult
@@ -56,7 +56,7 @@ _SHOWN_SENTENCES = 4
 )
 @click.option("--sentences", type=COUNT, help="Number of sentences at most, taken in order.")
 @click.option("--text", type=WORD, help="One sentence, instead of a corpus.")
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option(
     "--split", type=Choice(["test", "valid", "train"]), default="test", show_default=True, help="Part of the corpus."
 )
@@ -90,14 +90,14 @@ _SHOWN_SENTENCES = 4
     " wires.",
 )
 @click.option(
-    "--dac-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the DACs off.  [default: the hardware's]"
+    "--dac-bits", type=Whole(0, 24, never=1), help="Bits of the DACs, 2 to 24; 0: no DACs.  [default: the hardware's]"
 )
 @click.option(
-    "--adc-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]"
+    "--adc-bits", type=Whole(0, 24, never=1), help="Bits of the ADCs, 2 to 24; 0: no ADCs.  [default: the hardware's]"
 )
 @workers_option("solve arrays", "this one, with ngspice beside it")
 @scheduler_option("solve arrays")
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
 def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
@@ -117,12 +117,15 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
             bar.update(task, completed=done, total=total, visible=True)
 
         if resume:
-            _refuse_other_options(ctx)
+            others = {name for name in ctx.params if name not in ("out", "resume", "workers", "scheduler")}
+            refuse_beside(ctx, others, "--resume continues a run with its own options")
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False, markup=False)
             where = {name: given[name] for name in ("workers", "scheduler")}
             result = _interruptible(lambda: api.resume(folder, progress=progress, **where), folder)
         else:
+            if given["text"] is not None:
+                refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence of its run")
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
@@ -132,22 +135,8 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
     _show(console, result)
 
 
-def _refuse_other_options(ctx: click.Context) -> None:
-    """A resumed run keeps its own options; one that says otherwise would be silently ignored."""
-    said = [
-        "NETLIST" if name == "netlist" else f"--{name.replace('_', '-')}"
-        for name in ctx.params
-        if name not in ("out", "resume", "workers", "scheduler")
-        and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if said:
-        raise InputError(
-            f"--resume goes on with the run's own options; leave out {', '.join(said)}, or start a new run"
-        )
-
-
 def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> SimulationResult:
-    """On Ctrl-C, say how to go on, if there is something to go on with."""
+    """On Ctrl-C, say how to resume, if there is something to resume."""
     began = time.time()
     try:
         return run()
@@ -159,7 +148,7 @@ def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> Sim
             folder = out or newest_run()
             # A run that was stopped before its plan was written is not the newest one.
             if (folder / PLAN).exists() and (out is not None or (folder / PLAN).stat().st_mtime > began - 1):
-                line = f"go on with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
+                line = f"resume with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
                 Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
         raise click.Abort from None
 

@@ -61,8 +61,9 @@ def cost(
     turn, and about the transient of the slowest of them. Tables go to `out` (default: a new folder in `runs/`). Raises
     `InputError` for moving or nonlinear memristors and amplifiers that clip, `SimulatorError` when ngspice fails.
     """
-    if tiles < 1 or steps < 1 or seed < 0:
-        raise InputError(f"--tiles {tiles} and --steps {steps} have to be above 0, --seed {seed} 0 or above")
+    for name, value, least in (("tiles", tiles, 1), ("steps", steps, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"--{name} is {value}; allowed: {least} or more")
     _refuse(manifest)
     known = assumptions(manifest, given or Given())
     check_place(out or RUNS)

@@ -17,6 +17,7 @@ from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
+from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
@@ -158,6 +159,8 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
         raise InputError(unknown_name("device back end", backend, DEVICE_BACKENDS))
     if not 1e-12 <= read_s <= 1:
         raise InputError(f"a read of {read_s} s; allowed are 1e-12 to 1 s")
+    if device.read_v > LARGEST_V:
+        raise InputError(f"a read voltage of {device.read_v:g} V; allowed: above 0, {LARGEST_V:g} V at most")
     if device.read_v >= device.threshold_v and not allow_disturb:
         where, remedy = "and it has no threshold", "a device with a threshold"
         if device.threshold_v:

@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 """(`programming` | `ngspice`, done, total): rounds, at most, of all arrays by the map, or of the wired one."""
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
+_LARGEST_OHM = 1e9
 USUAL_SETTINGS, USUAL_SPREAD = Settings(), Spread()
 
 
@@ -164,8 +165,8 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
     rows, columns = wired.corner
     if rows < 1 or columns < 1:
         raise InputError(f"--corner is {rows} x {columns}; allowed are 1 row and column or more, e.g. 16 16")
-    if not 0 <= wired.wire_ohm < float("inf"):
-        raise InputError(f"--wire-ohm is {wired.wire_ohm:g}; allowed is 0 (ideal wires) or more, e.g. 1")
+    if not 0 <= wired.wire_ohm <= _LARGEST_OHM:
+        raise InputError(f"--wire-ohm is {wired.wire_ohm:g}; allowed: 0 (ideal wires) to {_LARGEST_OHM:g}")
     part = np.ascontiguousarray(found.arrays[name][:rows, :columns])
     check_size(part.shape, wired.backend)
     if wired.backend == "osdi":

@@ -111,8 +111,9 @@ def verify(
     `out` (default: a new folder in `runs/`). Raises `InputError` for devices that move, `SimulatorError` when ngspice
     fails.
     """
-    if (tiles is not None and tiles < 1) or steps < 1 or not tolerance > 0:
-        raise InputError(f"--tiles {tiles}, --steps {steps}, --tolerance {tolerance:g}: each has to be above 0")
+    for name, value in (("tiles", tiles), ("steps", steps), ("tolerance", tolerance)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; allowed: above 0")
     if manifest.moving is not None:
         raise InputError(
             f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"

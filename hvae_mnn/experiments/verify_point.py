@@ -93,8 +93,9 @@ def verify_point(
     """
     if task.kind not in ("point", "digital_bits"):
         raise InputError(f"task {task.key} is a baseline without a circuit ({task.kind}); choose a point")
-    if steps < 1 or (arrays is not None and arrays < 1) or not tolerance > 0:
-        raise InputError(f"--steps {steps}, --arrays {arrays}, --tolerance {tolerance:g}: each has to be above 0")
+    for name, value in (("steps", steps), ("arrays", arrays), ("tolerance", tolerance)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; allowed: above 0")
     hardware = hardware_from_dict(task.hardware, "hardware")
     linear = hardware.cells.read_law == "ohmic" and np.isinf(hardware.amplifier.swing_v)
     if hardware.coding == "pulse_width" and not linear:

@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, ca
     assert sorted(path.name for path in folder.iterdir()) == ["journal.bin", "run.json"]
     capsys.readouterr()
     # The very words that were printed.
-    main(shlex.split(re.search(r"go on with: hvae-mnn (.*)", said)[1]))
+    main(shlex.split(re.search(r"resume with: hvae-mnn (.*)", said)[1]))
     summary = json.loads((folder / "summary.json").read_text())
     known = summary["engine_facts"]["answers_from_journal"]
     told = f"in this session; {known:,} answers of the engine came from the journal of an earlier one"
