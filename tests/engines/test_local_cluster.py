@@ -35,6 +35,7 @@ def listening() -> list[tuple[str, int]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_on_workers_listens_on_loopback_only(tmp_path, make_checkpoint):
     before = set(listening())
     found: set[tuple[str, int]] = set()
