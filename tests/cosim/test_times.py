@@ -30,14 +30,17 @@ def manifest(make_checkpoint, tmp_path_factory):
 def test_figures_are_not_stepping_and_stepping_is_not_loading(manifest, make_checkpoint, tmp_path, engine):
     checkpoint = simulation.checkpoint_of(manifest)
     sentence = checkpoint.vocabulary.encode_sentence(["the", "dogs", "sleep", "."])
-    folder, plan = simulation.start(manifest, "text", [sentence], Options(engine=engine), tmp_path / "run")
-    with closing(simulation.start_engine(engine, manifest)) as started:
+    options = Options(engine=engine)
+    with (
+        simulation.start(manifest, "text", [sentence], options, tmp_path / "run") as (folder, plan),
+        closing(simulation.start_engine(engine, manifest)) as started,
+    ):
         loading = started.seconds_loading
         summary = simulation.execute(
             folder, plan, manifest, checkpoint, started, finish=lambda _: time.sleep(DRAWING_S)
         ).summary
         spent = started.seconds
-    assert summary == json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary.items() <= json.loads((folder / "summary.json").read_text(encoding="utf-8")).items()
     assert summary["seconds_loading"] == round(loading, 3)
     assert summary["seconds_figures"] >= DRAWING_S
     assert spent <= summary["seconds_in_engine"] + 1e-3
