@@ -54,10 +54,10 @@ class JournalEngine:
         """Answers taken from the journal so far."""
         self._path = path
         self._position_path = path.with_suffix(".position")
-        with disk_errors(path):
-            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
         self._moves = any(engine.drift(name) is not None for name in outputs)
         self._restored_at = self._restore() if self._moves else 0
+        with disk_errors(path):
+            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; raises `RunError` when the journal answers another question."""
@@ -153,7 +153,7 @@ class JournalEngine:
                 if question != asked:
                     raise RunError(
                         f"{self._path} answers other voltages than this run asks for: its options or the software"
-                        " changed since; start the run again"
+                        " changed since, or it is damaged; start the run again"
                     )
                 return payload
         with disk_errors(self._path):

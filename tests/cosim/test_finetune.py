@@ -251,8 +251,8 @@ def test_a_killed_run_ends_with_the_same_bits(tune, tmp_path):
         assert torch.equal(value, last[1]["model"][key]), key
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[key]), key
-    names = ["whole/metrics.json", "killed/metrics.json"]
-    assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+    for name in ("metrics.json", "best.pt", "last.pt"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("victim", ["save_checkpoint", "write_sealed"])

@@ -106,8 +106,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpus, 
                     corpus, model_config, config, out, resume=True, progress=stop_after(stop), save_every_s=save_every_s
                 )
         train(corpus, model_config, config, out, resume=True)
-        for name in ("best.pt", "last.pt"):
-            assert_same(content(out / name), content(whole / name), name)
+        assert (out / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()
+        assert_same(content(out / "last.pt"), content(whole / "last.pt"))
         assert [entry.name for entry in sorted(out.iterdir())] == ["best.pt", "last.pt", "metrics.json"]
 
 
@@ -139,8 +139,8 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpu
     assert content(killed / "last.pt")["state"]["batch"] == 1
     train(corpus, model_config, config, killed, resume=True)
     train(corpus, model_config, config, whole)
-    for name in ("best.pt", "last.pt"):
-        assert_same(content(killed / name), content(whole / name), name)
+    assert (killed / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()  # another process wrote it
+    assert_same(content(killed / "last.pt"), content(whole / "last.pt"))
 
 
 @pytest.mark.parametrize("step", ["activation_ranges", "save_metrics", "save_state"])
