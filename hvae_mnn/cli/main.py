@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 
@@ -12,7 +13,9 @@ from rich.text import Text
 
 from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
+from hvae_mnn.cli.signals import ending_in_order
 from hvae_mnn.errors import HvaeMnnError
+from hvae_mnn.owned import remove_abandoned, temporary_root
 
 COMMANDS = (
     "doctor",
@@ -58,13 +61,26 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
+    with ending_in_order() as ended:
+        try:
+            _run(args)
+        except (click.Abort, KeyboardInterrupt):
+            with contextlib.suppress(OSError):  # of a terminal that was closed
+                Console(stderr=True).print(str(ended))
+            sys.exit(ended.code)
+        except OSError:
+            if ended.since is None:
+                raise
+            sys.exit(ended.code)
+
+
+def _run(args: list[str] | None) -> None:
     try:
+        with contextlib.suppress(HvaeMnnError):
+            remove_abandoned(temporary_root())
         cli.main(args=args, prog_name="hvae-mnn", standalone_mode=False)
     except click_exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
-        Console(stderr=True).print("interrupted")
-        sys.exit(130)
     except click.ClickException as error:
         if asks_for_help(error):
             error.show()

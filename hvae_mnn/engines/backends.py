@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from hvae_mnn.devices.memristor import MemristorSpec
@@ -13,6 +10,7 @@ from hvae_mnn.devices.stepping import advance
 from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, Backend, control_prologue, device_header, device_line
+from hvae_mnn.owned import temporary_folder
 
 _VOLTS, _SECONDS, _X0 = 0.2, 1e-3, 0.05
 _TOLERANCE = 1e-3
@@ -21,8 +19,8 @@ _TOLERANCE = 1e-3
 def backend_problem(backend: Backend, spec: MemristorSpec = AIST) -> str | None:
     """Why `backend` does not run here, with the remedy; None when one pulse moved one device as its equation says."""
     try:
-        with tempfile.TemporaryDirectory(prefix="hvae-mnn-backend-") as folder:
-            found = run_deck(_pulse_deck(spec, backend), Path(folder), "pulse", spec, backend, timeout_s=60)
+        with temporary_folder() as folder:
+            found = run_deck(_pulse_deck(spec, backend), folder, "pulse", spec, backend, timeout_s=60)
     except HvaeMnnError as error:
         return str(error)
     expected = float(advance(spec, np.array([_X0]), np.array([_VOLTS]), _SECONDS)[0])

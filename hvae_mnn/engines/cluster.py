@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import signal
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -22,6 +21,7 @@ from typing import Any, Self, TypeVar
 from hvae_mnn.engines.cluster_map import POLL_S, ItemError, Mapping, WorkerGone, guarded
 from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
+from hvae_mnn.owned import temporary_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,11 +68,13 @@ class Cluster:
 
         with contextlib.ExitStack() as stack:
             stack.enter_context(quiet())
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="hvae-mnn-workers-", ignore_cleanup_errors=True)
-            )
-            # Dask gives a worker up that does not come back within 15 s; a busy machine may need longer to start it.
-            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "10000 days"}))
+            folder = stack.enter_context(temporary_folder())
+            settings = {
+                # Dask gives up a worker that does not come back within 15 s; a busy machine may need longer to start it.
+                "distributed.deploy.lost-worker-timeout": "10000 days",
+                "temporary-directory": str(folder),  # the scheduler's, too
+            }
+            stack.enter_context(dask.config.set(settings))
             processes = stack.enter_context(
                 distributed().LocalCluster(
                     n_workers=workers,
@@ -80,7 +82,7 @@ class Cluster:
                     processes=True,
                     dashboard_address=":0",  # None would ask for one port, and warn when another has it
                     memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
-                    local_directory=folder,
+                    local_directory=str(folder),
                     preload="hvae_mnn.engines.local_worker",
                     silence_logs=logging.CRITICAL,
                 )

@@ -12,14 +12,15 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
+from hvae_mnn.engines.tied import CANNOT_START, tied
 from hvae_mnn.errors import EnvironmentProblem, StorageError
 from hvae_mnn.files import replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
+from hvae_mnn.owned import temporary_folder
 
 READY_MADE = "HVAE_MNN_OSDI"
 """Environment variable that names a library built elsewhere."""
@@ -119,16 +120,29 @@ def _compiled(recipe: _Recipe) -> Path:
     return library
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`folder`: for the compiler's own temporary files, which it leaves there when it is killed."""
+    environment = None if folder is None else {**os.environ, "TMPDIR": str(folder)}
+    why: object = None
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
+        done = subprocess.run(
+            tied(command),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}") from None
     except OSError as error:
         why = error.strerror or error
-        raise EnvironmentProblem(f"{command[0]} cannot be run ({why}); name a compiler with CC, {_FALL_BACK}") from None
+    else:
+        if done.returncode != CANNOT_START:
+            return done
+        why = done.stderr.strip()
+    raise EnvironmentProblem(f"{command[0]} cannot be run ({why}); name a compiler with CC, {_FALL_BACK}")
 
 
 def _seal(library: Path) -> Path:
@@ -146,10 +160,10 @@ def _whole(library: Path) -> bool:
 
 def _build(recipe: _Recipe, library: Path) -> None:
     compiler = recipe.command[0]
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-osdi-") as folder:
-        built = Path(folder) / OSDI_FILE
+    with temporary_folder() as folder:
+        built = folder / OSDI_FILE
         command = [*recipe.command, "-o", str(built), str(recipe.source)]
-        done = _run(command)
+        done = _run(command, folder)
         if done.returncode or not built.is_file():
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")

@@ -8,10 +8,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hvae_mnn.engines.tied import tied
+from hvae_mnn.owned import temporary_folder
 
 if TYPE_CHECKING:
     from hvae_mnn.engines.shared_library import SharedLibrary
@@ -56,11 +58,13 @@ class NgspiceFacts:
 
 def probe() -> NgspiceFacts:
     """Run libngspice in a process of its own, in an empty folder, and see what it does."""
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
-        libraries = _compile_osdi(Path(folder))
+    with temporary_folder() as folder:
+        libraries = _compile_osdi(folder)
         command = [sys.executable, "-m", "hvae_mnn.engines.probe", json.dumps(libraries)]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            done = subprocess.run(
+                tied(command), cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
         except subprocess.TimeoutExpired:
             return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
     for line in done.stdout.splitlines():
@@ -73,13 +77,15 @@ def probe() -> NgspiceFacts:
 
 def osdi_refusal(library: Path) -> str | None:
     """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-probe-") as folder:
+    with temporary_folder() as folder:
         # A name without spaces: ngspice cuts its commands into words.
-        link = Path(folder) / "device.osdi"
+        link = folder / "device.osdi"
         link.symlink_to(library)
         command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", str(link)]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            done = subprocess.run(
+                tied(command), cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
         except subprocess.TimeoutExpired:
             return f"libngspice did not answer within {_TIMEOUT_S} s"
     if done.returncode == 0:
@@ -128,7 +134,9 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
         command = [*compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
         try:
-            built = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            # Its own temporary files go where they are removed, should it be killed.
+            own = {**os.environ, "TMPDIR": str(folder)}
+            built = subprocess.run(tied(command), capture_output=True, timeout=_TIMEOUT_S, check=False, env=own)
         except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
             return {}
         if built.returncode == 0:
