@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from rich.console import Console
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REPEATED_S = 0.5
 """A terminal that closes sends SIGHUP itself and through the shell: within this time it is one signal."""
+
+_AGAIN_S = 0.02
 
 
 @dataclass
@@ -59,11 +63,33 @@ def ending_in_order() -> Iterator[Ended]:
         with contextlib.suppress(ValueError):  # not in the main thread, which alone gets signals
             for number in before:
                 signal.signal(number, end)
-        yield ended
+        with _never_swallowed(ended):
+            yield ended
     finally:
         with contextlib.suppress(ValueError):
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _never_swallowed(ended: Ended) -> Iterator[None]:
+    """A signal may come while an object is finalized, where Python reports any exception and forgets it: such a signal
+    is sent again."""
+    before = sys.unraisablehook
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            ended.since = None
+            # By another thread: sent from here, it would come before this function is left.
+            threading.Timer(_AGAIN_S, os.kill, (os.getpid(), ended.number)).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

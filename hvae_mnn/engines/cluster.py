@@ -70,7 +70,7 @@ class Cluster:
             stack.enter_context(quiet())
             folder = stack.enter_context(temporary_folder())
             settings = {
-                # Dask gives up a worker that does not come back within 15 s; a busy machine may need longer to start it.
+                # Dask gives up a worker that is not back within 15 s; a busy machine may take longer to start it.
                 "distributed.deploy.lost-worker-timeout": "10000 days",
                 "temporary-directory": str(folder),  # the scheduler's, too
             }
