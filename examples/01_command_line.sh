@@ -24,7 +24,7 @@ hvae-mnn evaluate checkpoints/first/best.pt --sentences 60 --importance-samples 
 hvae-mnn build-netlist checkpoints/first/best.pt
 
 # A deck needs nothing but ngspice: the column currents of the first encoder layer's forget gate for a test vector.
-(cd netlists/first && ngspice -b encoder1_f.cir | grep '^i(vsf' | head -n 4)
+(cd netlists/first && ngspice -n -b encoder1_f.cir | grep '^i(vsf' | head -n 4)
 
 # Ten time steps with all gates in ngspice, beside the digital model.
 hvae-mnn simulate --steps 10 --out runs/first

@@ -1,4 +1,4 @@
-"""A recurrent network of your own, without any text model: exported, run by `ngspice -b`, compared with torch.
+"""A recurrent network of your own, without any text model: exported, run by `ngspice -n -b`, compared with torch.
 
 python examples/03_own_recurrent_network.py [LSTM|GRU|RNN] [FOLDER]
 
@@ -31,7 +31,8 @@ tensors = load_file(folder / "conductances.safetensors")
 
 for unit, gate in zip(layer.units, GATE_UNITS[layer.cell], strict=True):
     # The deck applies a test vector and prints its column currents. It runs as it lies on disk.
-    done = subprocess.run(["ngspice", "-b", unit.deck], cwd=folder, capture_output=True, text=True, check=True)  # noqa: S607
+    command = ["ngspice", "-n", "-b", unit.deck]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     printed = re.findall(r"^i\(vs\w+\) = (\S+)", done.stdout, re.MULTILINE)
     currents = torch.tensor([float(value) for value in printed], dtype=torch.float64)
 

@@ -18,6 +18,7 @@ from hvae_mnn.cosim.export import build_netlist, default_name
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.cosim.programming import ProgrammingResult, Wired
+from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
 from hvae_mnn.cosim.verify import Verification
 from hvae_mnn.crossbar.hardware import Hardware
@@ -35,6 +36,7 @@ from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
 from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.files import read_sealed
+from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.plots.cost import save_cost_figures
 from hvae_mnn.plots.finetune import save_finetune_figure
@@ -42,6 +44,7 @@ from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.plots.verify import save_verify_figures
+from hvae_mnn.reading import absolute
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.training_state import METRICS
@@ -83,6 +86,7 @@ def simulate(
         steps=steps,
     )
     options = options or Options()
+    check_place(RUNS if out is None else Path(out))
     # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
     with (
         _engine(options.engine, manifest, progress, workers, scheduler) as engine,
@@ -236,7 +240,7 @@ def finetune(
     is by default the checkpoint's folder with `-finetuned` behind its name.
     """
     config = FinetuneConfig(**settings)
-    path = Path(checkpoint).resolve()
+    path = absolute(Path(checkpoint))
     base = load_checkpoint(Path(checkpoint))
     beside = path.parent if path.stem != "best" else path.parent.parent
     folder = beside / f"{default_name(path)}-finetuned" if out is None else Path(out)

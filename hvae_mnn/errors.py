@@ -47,6 +47,10 @@ class TableError(InputError):
     """A Parquet table that is missing, damaged, or was changed since it was written."""
 
 
+class TensorsError(InputError):
+    """A file of arrays that is missing, damaged, or was changed since it was written."""
+
+
 class EnvironmentProblem(HvaeMnnError):
     """The machine lacks something that the command needs (ngspice, KLU, a library)."""
 
@@ -71,5 +75,21 @@ class RunError(InputError):
     """A stored run that cannot be resumed as asked."""
 
 
-class UncheckedFileWarning(UserWarning):
+class Note(UserWarning):
+    """Something that ends nothing, but that a person should know; the command line shows it as one line."""
+
+
+class UnknownWordsWarning(Note):
+    """A text has many words that the vocabulary lacks."""
+
+
+class UncheckedFileWarning(Note):
     """A file that is read carries no checksum, so damage to it cannot be noticed."""
+
+
+class MendedWarning(Note):
+    """A file was found damaged, and what it held is made again."""
+
+
+class CacheWarning(Note):
+    """A cache cannot be written or read; that costs time, and nothing else."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,10 +17,14 @@ import numpy as np
 
 from hvae_mnn.errors import InputError, StorageError, UncheckedFileWarning
 from hvae_mnn.owned import temporary_file, tidy_once
-from hvae_mnn.reading import JSON_BYTES, parse_json, read_text, shown
+from hvae_mnn.reading import JSON_BYTES, absolute, open_regular, parse_json, read_text, shown
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
+_NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems answer that cannot make room beforehand."""
+HASHED_BYTES = 64 * 2**30
+"""Largest file that a checksum is taken of: some minutes."""
 
 
 @contextmanager
@@ -30,6 +36,16 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {shown(path)}: {error.strerror or error}; free the disk or choose another folder"
         ) from error
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raise `StorageError` unless `size` bytes more can be written to `folder`, which must exist."""
+    with disk_errors(folder), temporary_file(folder) as path, path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in _NO_FALLOCATE:
+                raise
 
 
 @contextmanager
@@ -67,7 +83,7 @@ def part_of(path: Path) -> Iterator[Part]:
     path = Path(path)
     with ExitStack() as stack:
         with disk_errors(path):
-            target = path.resolve() if path.is_symlink() else path
+            target = absolute(path) if path.is_symlink() else path
             target.parent.mkdir(parents=True, exist_ok=True)
             tidy_once(target.parent)
             temporary = stack.enter_context(temporary_file(target.parent))
@@ -146,6 +162,13 @@ def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hexadecimal SHA-256 of a file, read in blocks.
+
+    Raises `InputError` as `reading.open_regular`: for a missing file, a pipe, a device, one too large to be ours.
+    """
+    handle, _ = open_regular(Path(path), HASHED_BYTES)
+    with open(handle, "rb") as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from None

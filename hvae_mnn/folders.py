@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvae_mnn.errors import RunError
-from hvae_mnn.files import disk_errors
+from hvae_mnn.files import disk_errors, require_room
 from hvae_mnn.owned import alone, is_vacant
-from hvae_mnn.reading import shown
+from hvae_mnn.reading import absolute, is_folder, is_missing, shown
 
+_LEAST_BYTES = 2**16
+"""What a run writes at the least: a disk without so much room is full, which is noticed before the work."""
 _MARKS = {
     "manifest.json": "netlists",
     "run.json": "a simulation",
@@ -23,6 +25,16 @@ _MARKS = {
 }
 """A file that tells what a folder is for, and what that is. No command writes into a folder that is for something
 else."""
+
+
+def check_place(folder: Path) -> None:
+    """Raise `StorageError` for a folder that cannot be made or written to, or lies on a full disk: before the work
+    whose results go there, since the folder itself is made after it."""
+    place = absolute(folder)
+    while is_missing(place) and place != place.parent:
+        place = place.parent
+    if is_folder(place):  # what is none is refused when the folder is made
+        require_room(place, _LEAST_BYTES)
 
 
 def refuse_other(folder: Path, *own: str) -> None:
@@ -45,6 +57,7 @@ def taken(folder: Path, doing: str, *own: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     with removed_if_empty(folder), alone(folder, doing):
         refuse_other(folder, *own)
+        require_room(folder, _LEAST_BYTES)
         yield
 
 
@@ -80,6 +93,7 @@ def new_folder(out: Path | None, default: Path, remedy: str = "choose another --
                     stack.enter_context(removed_if_empty(folder))
                     stack.enter_context(alone(folder))
                     if _is_free(folder):
+                        require_room(folder, _LEAST_BYTES)
                         break
                 except RunError:
                     if out is not None:

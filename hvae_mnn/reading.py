@@ -1,15 +1,19 @@
 """What a user gives, read within bounds: regular files only, no larger than allowed; one line when it cannot be.
 
-Nothing here waits for a pipe, fills memory from `/dev/zero`, or raises anything but `InputError` for what is in a file.
+Nothing here waits for a pipe, fills memory from `/dev/zero`, or raises anything but `InputError` for what a path names
+or a file holds. Layers with an error of their own wrap a call in `errors_as`.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
 import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,80 @@ from hvae_mnn.errors import InputError
 MIB = 2**20
 SETTINGS_BYTES = MIB
 """Largest settings file (TOML): ours have some kilobytes."""
-JSON_BYTES = 256 * MIB
-"""Largest JSON file: a manifest of a thousand arrays has a megabyte."""
-_KEY_PARTS = 64
-"""Most parts of a dotted key: tomllib takes time with the square of it."""
+JSON_BYTES = 32 * MIB
+"""Largest JSON file: a manifest of a thousand arrays has a megabyte. Parsed, it takes up to thirty times as much."""
+_KEY_PARTS = 16
+"""Most parts of a dotted key: tomllib takes time with the square of it. Ours have four."""
+_SETTINGS_KEYS = 2_000
+"""Most keys of a settings file: every unknown one is looked up among the known ones."""
+_DEPTH = 100
+"""Deepest nesting: what Python parses at one depth of calls, it cannot always write or compare at another."""
+_WHOLE = 2**64
+"""Whole numbers lie below it, and above its negative: larger ones neither fit an array nor can all be printed."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # first: the mark of UTF-16 begins it
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""Encodings by their byte order marks."""
 _SHOWN = 80
+_MOST_PROBLEMS = 20
+_STRINGS = re.compile(
+    r"""#[^\n]*|\"{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*+(?:'{3,5})?"""
+    r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?""",
+    re.DOTALL,
+)
+"""Comments and strings of TOML, unfinished ones included, so that no text is scanned twice."""
+
+
+@contextmanager
+def errors_as(kind: type[InputError]) -> Iterator[None]:
+    """Raise an `InputError` from inside as an error of this `kind`, the caller's layer's own."""
+    try:
+        yield
+    except InputError as error:
+        raise kind(str(error)) from None
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing at `path`; what cannot be looked at (rights, a name too long) is not missing."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file, or a link to one; False where nobody can tell, nothing is raised."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, or a link to one; False where nobody can tell, nothing is raised."""
+    return os.path.isdir(path)
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, links followed; one that cannot be followed stays. Nothing is raised."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return Path(path)
+
+
+def names_in(folder: Path, what: str = "folder") -> list[str]:
+    """Names of what is in a folder, sorted. Raises `InputError` for what is missing, no folder or unreadable."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        problem = "does not exist" if isinstance(error, FileNotFoundError) else "is not a folder"
+        raise InputError(f"{shown(folder)} {problem}; give an existing {what}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {shown(folder)}: {_reason(error)}; give a readable {what}") from None
 
 
 def open_regular(path: Path, limit: int, what: str = "file") -> tuple[int, int]:
@@ -32,40 +105,52 @@ def open_regular(path: Path, limit: int, what: str = "file") -> tuple[int, int]:
     """
     path = Path(path)
     try:
+        _check_kind(path, os.stat(path), limit, what)  # opening a device can do something: it is not opened
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise InputError(f"no {what} at {shown(path)}; give the path of an existing one") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {shown(path)}: {reason}; give a readable {what}") from None
-    found = os.fstat(handle)
-    problem = ""
-    if stat.S_ISDIR(found.st_mode):
-        problem = f"{shown(path)} is a folder; give the {what} in it"
-    elif not stat.S_ISREG(found.st_mode):
-        problem = f"{shown(path)} is a pipe or a device; give a regular file"
-    elif found.st_size > limit:
-        problem = f"{shown(path)} has {found.st_size:,} bytes; allowed for a {what}: {limit:,}"
-    if problem:
+        raise InputError(f"cannot read {shown(path)}: {_reason(error)}; give a readable {what}") from None
+    try:
+        found = os.fstat(handle)
+        _check_kind(path, found, limit, what)
+    except InputError:
         os.close(handle)
-        raise InputError(problem)
+        raise
     return handle, found.st_size
+
+
+def _check_kind(path: Path, found: os.stat_result, limit: int, what: str) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{shown(path)} is a folder; give the {what} in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{shown(path)} is a pipe, a socket or a device; give a regular file")
+    if found.st_size > limit:
+        raise InputError(f"{shown(path)} has {found.st_size:,} bytes; allowed for a {what}: {limit:,}")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return shown(getattr(error, "strerror", None) or error)
 
 
 def read_bytes(path: Path, limit: int, what: str = "file") -> bytes:
     """The content of a regular file of at most `limit` bytes; `what` names it in the message.
 
-    Raises `InputError` as `open_regular` does.
+    Raises `InputError` as `open_regular` does, and where memory does not suffice.
     """
     handle, size = open_regular(path, limit, what)
     with open(handle, "rb") as file:
         try:
-            # Python makes room for all that is asked for. A file that grows meanwhile stays within the limit.
-            data = file.read(size + 1)
-            if len(data) > size:
-                data += file.read(limit + 1 - len(data))
+            data = file.read(size + 1) or b""  # Python makes room for all that is asked for
+            while size < len(data) <= limit:  # it grows meanwhile, or is one of /proc, which say 0
+                more = file.read(min(MIB, limit + 1 - len(data)))
+                if not more:
+                    break
+                data += more
         except OSError as error:
-            raise InputError(f"cannot read {shown(path)}: {error.strerror or error}; give a readable {what}") from None
+            raise InputError(f"cannot read {shown(path)}: {_reason(error)}; give a readable {what}") from None
+        except MemoryError:
+            raise InputError(f"{shown(path)} has {size:,} bytes, for which there is not enough memory") from None
     if len(data) > limit:
         raise InputError(f"{shown(path)} has more than {limit:,} bytes; that is the most allowed for a {what}")
     return data
@@ -79,12 +164,11 @@ def read_text(path: Path, limit: int, what: str = "text file") -> str:
 def decoded(data: bytes, path: Path) -> str:
     """UTF-8 bytes of the file at `path` as text, a byte order mark left out.
 
-    Raises `InputError` with the line of what is not UTF-8, or with the encoding that a byte order mark names.
+    Raises `InputError` with the line of what is not UTF-8, and as `text_bytes` does.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{shown(path)} is UTF-16 text; convert it to UTF-8")
+    data = text_bytes(data, path)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
@@ -94,6 +178,24 @@ def decoded(data: bytes, path: Path) -> str:
         ) from None
 
 
+def text_bytes(data: bytes, path: Path) -> bytes:
+    """Bytes of the file at `path`, to be decoded as UTF-8, without a byte order mark.
+
+    Raises `InputError` with the encoding that another byte order mark names, or with the line of a zero byte: text has
+    none, and where it is UTF-16 without a mark it would be read as words with zeros between their letters.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            raise InputError(f"{shown(path)} is {encoding} text; convert it to UTF-8")
+    zero = data.find(b"\0")
+    if zero >= 0:
+        line = data.count(b"\n", 0, zero) + 1
+        raise InputError(
+            f"{shown(path)}, line {line}: a zero byte, which no text in UTF-8 has; convert the file if it is UTF-16"
+        )
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def read_toml(path: Path, what: str = "TOML file") -> dict[str, Any]:
     """The tables of a TOML file. Raises `InputError` as `read_text`, and for what is no TOML, with its line."""
     return parse_toml(read_text(path, SETTINGS_BYTES, what), shown(path))
@@ -101,36 +203,86 @@ def read_toml(path: Path, what: str = "TOML file") -> dict[str, Any]:
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of TOML text; `where` names it in the message. Raises `InputError`."""
-    runs = re.split(r"[^\w.\"'-]+", re.sub(r"[ \t]+", "", text))
-    if max(run.count(".") for run in runs) >= _KEY_PARTS:
-        raise InputError(f"{where} has a key of more than {_KEY_PARTS} parts; that is the most allowed")
+    keys = re.sub(r"[ \t]+", "", _STRINGS.sub(lambda found: "" if found[0].startswith("#") else "s", text))
+    if max(run.count(".") for run in re.split(r"[^\w.-]+", keys)) >= _KEY_PARTS:
+        raise InputError(f"{where} has a key of more than {_KEY_PARTS} parts, which is the most allowed; shorten it")
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text, parse_float=_finite_or_said)
     except ValueError as error:  # no TOML, or a number that Python does not take
-        raise InputError(f"{where} cannot be read as TOML: {error}; mend that line") from None
+        raise InputError(f"{where} cannot be read as TOML: {shown(error)}; mend that line") from None
     except RecursionError:
         raise InputError(f"{where} cannot be read as TOML: it nests too deeply; write it flatter") from None
+    if (count := _bounded(found, f"{where} cannot be read as TOML")) > _SETTINGS_KEYS:
+        raise InputError(f"{where} has {count:,} keys; allowed in a settings file: {_SETTINGS_KEYS:,}")
+    return found
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of JSON text, in which numbers are finite; `where` names it. Raises `InputError`."""
+    """The value of JSON text, in which numbers are finite and keys unique; `where` names it. Raises `InputError`."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        found = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
     except ValueError as error:
-        raise InputError(f"{where} cannot be read as JSON: {error}") from None
+        raise InputError(f"{where} cannot be read as JSON: {shown(error)}") from None
     except RecursionError:
         raise InputError(f"{where} cannot be read as JSON: it nests too deeply") from None
+    _bounded([found], f"{where} cannot be read as JSON")
+    return found
+
+
+def _bounded(value: Any, where: str) -> int:
+    """How many keys a parsed value has; raises `InputError` where it nests too deeply or holds too large a number."""
+    level: list[Any] = [value]
+    keys = 0
+    for _ in range(_DEPTH):
+        below: list[Any] = []
+        for node in level:
+            own = node.values() if isinstance(node, dict) else node
+            if any(isinstance(one, int) and abs(one) >= _WHOLE for one in own):
+                raise InputError(f"{where}: {_holder(node)} a whole number beyond 64 bits; give a smaller one")
+            below += [one for one in own if isinstance(one, dict | list)]
+            keys += len(node) if isinstance(node, dict) else 0
+        if not below:
+            return keys
+        level = below
+    raise InputError(f"{where}: it nests deeper than {_DEPTH} levels; write it flatter")
+
+
+def _holder(node: dict[str, Any] | list[Any]) -> str:
+    """Who holds the number, for a message."""
+    if isinstance(node, list):
+        return "an array holds"
+    return f"{shown(next(key for key, one in node.items() if isinstance(one, int) and abs(one) >= _WHOLE))} is"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shown(twice)!r} stands there twice")
+    return found
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
+def _finite_or_said(text: str) -> float:
+    """TOML has words for what is not finite."""
+    return float(text) if text.lstrip("+-") in ("inf", "nan") else _finite(text)
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text} is beyond the largest number")
+        raise ValueError(f"{shown(text)} is beyond the largest number")
     return value
+
+
+def few(problems: list[str]) -> list[str]:
+    """The first problems of a file, and how many there are besides: a message of thousands of lines helps nobody."""
+    left = len(problems) - _MOST_PROBLEMS
+    return problems if left <= 0 else [*problems[:_MOST_PROBLEMS], f"and {left:,} more"]
 
 
 def shown(value: object) -> str:

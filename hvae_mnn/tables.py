@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ TABLE_BYTES = 4 * 2**30
 _KEY = b"hvae_mnn.sha256"
 _DIGITS = 64
 _UNCHECKED_VALUES = 10**8
-"""Most values of a table that nobody vouches for: a few bytes can claim any number."""
+"""Most values, and bytes of texts in a column, of a table that carries no checksum."""
 _TAIL = 2**20
 """The checksum stands in the footer, at the end; a footer of ours has some kilobytes."""
 
@@ -122,18 +123,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
     is_checked = _check(path, data)
     try:
         with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
-            found = file.schema_arrow.names
+            schema = file.schema_arrow
             for name in columns or ():
-                if name not in found:
-                    raise TableError(f"{shown(path)} has no column {name!r}; found: {shown(', '.join(sorted(found)))}")
-            if not is_checked and file.metadata.num_rows * len(found) > _UNCHECKED_VALUES:
-                raise TableError(
-                    f"{shown(path)} claims {file.metadata.num_rows:,} rows; allowed without a checksum:"
-                    f" {_UNCHECKED_VALUES:,} values"
-                )
-            table = file.read(columns=None if columns is None else list(columns))
+                if name not in schema.names:
+                    names = shown(", ".join(sorted(schema.names)))
+                    raise TableError(f"{shown(path)} has no column {name!r}; found: {names}")
+            if is_checked:
+                table = file.read(columns=columns)
         if not is_checked:
-            table.validate(full=True)
+            table = _bounded(path, data, schema, columns)
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = shown(" ".join(str(error).split()) or type(error).__name__)
         raise TableError(f"{shown(path)} is damaged or no Parquet table ({reason}); make it again") from None
@@ -142,6 +140,27 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
     elif not is_checked:
         warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
     return table
+
+
+def _bounded(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """A table that no checksum vouches for: a few bytes can claim any number of values, and long texts many times."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, read_dictionary=texts) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+        if max(values, file.metadata.num_rows * len(schema)) > _UNCHECKED_VALUES:
+            raise TableError(
+                f"{shown(path)} claims {file.metadata.num_rows:,} rows; allowed without a checksum:"
+                f" {_UNCHECKED_VALUES:,} values"
+            )
+        table = file.read(columns=columns)
+    table.validate(full=True)
+    for name in set(texts) & set(table.column_names):
+        parts = table[name].chunks
+        lengths = [pc.sum(pc.take(pc.binary_length(part.dictionary), part.indices)).as_py() or 0 for part in parts]
+        if sum(lengths) > _UNCHECKED_VALUES:
+            raise TableError(f"{shown(path)}: texts in column {name!r} are {sum(lengths):,} bytes; make it again")
+    return table.cast(pa.schema([schema.field(name) for name in table.column_names], schema.metadata))
 
 
 def read_columns(

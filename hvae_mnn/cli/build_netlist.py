@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import NUMBER, PLACE, WORD, BuildName, Choice
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, WORD, BuildName, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ Examples:
 
     hvae-mnn build-netlist checkpoints/ptb/best.pt --name ptb --calibration p99.99
 
-    hvae-mnn build-netlist checkpoints/demo/best.pt --hardware tile64
+    hvae-mnn build-netlist checkpoints/demo/best.pt --hardware tile64 --name demo-tile64
 
-    hvae-mnn build-netlist checkpoints/demo/best.pt --device-backend osdi --read-voltage 0.12 --allow-disturb
+    hvae-mnn build-netlist checkpoints/demo/best.pt --name osdi --device-backend osdi
+
+    hvae-mnn build-netlist checkpoints/demo/best.pt --name hot --device-backend osdi --read-voltage 0.12 --allow-disturb
 
 Every deck runs alone:
 
-    cd netlists/demo && ngspice -b encoder1_f.cir
+    cd netlists/demo && ngspice -n -b encoder1_f.cir
 """
 
 
@@ -41,7 +44,7 @@ Every deck runs alone:
 )
 @click.argument("checkpoint", type=PLACE)
 @click.option("--name", type=BuildName(), help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
-@click.option("--out", type=PLACE, help="Write here instead of netlists/NAME.")
+@click.option("--out", type=FOLDER, help="Write here instead of netlists/NAME.")
 @click.option("--force", is_flag=True, help="Replace netlists of another checkpoint.")
 @click.option(
     "--calibration",
@@ -59,7 +62,7 @@ Every deck runs alone:
 )
 @click.option(
     "--data-dir",
-    type=PLACE,
+    type=FOLDER,
     help="Corpus folder, for calibrating ADCs behind single tiles.  [default: the built-in corpus]",
 )
 @click.option(
@@ -79,7 +82,9 @@ Every deck runs alone:
     "--read-time", type=NUMBER, default=1e-6, show_default=True, help="Seconds of a read; matters if memristors move."
 )
 @click.option("--allow-disturb", is_flag=True, help="Accept a read voltage that moves the states.")
+@click.pass_context
 def command(
+    context: click.Context,
     checkpoint: Path,
     name: str | None,
     out: Path | None,
@@ -99,6 +104,8 @@ def command(
     from hvae_mnn.cosim.export import NETLISTS, default_name
     from hvae_mnn.netlist.manifest import MANIFEST
 
+    if out is not None:
+        refuse_beside(context, ("name",), "--name is a folder in netlists/, --out is the whole path")
     folder = out if out is not None else NETLISTS / (name or default_name(checkpoint))
     console = Console()
     with progress_bar(Console(stderr=True)) as bar:

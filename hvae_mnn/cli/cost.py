@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, WORD, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _ASSUMED = [
     "--steps", type=COUNT, default=40, show_default=True, help="Time steps of text over which energies are averaged."
 )
 @click.option("--text", type=WORD, help="One sentence, all of it, instead of a corpus.")
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option(
     "--tiles", type=COUNT, default=4, show_default=True, help="Tiles that ngspice checks, chosen with --seed."
 )
@@ -81,10 +82,13 @@ _ASSUMED = [
     type=NUMBER,
     help="Energy of a digital multiply-accumulate and its weight, J.  [default: 1.28e-11, 8 bits from 1 MB of SRAM]",
 )
-@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
-@click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
+@workers_option("solve tiles")
+@scheduler_option("solve tiles")
+@click.option("--out", type=FOLDER, help="Folder of the result.  [default: a new one in runs/]")
+@click.pass_context
 def command(
+    context: click.RichContext,
+    /,
     netlist: Path | None,
     steps: int,
     text: str | None,
@@ -105,6 +109,8 @@ def command(
     from hvae_mnn import api
     from hvae_mnn.cosim.cost_assumptions import Given
 
+    if text is not None:
+        refuse_beside(context, ("steps", "data_dir"), "--text is the one sentence, all of it")
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("arrays", total=None)
         found = api.cost(

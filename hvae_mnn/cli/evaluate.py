@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.reading import absolute
 
 if TYPE_CHECKING:
     from hvae_mnn.vae.evaluation_paper import PaperReport
@@ -35,14 +36,14 @@ Examples:
 @click.argument("checkpoint", type=PLACE)
 @click.option(
     "--data-dir",
-    type=PLACE,
+    type=FOLDER,
     help="Folder with the text, cut as in training.  [default: the built-in grammar corpus]",
 )
 @click.option("--split", type=Choice(["valid", "test"]), default="test", show_default=True, help="Part of the corpus.")
 @click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: all]")
 @click.option(
     "--importance-samples",
-    type=Whole(0),
+    type=Whole(0, 1_000_000),
     default=500,
     show_default=True,
     help="Latents per sentence for the importance-weighted likelihood; 0 leaves it out.",
@@ -61,7 +62,7 @@ Examples:
 @click.option("--threads", type=THREADS, help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--out",
-    type=PLACE,
+    type=FOLDER,
     help="Folder for evaluation.json and figures.  [default: the checkpoint's]",
 )
 def command(
@@ -129,7 +130,7 @@ def command(
             console.print(f"[bold red]does not hold:[/] {_sentence(check)}", highlight=False)
     record: dict[str, Any] = {
         "checkpoint": {
-            "file": f"{checkpoint.resolve().parent.name}/{checkpoint.name}",
+            "file": f"{absolute(checkpoint).parent.name}/{checkpoint.name}",
             "sha256": digest,
             "epoch": loaded.metrics.get("epoch"),
             "trained_on": loaded.metrics.get("corpus"),

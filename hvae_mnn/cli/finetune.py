@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 from rich.console import Console
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, THREADS, WORD, Whole
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, THREADS, WORD, Whole
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.cli.signals import resumable
 
@@ -71,8 +71,8 @@ Examples:
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Random seed for batches, hardware, dropout and latents."
 )
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--out", type=PLACE, help="Folder of the result.  [default: the checkpoint's, with -finetuned]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--out", type=FOLDER, help="Folder of the result.  [default: the checkpoint's, with -finetuned]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
 @click.option("--threads", type=THREADS, default=1, show_default=True, help="CPU threads.")
 def command(
@@ -88,8 +88,8 @@ def command(
 ) -> None:
     """Train CHECKPOINT on hardware: values from the circuit, drawn anew for every batch, gradients in software.
 
-    The best state is kept as OUT/best.pt, an ordinary checkpoint. A killed run goes on with --resume and the same
-    options, to the same bits.
+    The best state is kept as OUT/best.pt, an ordinary checkpoint. Rerun a killed run with --resume and the same options
+    to resume it; the result is the same to the bit.
     """
     import torch
 

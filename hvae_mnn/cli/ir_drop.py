@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, Choice
+from hvae_mnn.cli.options import COUNT, FOLDER, SEED, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted
@@ -81,7 +81,7 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
 @click.option("--tiles", type=COUNT, default=8, show_default=True, help="Random tiles per point.")
 @click.option("--reads", type=COUNT, default=8, show_default=True, help="Random reads per tile.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for weights and voltages.")
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
 def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **given: Any) -> None:
     """Measure what wires cost: error of column currents against tile size and wire resistance, and of the schemes.
 

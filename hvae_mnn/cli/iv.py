@@ -9,7 +9,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, WORD, Choice
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ Examples:
 
     hvae-mnn iv --waveform pulses --amplitude 0.2 --frequency 500 --cycles 5
 
-Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -b.
+my_device.toml names a preset and the values that differ: base = "aist", r_off_ohm = 120e3 (device_models/README.md).
+
+Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -n -b.
 """
 
 
@@ -68,7 +70,7 @@ Decks and raw files lie in the run's folder, ngspice/; any of them runs again wi
     help="behavioural: ngspice, subcircuit; osdi: ngspice, compiled; reference: LSODA alone; all: every one that runs"
     " here.",
 )
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
 def command(
     device: str | None,
     preset: str | None,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import logging
 import sys
 
 import rich_click as click
 from click import exceptions as click_exceptions
 from rich.console import Console
-from rich.text import Text
 
 from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
-from hvae_mnn.cli.signals import ending_in_order
-from hvae_mnn.errors import HvaeMnnError
+from hvae_mnn.cli.signals import Ended, ending_in_order
+from hvae_mnn.cli.streams import guarded_streams, show_error, shown_notes
+from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.owned import remove_abandoned, temporary_root
 
 COMMANDS = (
@@ -34,6 +36,34 @@ COMMANDS = (
     "plot",
 )
 """In the order of the work."""
+_FULL = "the disk is full; free some of it, or choose another folder"
+_LIMITS = {
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n), or use fewer workers",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.EAGAIN: "no more processes or threads may be started; raise the limit (ulimit -u), or use fewer workers",
+    errno.ENOMEM: "memory ran out; use fewer workers, or a larger machine",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+}
+"""What to do, by the operating system's error number."""
+_THREAD, _MEMORY = "can't start new thread", "can't allocate memory"
+"""Python's and torch's words for the same."""
+
+
+def _machine_says(error: Exception) -> str | None:
+    """One line for an error that is the machine's; None for one that is the program's."""
+    if isinstance(error, OSError):
+        said = _LIMITS.get(error.errno or 0, error.strerror or str(error))
+        return f"{error.filename}: {said}" if error.filename is not None else said
+    if isinstance(error, MemoryError) or _MEMORY in str(error):
+        return _LIMITS[errno.ENOMEM]
+    return _LIMITS[errno.EAGAIN] if _THREAD in str(error) else None
+
+
+def _not_about_caches(record: logging.LogRecord) -> bool:
+    """Matplotlib warns about every start without a home, and makes a cache for that start."""
+    said = record.getMessage()
+    return "temporary cache directory" not in said and "mkdir -p failed" not in said
 
 
 class LazyGroup(Group):
@@ -61,37 +91,40 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
-    with ending_in_order() as ended:
-        try:
-            _run(args)
-        except (click.Abort, KeyboardInterrupt):
-            with contextlib.suppress(OSError):  # of a terminal that was closed
-                Console(stderr=True).print(str(ended))
-            sys.exit(ended.code)
-        except OSError:
-            if ended.since is None:
-                raise
-            sys.exit(ended.code)
+    logging.getLogger("matplotlib").addFilter(_not_about_caches)
+    with guarded_streams() as stdout, shown_notes(), ending_in_order() as ended:
+        code = _run(args, ended)
+        if code or stdout.lost:
+            sys.exit(code or 1)
 
 
-def _run(args: list[str] | None) -> None:
+def _run(args: list[str] | None, ended: Ended) -> int:
+    """Run the command line; returns the exit code."""
     try:
         with contextlib.suppress(HvaeMnnError):
             remove_abandoned(temporary_root())
-        cli.main(args=args, prog_name="hvae-mnn", standalone_mode=False)
+        try:
+            cli.main(args=args, prog_name="hvae-mnn", standalone_mode=False)
+        finally:
+            sys.stdout.flush()
     except click_exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print(str(ended))
+        return ended.code
     except click.ClickException as error:
         if asks_for_help(error):
             error.show()
         else:
-            _print_error(one_line(error))
-        sys.exit(error.exit_code)
+            show_error(one_line(error))
+        return error.exit_code
     except HvaeMnnError as error:
-        _print_error(str(error))
-        sys.exit(error.exit_code)
-
-
-def _print_error(message: str) -> None:
-    line = Text.assemble(("error:", "bold red"), f" {message}")
-    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        show_error(error)
+        return error.exit_code
+    except (OSError, MemoryError, RuntimeError) as error:
+        line = _machine_says(error)
+        if line is None:
+            raise
+        show_error(line)
+        return EnvironmentProblem.exit_code
+    return 0

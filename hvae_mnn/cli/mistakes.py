@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import rich_click as click
 from click import exceptions as click_exceptions
+from click.core import ParameterSource
 
+from hvae_mnn.cli.options import label
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import unknown_name
 
@@ -21,6 +25,17 @@ class Group(click.RichGroup):
             kind = "command" if ctx.parent is None else f"{ctx.info_name} command"
             raise InputError(unknown_name(kind, name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
+
+
+def refuse_beside(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise `InputError` for parameters with these names that were given, and would be ignored silently."""
+    typed = [
+        label(param)
+        for param in ctx.command.params
+        if param.name in set(names) and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise InputError(f"{why}; leave out {' and '.join(typed)}")
 
 
 def asks_for_help(error: click.ClickException) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rich_click as click
 
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted, unknown_name
+from hvae_mnn.reading import is_file
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 MANY = 1_000_000_000
 """Most of anything that is counted: far beyond what any machine bears, and safe in every array's size."""
 _LONGEST_NAME, _LONGEST_PATH, _LONGEST_BUILD = 255, 4095, 200
@@ -88,15 +91,22 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8
 
 
 class Place(click.Path):
-    """A path that a file system can have; whether anything is there, is not looked at."""
+    """A path that a file system can have. A `folder` may be one still to be made, and is no file."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: bool = False) -> None:
         super().__init__(path_type=Path)
+        self.folder = folder
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; raises `InputError`."""
         check_path(str(value), label(param))
-        return Path(value)
+        path = Path(value)
+        if self.folder:
+            there = next((place for place in (path, *path.parents) if is_file(place)), None)
+            if there is not None:
+                which = "which" if there == path else f"and {quoted(str(there))}"
+                raise InputError(f"{label(param)} is {quoted(str(value))}, {which} is a file; give a folder")
+        return path
 
 
 class BuildName(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
@@ -133,4 +143,18 @@ WORKERS = Whole(1, 1000)
 THREADS = Whole(1, 1024)
 NUMBER = Number()
 WORD = Word()
-PLACE = Place()
+PLACE, FOLDER = Place(), Place(folder=True)
+
+
+def workers_option(does: str, default: str = "this one") -> Callable[[_Command], _Command]:
+    """`--workers`; `does`: what they do, as "solve tiles"."""
+    return click.option("--workers", type=WORKERS, help=f"Processes that {does}.  [default: {default}]")
+
+
+def scheduler_option(does: str) -> Callable[[_Command], _Command]:
+    """`--scheduler`; `does`: what its workers do, as "solve tiles"."""
+    text = (
+        f"Address of a Dask scheduler whose workers {does}: tcp://host:port, or tls://host:port with Dask's own TLS"
+        " settings. Name only one that you trust with your account: it can run code here."
+    )
+    return click.option("--scheduler", type=WORD, help=text)

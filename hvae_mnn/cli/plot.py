@@ -10,7 +10,7 @@ import rich_click as click
 from rich.console import Console
 
 from hvae_mnn.cli.mistakes import Group
-from hvae_mnn.cli.options import PLACE, SEED, WORD, Choice
+from hvae_mnn.cli.options import FOLDER, PLACE, SEED, WORD, Choice
 
 if TYPE_CHECKING:
     from hvae_mnn.experiments.bootstrap import BandKind
@@ -43,7 +43,7 @@ Examples:
 
     hvae-mnn plot accuracy-vs-noise
 
-    hvae-mnn plot accuracy-vs-noise runs/noise --grid programming --metric top1 --metric bleu
+    hvae-mnn plot accuracy-vs-noise runs/demo-noise --grid programming --metric top1 --metric bleu
 
     hvae-mnn plot accuracy-vs-noise runs/before runs/finetuned --relative --out figures
 """
@@ -61,7 +61,7 @@ def command() -> None:
 @click.option(
     "--seed", type=SEED, help="Random seed for the voltages.  [default: the build's test vector, nothing random]"
 )
-@click.option("--out", type=PLACE, help="Folder of figure and tables.  [default: a new one in runs/]")
+@click.option("--out", type=FOLDER, help="Folder of figure and tables.  [default: a new one in runs/]")
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
     from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
@@ -114,7 +114,7 @@ def converters(run: Path | None) -> None:
 )
 @click.option(
     "--out",
-    type=PLACE,
+    type=FOLDER,
     help="Folder of the figures.  [default: the sweep's own; of several sweeps, a new one in runs/]",
 )
 def accuracy_vs_noise(
@@ -139,7 +139,7 @@ def accuracy_vs_noise(
     found = read_sweeps(folders)
     for sweep in found:
         if not sweep.finished:
-            _say(f"{sweep.folder} is not finished: what is there is drawn; go on with hvae-mnn sweep")
+            _say(f"{sweep.folder} is not finished: what is there is drawn; resume it with hvae-mnn sweep")
     for curves in all_curves(found, grid):
         names = chosen_metrics(curves, metrics)
         chosen.append((relative_to_digital(curves, names) if relative else curves, names))

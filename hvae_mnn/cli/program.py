@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, Choice
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1
     help="Part of the array that goes to ngspice: at most 256 devices (behavioural), 1,024 (osdi).",
 )
 @click.option("--array", type=WORD, help="Array that goes to ngspice.  [default: the first]")
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
-def command(targets: Path | None, **given: Any) -> None:
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
+@click.pass_context
+def command(context: click.RichContext, /, targets: Path | None, **given: Any) -> None:
     """Program TARGETS (a netlist folder, or a .npy or .csv file of siemens) into devices by pulses of one amplitude.
 
     Widths come from the device model's own time map; write-verify reads and repeats until the tolerance is met.
@@ -104,12 +106,17 @@ def command(targets: Path | None, **given: Any) -> None:
     settings = Settings(given["amplitude"], given["tolerance"], given["max_pulses"], given["open_loop"])
     spread = Spread(given["device_sigma"], given["cycle_sigma"], given["threshold_sigma"])
     backend = given["ngspice"]
+    if backend is None:
+        refuse_beside(context, ("wire_ohm", "corner", "array"), "only --ngspice programs a wired corner of an array")
     wired = Wired(backend, given["wire_ohm"], given["corner"], given["array"]) if backend else None
     with progress_bar(Console(stderr=True)) as bar:
-        tasks = {what: bar.add_task(what, total=None, visible=False) for what in ("programming", "ngspice")}
+        tasks = {
+            what: bar.add_task(what, total=None, visible=False, start=False) for what in ("programming", "ngspice")
+        }
 
         def progress(what: str, done: int, total: int) -> None:
             text = "rounds of pulses, at most" if what == "programming" else "rounds in ngspice, at most"
+            bar.start_task(tasks[what])
             bar.update(tasks[what], description=text, completed=done, total=total, visible=True)
 
         result = program(

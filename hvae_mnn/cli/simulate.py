@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hvae_mnn.cli.options import COUNT, PLACE, SEED, WORD, WORKERS, Choice, Whole
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.cli.signals import resumable
-from hvae_mnn.errors import HvaeMnnError, InputError
+from hvae_mnn.errors import HvaeMnnError
 
 if TYPE_CHECKING:
     from hvae_mnn.cosim.simulation import SimulationResult
@@ -57,7 +57,7 @@ _SHOWN_SENTENCES = 4
 )
 @click.option("--sentences", type=COUNT, help="Number of sentences at most, taken in order.")
 @click.option("--text", type=WORD, help="One sentence, instead of a corpus.")
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option(
     "--split", type=Choice(["test", "valid", "train"]), default="test", show_default=True, help="Part of the corpus."
 )
@@ -91,16 +91,14 @@ _SHOWN_SENTENCES = 4
     " wires.",
 )
 @click.option(
-    "--dac-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the DACs off.  [default: the hardware's]"
+    "--dac-bits", type=Whole(0, 24, never=1), help="Bits of the DACs, 2 to 24; 0: no DACs.  [default: the hardware's]"
 )
 @click.option(
-    "--adc-bits", type=Whole(0, 24, never=1), help="2 to 24; 0 switches the ADCs off.  [default: the hardware's]"
+    "--adc-bits", type=Whole(0, 24, never=1), help="Bits of the ADCs, 2 to 24; 0: no ADCs.  [default: the hardware's]"
 )
-@click.option(
-    "--workers", type=WORKERS, help="Processes that solve arrays.  [default: this one, with ngspice beside it]"
-)
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve arrays, tcp://host:port.")
-@click.option("--out", type=PLACE, help="Folder of the run.  [default: a new one in runs/]")
+@workers_option("solve arrays", "this one, with ngspice beside it")
+@scheduler_option("solve arrays")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
 def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
@@ -110,42 +108,32 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
     console = Console()
     with progress_bar(Console(stderr=True)) as bar:
         tasks = {
-            what: bar.add_task(what, total=None, visible=False)
+            what: bar.add_task(what, total=None, visible=False, start=False)
             for what in ("loading arrays", "encoder and decoder steps")
         }
 
         def progress(what: str, done: int, total: int) -> None:
             task = tasks["loading arrays" if what == "loading" else "encoder and decoder steps"]
+            bar.start_task(task)
             bar.update(task, completed=done, total=total, visible=True)
 
         if resume:
-            _refuse_other_options(ctx)
+            others = {name for name in ctx.params if name not in ("out", "resume", "workers", "scheduler")}
+            refuse_beside(ctx, others, "--resume continues a run with its own options")
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False, markup=False)
             where = {name: given[name] for name in ("workers", "scheduler")}
             with resumable(_how_to_resume(folder)):
                 result = api.resume(folder, progress=progress, **where)
         else:
+            if given["text"] is not None:
+                refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence of its run")
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
             with resumable(_how_to_resume(out)):
                 result = api.simulate(netlist, options=options, out=out, progress=progress, **given)
     _show(console, result)
-
-
-def _refuse_other_options(ctx: click.Context) -> None:
-    """A resumed run keeps its own options; one that says otherwise would be silently ignored."""
-    said = [
-        "NETLIST" if name == "netlist" else f"--{name.replace('_', '-')}"
-        for name in ctx.params
-        if name not in ("out", "resume", "workers", "scheduler")
-        and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if said:
-        raise InputError(
-            f"--resume goes on with the run's own options; leave out {', '.join(said)}, or start a new run"
-        )
 
 
 def _how_to_resume(out: Path | None) -> Callable[[], str | None]:
@@ -160,7 +148,7 @@ def _how_to_resume(out: Path | None) -> Callable[[], str | None]:
             folder = out or newest_run()
             # A run that was stopped before its plan was written is not the newest one.
             if (folder / PLAN).exists() and (out is not None or (folder / PLAN).stat().st_mtime > began - 1):
-                return f"go on with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
+                return f"resume with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
         return None
 
     return how
@@ -193,7 +181,7 @@ def _show(console: Console, result: SimulationResult) -> None:
     lines = [
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, hardware {summary['hardware']},"
         f" engine {summary['engine']} ({summary['engine_facts']['solver']})",
-        f"{summary['seconds_total']:.1f} s after loading, {summary['seconds_in_engine']:.1f} s of it in the engine",
+        *_times(summary),
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
         f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
     ]
@@ -206,6 +194,19 @@ def _show(console: Console, result: SimulationResult) -> None:
     lines.append(f"  preactivations, error_over_steps{', read_disturb' if moving else ''} (.png, .svg)")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _times(summary: dict[str, Any]) -> list[str]:
+    """What took how long."""
+    loading = "tiles solved" if summary["engine"] == "exact" else "arrays loaded"
+    lines = [
+        f"{loading} in {summary['seconds_loading']:.1f} s; stepping {summary['seconds_stepping']:.1f} s,"
+        f" {summary['seconds_in_engine']:.1f} s of it in the engine; figures {summary['seconds_figures']:.1f} s"
+    ]
+    known = summary["engine_facts"]["answers_from_journal"]
+    if known:
+        lines.append(f"  in this session; {known:,} answers of the engine came from the journal of an earlier one")
+    return lines
 
 
 def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:

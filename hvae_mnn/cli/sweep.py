@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from hvae_mnn.cli.options import NUMBER, PLACE, WORD, WORKERS, Whole
+from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import InputError
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 EPILOG = """
 Examples:
 
+    hvae-mnn sweep experiments/demo-noise.toml
+
+    hvae-mnn sweep experiments/demo-noise.toml --dry-run
+
+    hvae-mnn sweep experiments/demo-noise.toml --sentences 100 --seeds 2 --out runs/quick
+
     hvae-mnn sweep experiments/noise.toml --data-dir ptb
 
-    hvae-mnn sweep experiments/noise.toml --dry-run
+    hvae-mnn sweep experiments/noise.toml --data-dir /shared/ptb --scheduler tcp://10.0.0.1:8786
 
-    hvae-mnn sweep experiments/noise.toml --sentences 100 --seeds 2 --out runs/quick
-
-    hvae-mnn sweep experiments/noise.toml --scheduler tcp://10.0.0.1:8786
-
-Run the same command again to go on after an interruption; docs/sweep.md has all keys of the file.
+Rerun the same command to resume after an interruption; docs/sweep.md has all keys of the file.
 
 Exit code 0: all tasks gave a result; 1: some failed; 2: bad input.
 """
@@ -54,17 +56,17 @@ _POINT_WIDTH, _METRIC_WIDTH = 36, 20
 @click.option_panel("What", options=["--data-dir", "--sentences", "--seeds", "--dry-run", "--yes"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--task-limit", "--out", "--retry-failed", "--fresh"])
 @click.argument("file", type=PLACE)
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: the file's]")
 @click.option("--seeds", type=Whole(1, 10_000), help="Number of seeds, from 0 on.  [default: the file's]")
 @click.option("--dry-run", is_flag=True, help="Show the grid, and run nothing.")
 @click.option("--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE:,} tasks.")
-@click.option("--workers", type=WORKERS, help="Processes that run tasks.  [default: one per core]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers run tasks, tcp://host:port.")
+@workers_option("run tasks", "one per core")
+@scheduler_option("run tasks")
 @click.option(
     "--task-limit", type=NUMBER, default=6.0, show_default=True, help="Hours after which a task counts as hanging."
 )
-@click.option("--out", type=PLACE, help="Folder of the sweep.  [default: runs/<name>]")
+@click.option("--out", type=FOLDER, help="Folder of the sweep.  [default: runs/<name>]")
 @click.option("--retry-failed", is_flag=True, help="Run failed tasks again.")
 @click.option("--fresh", is_flag=True, help="Delete the results in the folder, and start from nothing.")
 def command(
@@ -83,7 +85,8 @@ def command(
 ) -> None:
     """Run the grid of settings in FILE, each point with several seeds, beside the digital model.
 
-    Results are kept as they come; the same command goes on after an interruption, and runs what a changed FILE adds.
+    Results are kept as they come. Rerun the same command to resume after an interruption, or to run what a changed FILE
+    adds.
     """
     from hvae_mnn import api
     from hvae_mnn.experiments.grid import make_plan
@@ -134,7 +137,7 @@ def command(
 
 
 def _kept(folder: Path) -> str:
-    return f"finished results are kept in {shlex.quote(str(folder))}; the same command goes on"
+    return f"finished results are kept in {shlex.quote(str(folder))}; rerun the same command to resume"
 
 
 def _confirm(read: SweepFile) -> None:

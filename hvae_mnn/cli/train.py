@@ -9,7 +9,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, SEED, THREADS, WORD, Choice, Whole
 from hvae_mnn.cli.signals import resumable
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ WIDTH = Whole(1, 65_536)
     show_default=True,
     help="sound: an ELBO, the end symbol hidden from the encoder. paper: the published loss verbatim.",
 )
-@click.option("--out", type=PLACE, required=True, help="Folder for best.pt, last.pt, metrics.json.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for best.pt, last.pt, metrics.json.")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
 @click.option("--seed", type=SEED, help="Random seed for weights, batches, dropout and latents.  [default: 0]")
 @click.option(
@@ -83,7 +83,7 @@ WIDTH = Whole(1, 65_536)
 @click.option("--threads", type=THREADS, help="CPU threads.  [default: all; 1 for tiny]")
 @click.option(
     "--data-dir",
-    type=PLACE,
+    type=FOLDER,
     help="Folder with train, valid and test text, gzip or not.  [default: the built-in grammar corpus]",
 )
 @click.option(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, NUMBER, PLACE, SEED, WORD, WORKERS
+from hvae_mnn.cli.mistakes import refuse_beside
+from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, WORD, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _SHOWN = 24
 @click.option("--all", "every", is_flag=True, help="Every tile.")
 @click.option("--steps", type=COUNT, default=2, show_default=True, help="Time steps per tile, chosen with --seed.")
 @click.option("--text", type=WORD, help="One sentence that steps are taken from, instead of a corpus.")
-@click.option("--data-dir", type=PLACE, help="Corpus folder.  [default: the built-in corpus]")
+@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for tiles and steps.")
 @click.option(
     "--tolerance",
@@ -57,9 +57,9 @@ _SHOWN = 24
     help="Beginning of a key in the column task of a sweep's results; NETLIST is the sweep's folder.",
 )
 @click.option("--arrays", type=COUNT, help="Number of the point's arrays, chosen with its seed.  [default: all]")
-@click.option("--workers", type=WORKERS, help="Processes that solve tiles.  [default: this one]")
-@click.option("--scheduler", type=WORD, help="Address of a Dask scheduler whose workers solve tiles, tcp://host:port.")
-@click.option("--out", type=PLACE, help="Folder of the result.  [default: a new one in runs/]")
+@workers_option("solve tiles")
+@scheduler_option("solve tiles")
+@click.option("--out", type=FOLDER, help="Folder of the result.  [default: a new one in runs/]")
 @click.pass_context
 def command(
     context: click.Context,
@@ -90,14 +90,15 @@ def command(
 
     console = Console()
     if point is not None:
-        for option in ("tiles", "every", "text", "data_dir", "seed"):
-            if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
-                name = "all" if option == "every" else option.replace("_", "-")
-                raise click.UsageError(f"--{name} has no meaning with --point: text and seed are the point's own")
+        own = ("tiles", "every", "text", "data_dir", "seed")
+        refuse_beside(context, own, "text and seed of a --point are its own, and --arrays chooses what is read")
         _verify_point(console, netlist, point, steps, arrays, tolerance, workers, scheduler, out)
         return
-    if arrays is not None:
-        raise click.UsageError("--arrays belongs to --point; without it, say --tiles")
+    refuse_beside(context, ("arrays",), "--arrays belongs to --point; a build has --tiles")
+    if every:
+        refuse_beside(context, ("tiles",), "--all means every tile")
+    if text is not None:
+        refuse_beside(context, ("data_dir",), "--text is the one sentence that steps are taken from")
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("tiles", total=None)
         found = api.verify(

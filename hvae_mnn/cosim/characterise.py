@@ -63,7 +63,8 @@ class Drive:
         if not 0 < self.amplitude_v <= LARGEST_V:
             raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is above 0, {LARGEST_V:g} V at most")
         if not self.frequencies_hz or not all(1e-3 <= f <= 1e9 for f in self.frequencies_hz):
-            raise InputError(f"--frequency is {self.frequencies_hz}; allowed are 0.001 to 1e9 Hz")
+            found = ", ".join(f"{frequency:g}" for frequency in self.frequencies_hz) or "missing"
+            raise InputError(f"--frequency is {found}; allowed: 0.001 to 1e9 Hz")
         names = [f"{frequency:g}" for frequency in self.frequencies_hz]
         if len(set(names)) != len(names):
             raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.cosim.cost_assumptions import Assumption, Given, assumptions
 from hvae_mnn.cosim.cost_result import Cost, LayerCost, SettlingCheck, TileCheck, write_cost
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.crossbar.power import ReadPower
@@ -30,7 +29,9 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.power import TRANSIENT_LIMIT_S, array_power, ngspice_power, ngspice_settling, tile_settling
 from hvae_mnn.engines.referee import TileCase
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.manifest import CONDUCTANCES, LayerEntry, Manifest, UnitEntry
+from hvae_mnn.folders import check_place
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
 STEPS, TILES = 40, 4
@@ -60,10 +61,12 @@ def cost(
     turn, and about the transient of the slowest of them. Tables go to `out` (default: a new folder in `runs/`). Raises
     `InputError` for moving or nonlinear memristors and amplifiers that clip, `SimulatorError` when ngspice fails.
     """
-    if tiles < 1 or steps < 1 or seed < 0:
-        raise InputError(f"--tiles {tiles} and --steps {steps} have to be above 0, --seed {seed} 0 or above")
+    for name, value, least in (("tiles", tiles, 1), ("steps", steps, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"--{name} is {value}; allowed: {least} or more")
     _refuse(manifest)
     known = assumptions(manifest, given or Given())
+    check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = start_engine("exact", manifest, progress, cluster)
@@ -113,9 +116,8 @@ def _array_watts(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, ReadPower]:
     """Power by array, fields (tiles, S), in the mean over a read's time. Raises `InputError` when amplifiers clip."""
-    tensors = load_file(manifest.folder / CONDUCTANCES)
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
-    conductances = {name: tensors[f"{name}.conductance"] for name in layouts}
+    conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
     if manifest.hardware.coding == "pulse_width":
         pulses = {name: pulse_reads(volts, manifest.device.read_v) for name, volts in means.items()}
         by_phase = array_power(

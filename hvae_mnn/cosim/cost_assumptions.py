@@ -19,6 +19,16 @@ _PELZERS = (
     " TCAS-I 70(1):29-39, 2023)"
 )
 _HOROWITZ = "Horowitz, ISSCC 2014, 1.1 (45 nm, 0.9 V)"
+_RANGES = {
+    "read_time": (1e-15, 1e3),
+    "adc_fom": (1e-24, 1.0),
+    "dac_fom": (1e-24, 1.0),
+    "adc_area": (1e-18, 1.0),
+    "cell_pitch": (1e-10, 1e-2),
+    "line_capacitance": (1e-24, 1e-3),
+    "mac_energy": (1e-24, 1.0),
+}
+"""Least and largest value by field, SI units: beyond, a number has lost its unit."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,11 @@ class Given:
     """Of a multiply-accumulate with its weight from memory, of the digital processor that is compared with, J."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no positive number."""
+        """Refuse what no circuit has."""
         for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"--{field.name.replace('_', '-')} is {value:g}; allowed is a finite number above 0")
+            value, (least, most) = getattr(self, field.name), _RANGES[field.name]
+            if value is not None and not least <= value <= most:
+                raise InputError(f"--{field.name.replace('_', '-')} is {value:g}; allowed: {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)

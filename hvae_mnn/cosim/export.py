@@ -17,15 +17,18 @@ from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
+from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
+from hvae_mnn.folders import check_place
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
+from hvae_mnn.reading import absolute
 from hvae_mnn.torch_weights import acting_weight, running_class
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
@@ -80,6 +83,7 @@ def build_netlist(
     """
     hardware = _hardware(hardware, device, read_voltage)
     _check_read(hardware.device, device_backend, read_s, allow_disturb)
+    check_place(NETLISTS if folder is None else Path(folder))
     attached = {OSDI_FILE: osdi_library(hardware.device.law)} if device_backend == "osdi" else {}
 
     def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
@@ -111,7 +115,7 @@ def build_netlist(
     attached[CHECKPOINT] = path
     described = _described(checkpoint, calibration)
     # Relative: a project that moves as a whole keeps its builds.
-    described["path"] = Path(os.path.relpath(path.resolve(), target.resolve())).as_posix()
+    described["path"] = Path(os.path.relpath(absolute(path), absolute(target))).as_posix()
     return write(target, exports, described)
 
 
@@ -155,6 +159,8 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
         raise InputError(unknown_name("device back end", backend, DEVICE_BACKENDS))
     if not 1e-12 <= read_s <= 1:
         raise InputError(f"a read of {read_s} s; allowed are 1e-12 to 1 s")
+    if device.read_v > LARGEST_V:
+        raise InputError(f"a read voltage of {device.read_v:g} V; allowed: above 0, {LARGEST_V:g} V at most")
     if device.read_v >= device.threshold_v and not allow_disturb:
         where, remedy = "and it has no threshold", "a device with a threshold"
         if device.threshold_v:
@@ -167,7 +173,7 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
 
 def default_name(checkpoint: Path) -> str:
     """Name of a build: the checkpoint's folder for a `best.pt`, else its own name."""
-    return checkpoint.resolve().parent.name if checkpoint.stem == "best" else checkpoint.stem
+    return absolute(checkpoint).parent.name if checkpoint.stem == "best" else checkpoint.stem
 
 
 def _check_unchanged(checkpoint: Checkpoint) -> None:

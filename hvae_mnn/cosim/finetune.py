@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.drawn import draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim.finetune_state import Place, read_state, write_state
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import HardwareWeights, MixedStepper, unit_parameters
 from hvae_mnn.crossbar.hardware import Hardware
@@ -28,46 +30,24 @@ from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
-from hvae_mnn.files import sha256, write_sealed
+from hvae_mnn.files import require_room, sha256, write_sealed
 from hvae_mnn.folders import taken
+from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.checkpoint import (
-    Checkpoint,
-    check_parts,
-    check_ranges,
-    check_weights,
-    load_checkpoint,
-    save_checkpoint,
-)
+from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hvae_mnn.vae.model import Posterior, sample_latent
-from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight
-from hvae_mnn.vae.optimizer_state import restore_optimizer
+from hvae_mnn.vae.objective import batch_loss, charged_kl
 from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
 from hvae_mnn.vae.text_metrics import compute_metrics
 from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
-from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest
+from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest, state_bytes
 
-STATE_FORMAT = "hvae-mnn finetuning state/2"
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64
 _OLD_LOCK = ".lock"
 """Of version 0.1, which left it there."""
-
-
-@dataclass
-class _Place:
-    """Where a run stands."""
-
-    update: int = 0
-    loss_sum: float = 0.0
-    """Over the batches since the last validation."""
-    loss_count: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    ranges: dict[str, Any] = field(default_factory=dict)
-    """Of inputs and pre-activations, from the latest validation: what converters are calibrated with."""
 
 
 def finetune(
@@ -83,9 +63,11 @@ def finetune(
 ) -> Path:
     """Finetune `checkpoint` on the train split of `corpus`; returns the path of the best checkpoint, `out/best.pt`.
 
-    The best is the one whose next words are right most often on the validation split, on hardware that is drawn with
-    fixed seeds. Also writes `out/last.pt`, to resume from, and `out/metrics.json`. `progress(update, updates, loss)` is
-    called after every batch. The caller's random state is left alone.
+    The loss is the checkpoint's objective, with `beta` as the KL's weight (see `objective.kl_weight`). The best is the
+    one whose next words are right most often on the validation split, on hardware that is drawn with fixed seeds. Also
+    writes `out/last.pt`, to resume from, and `out/metrics.json`, in which `train_loss` and `learning_rate` are means
+    over the batches since the validation before. `progress(update, updates, loss)` is called after every batch. The
+    caller's random state is left alone.
 
     Raises `InputError` when `out` and `resume` do not fit, `TrainingError` when the loss is not finite, and what
     mapping to the hardware raises.
@@ -127,9 +109,10 @@ class _Run:
             "hardware": hardware_to_dict(hardware),
             "noise": nonidealities_to_dict(noise),
             "config": config.to_dict(),
+            "kl_weight": checkpoint.training_config.beta,
         }
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.place = _Place(ranges=dict(checkpoint.activation_ranges or {}))
+        self.place = Place(ranges=dict(checkpoint.activation_ranges or {}))
         # Of the base: a bound that followed the weights would shrink with every clipping.
         layers = () if config.clip_weights is None else LAYERS
         self.bounds = {name: weight_bounds(getattr(self.model, name), config.clip_weights or 0.0) for name in layers}
@@ -137,11 +120,12 @@ class _Run:
 
     def start(self, resume: bool) -> None:
         """Take up what `out` holds, or begin there."""
-        path = self.out / LAST
-        if not path.exists():
+        path, last = self.out / LAST, state_bytes(self.model)
+        if is_missing(path):
             # Killed before its first state was whole, a run begins again.
-            if (self.out / BEST).exists() and not (resume and self._is_ours(self.out / BEST)):
+            if not is_missing(self.out / BEST) and not (resume and self._is_ours(self.out / BEST)):
                 raise InputError(f"{self.out} holds a {BEST} but no {LAST} to resume from; choose another --out")
+            require_room(self.out, last + last // 3)  # `best.pt`, too
             self._validate()
             if self.bounds:
                 self._clip()
@@ -150,20 +134,9 @@ class _Run:
             return
         if not resume:
             raise InputError(f"{self.out} already holds a run; go on with --resume, or choose another --out")
-        stored = read_archive(path)
-        if stored.get("format") != STATE_FORMAT:
-            raise InputError(f"{path} is no state of finetuning; choose another --out")
-        check_parts(path, stored, dict.fromkeys(("identity", "model", "optimizer", "place"), dict))
-        for name, value in self.identity.items():
-            if stored["identity"].get(name) != value:
-                told = _difference(stored["identity"].get(name), value)
-                raise InputError(
-                    f"{path} is of a run with another {name}{told}; give it the same again, or another --out"
-                )
-        check_weights(path, self.model, stored["model"])
-        self.place = _place(path, stored["place"])
-        restore_optimizer(path, self.optimizer, stored["optimizer"])
-        self.model.load_state_dict(stored["model"])
+        self.place = read_state(path, self.identity, self.checkpoint.training_config, self.model, self.optimizer)
+        if self.place.update < self.config.updates:
+            require_room(self.out, last)
 
     def _is_ours(self, path: Path) -> bool:
         return bool(load_checkpoint(path).metrics.get("finetuned") == self.identity)
@@ -202,7 +175,7 @@ class _Run:
         self.model.train()
         stepper = MixedStepper(self.model, crossbars, weights, config.dropout)
         rec, kl = costs(stepper, sentences, training.kl_target)
-        loss = batch_loss(rec, kl, kl_weight(training, training.epochs), replace(training, reduction="mean"))
+        loss = batch_loss(rec, kl, training.beta, replace(training, reduction="mean"))
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")
         for group in self.optimizer.param_groups:
@@ -240,10 +213,12 @@ class _Run:
             passes = {"teacher", "sampled"}
             answers = run_answers(stepper, sentences, passes, begin=crossbars.begin, batch_size=_VALIDATION_BATCH)
             found.append(compute_metrics(answers, answers, sentences, ["top1", "ppl"]))
+        since = range(place.update - place.loss_count, place.update)  # the last validation
         record = {
             "update": place.update,
             "clipped": bool(self.bounds) and bool(place.history),
-            "train_loss": place.loss_sum / place.loss_count if place.loss_count else None,
+            "train_loss": place.loss_sum / place.loss_count if since else None,
+            "learning_rate": statistics.mean(map(config.learning_rate_at, since)) if since else None,
             "valid_top1": sum(one["top1"] for one in found) / len(found),
             "valid_ppl": sum(one["ppl"] for one in found) / len(found),
         }
@@ -273,45 +248,13 @@ class _Run:
 
     def _save_state(self) -> None:
         best = max(self.place.history, key=lambda record: float(record["valid_top1"]))
-        about = {key: self.identity[key] for key in ("hardware", "noise", "config")}
+        about = {key: self.identity[key] for key in ("hardware", "noise", "config", "kl_weight")}
         history = self.place.history
         write_sealed(
             self.out / METRICS,
             {"base": str(self.checkpoint.path), **about, "best": best, "history": history},
         )
-        write_archive(
-            self.out / LAST,
-            {
-                "format": STATE_FORMAT,
-                "identity": self.identity,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "place": vars(self.place),
-            },
-        )
-
-
-def _place(path: Path, stored: dict[str, Any]) -> _Place:
-    """Where a stored run stands. Raises `CheckpointError` for what no run leaves behind."""
-    try:
-        place = _Place(**stored)
-        counts, figures = (place.update, place.loss_count), [place.loss_sum]
-        figures += [record[name] for record in place.history for name in ("valid_top1", "valid_ppl")]
-        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
-            raise ValueError("a count or a figure is none")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
-    check_ranges(path, place.ranges, "ranges")
-    return place
-
-
-def _difference(stored: Any, given: Any) -> str:
-    """The first value that differs, for a message."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in given:
-            if stored.get(key) != given[key]:
-                return f", {key}{_difference(stored.get(key), given[key])}"
-    return f": stored {stored!r}, given {given!r}" if not isinstance(given, dict) else ""
+        write_state(self.out / LAST, self.identity, self.model, self.optimizer, self.place)
 
 
 def costs(stepper: MixedStepper, sentences: Sequence[EncodedSentence], kl_target: Any) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class FinetuneConfig:
         Errors: `InputError` for a value outside its range.
         """
         least = 1 if self.clip_weights is None else 0
-        self._require("updates", self.updates >= least, "1 or more" if least else "0 or more")
+        self._require("updates", self.updates >= least, "1 or more; 0 with --clip-weights" if least else "0 or more")
         for name in ("batch_size", "redraw_every", "validate_every", "valid_draws"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("valid_sentences", self.valid_sentences >= 2, "2 or more")

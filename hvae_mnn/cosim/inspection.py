@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted, unknown_name
-from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.tables import write_table
 
 Array = NDArray[np.float64]
@@ -69,9 +69,8 @@ def inspect_tile(
         raise InputError(
             f"array {unit.array} has no tile {quoted(tile)}; allowed: 0,0 to {last} (row block, column block)"
         )
-    tensors = load_file(manifest.folder / CONDUCTANCES)
-    memristors = tensors[f"{unit.array}.conductance"]
-    volts = tensors[f"{unit.array}.test_volts"]
+    stored = read_conductances(manifest)[unit.array]
+    memristors, volts = stored.conductance, stored.test_volts
     if seed is not None:
         read_v = manifest.device.read_v
         volts = np.random.default_rng(seed).uniform(-read_v, read_v, layout.rows)

@@ -12,20 +12,21 @@ from __future__ import annotations
 import os
 import struct
 import time
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from hvae_mnn.engines.drift import FIELDS
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.errors import RunError
-from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.errors import MendedWarning, RunError, TensorsError
+from hvae_mnn.files import disk_errors
+from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 _HEAD = struct.Struct("<4sIIQ")  # magic, CRC-32 of names and voltages, CRC-32 of the currents, their bytes
@@ -46,15 +47,17 @@ class JournalEngine:
         self._drifts: dict[str, Array] = {}
         self._answers = 0
         self.seconds = 0.0
-        """Time spent in `engine`, without the answers from the journal."""
+        """Wall-clock time spent in `engine` since: on answers that the journal did not have, and on bringing devices
+        back to where an earlier session had moved them."""
+        self.seconds_loading = engine.seconds_loading
         self.replayed = 0
         """Answers taken from the journal so far."""
         self._path = path
         self._position_path = path.with_suffix(".position")
-        with disk_errors(path):
-            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
         self._moves = any(engine.drift(name) is not None for name in outputs)
         self._restored_at = self._restore() if self._moves else 0
+        with disk_errors(path):
+            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`; raises `RunError` when the journal answers another question."""
@@ -72,9 +75,8 @@ class JournalEngine:
                 f"{self._path} ends before {self._position_path}, which goes with it: it was cut short; start the run"
                 " again"
             )
-        start = time.perf_counter()
-        found = self.engine.currents(volts)
-        self.seconds += time.perf_counter() - start
+        with self._timed():
+            found = self.engine.currents(volts)
         parts = [found[name] for name in volts]
         if self._moves:
             self._drifts |= {name: drift for name in volts if (drift := self.engine.drift(name)) is not None}
@@ -89,7 +91,8 @@ class JournalEngine:
 
     def _live_again(self, volts: Mapping[str, Array], stored: Mapping[str, Array]) -> None:
         """Bring the engine's states to where they were after this answer, which it has to give again."""
-        found = self.engine.currents(volts)
+        with self._timed():
+            found = self.engine.currents(volts)
         if any(not np.array_equal(found[name], stored[name]) for name in volts):
             raise RunError(
                 f"{self._path} holds other answers than this machine gives: ngspice, the compiler or the software has"
@@ -111,21 +114,27 @@ class JournalEngine:
     def _keep_position(self) -> None:
         with disk_errors(self._path):
             os.fsync(self._file.fileno())  # the position is never ahead of the journal
-        tensors = {**self.engine.position(), _ANSWERS: np.array([self._answers])}
-        with replacing(self._position_path) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(self._position_path, {**self.engine.position(), _ANSWERS: np.array([self._answers])})
 
     def _restore(self) -> int:
         """Bring the engine to the position that was written last; returns after how many answers that was."""
         if not self._position_path.exists():
             return 0
         try:
-            tensors = load_file(self._position_path)
+            tensors = read_tensors(self._position_path, "position of devices that move", may_be_unchecked=True)
             answers = int(tensors.pop(_ANSWERS)[0])
-        except (SafetensorError, KeyError, OSError) as error:
-            raise RunError(f"{self._position_path} cannot be read: {error}; start the run again") from None
-        self.engine.restore(tensors)
+            _check_position(tensors, self.engine.position())
+        except (TensorsError, LookupError, TypeError, ValueError) as error:
+            raise RunError(f"{self._position_path} cannot be used: {error}; start the run again") from None
+        with self._timed():
+            self.engine.restore(tensors)
         return answers
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
 
     def remove(self) -> None:
         """Delete the journal of a finished run."""
@@ -133,7 +142,8 @@ class JournalEngine:
         self._position_path.unlink(missing_ok=True)
 
     def _stored(self, asked: int, count: int) -> bytes | None:
-        """The next written answer of `count` values; None at the end. A half-written one is cut off."""
+        """The next written answer of `count` values; None at the end. A half-written one is cut off; so is a damaged
+        one with all that follows, which is asked again."""
         place = self._file.tell()
         head = self._file.read(_HEAD.size)
         if len(head) == _HEAD.size:
@@ -143,10 +153,15 @@ class JournalEngine:
                 if question != asked:
                     raise RunError(
                         f"{self._path} answers other voltages than this run asks for: its options or the software"
-                        " changed since; start the run again"
+                        " changed since, or it is damaged; start the run again"
                     )
                 return payload
         with disk_errors(self._path):
+            left = self._file.seek(0, os.SEEK_END) - place
+            if left >= _HEAD.size + 8 * count:  # a kill leaves less than an answer
+                warnings.warn(
+                    f"{self._path} is damaged: {left:,} bytes of answers are asked again", MendedWarning, stacklevel=2
+                )
             self._file.seek(place)
             self._file.truncate()
         return None
@@ -170,6 +185,20 @@ class JournalEngine:
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`."""
         return {**self.engine.facts(), "answers_from_journal": self.replayed}
+
+
+def _check_position(found: Mapping[str, Array], own: Mapping[str, Array]) -> None:
+    """Raise `ValueError` for a position that is not of an engine that is at `own` now, or no numbers."""
+    states = {name.removesuffix(".initial") + ".states": name for name in own if name.endswith(".initial")}
+    for name in {*found, *own}:
+        if name not in found and name in states:
+            continue  # there are none before the first read
+        expected = own[states.get(name, name)]
+        cut = 1 if name.endswith(".reads") else 0  # as many as there were
+        if found[name].dtype != expected.dtype or found[name].shape[cut:] != expected.shape[cut:]:
+            raise ValueError(f"{name} is {found[name].dtype} of shape {found[name].shape}")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} holds values that are NaN or infinite")
 
 
 def _checksum(volts: Mapping[str, Array]) -> int:

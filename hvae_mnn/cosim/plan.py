@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.names import unknown_name
+from hvae_mnn.reading import is_missing
 from hvae_mnn.text.corpus import SPLITS, load_corpus
 from hvae_mnn.text.tokenizers import tokenize
 from hvae_mnn.vae.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ class Plan:
     def load(cls, folder: Path) -> Plan:
         """Read `run.json`; raises `RunError` when the folder holds no run that can be read."""
         path = folder / PLAN
-        if not os.path.exists(path):  # which raises nothing, whatever the path is
+        if is_missing(path):
             raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate")
         try:
             stored = read_sealed(path, "plan of a run")

@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 """(`programming` | `ngspice`, done, total): rounds, at most, of all arrays by the map, or of the wired one."""
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
+_LARGEST_OHM = 1e9
 USUAL_SETTINGS, USUAL_SPREAD = Settings(), Spread()
 
 
@@ -80,7 +81,8 @@ def program(
     `targets` is a netlist folder, a `.npy` or `.csv` file or an array (R, C), in siemens; or `random` gives rows and
     columns of even ones. `device` is a spec, a preset's name or a TOML file (default: the netlist's own, else `aist`).
     `spread` is an assumption about devices, `seed` of it. With `wired`, a corner of one array is programmed in ngspice
-    too, with moving devices, wires and the same scheme, and read back. `draw(folder)` makes the figures at the end.
+    too, with moving devices, wires and the same scheme, and read back. `draw(folder)` makes the figures at the end;
+    their time is not in the summary's `seconds_total`.
 
     Raises `InputError`, `ManifestError`, `DeviceError`, `RunError` for bad input, `EnvironmentProblem` and
     `SimulatorError` for ngspice, `StorageError`.
@@ -163,8 +165,8 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
     rows, columns = wired.corner
     if rows < 1 or columns < 1:
         raise InputError(f"--corner is {rows} x {columns}; allowed are 1 row and column or more, e.g. 16 16")
-    if not 0 <= wired.wire_ohm < float("inf"):
-        raise InputError(f"--wire-ohm is {wired.wire_ohm:g}; allowed is 0 (ideal wires) or more, e.g. 1")
+    if not 0 <= wired.wire_ohm <= _LARGEST_OHM:
+        raise InputError(f"--wire-ohm is {wired.wire_ohm:g}; allowed: 0 (ideal wires) to {_LARGEST_OHM:g}")
     part = np.ascontiguousarray(found.arrays[name][:rows, :columns])
     check_size(part.shape, wired.backend)
     if wired.backend == "osdi":

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import math
+import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, find_device
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, read_manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import MANIFEST, read_manifest
+from hvae_mnn.reading import is_folder, is_missing, read_bytes, read_text, shown
 
 Array = NDArray[np.float64]
 _MOST_DEVICES = 100_000_000
+_TABLE_BYTES = 2**30
+"""Largest file of target conductances."""
+_LONGEST_NAME = 100
+"""Of what is made of a file's name: it becomes part of a folder's."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,12 @@ def find_targets(
     if isinstance(source, np.ndarray):
         return Targets("array", "an array", given or AIST, {"array": _checked(source, "the array")})
     path = Path(str(source))
-    if path.is_dir() or path.name == MANIFEST:
+    if is_folder(path) or path.name == MANIFEST:
         manifest = read_manifest(path)
-        tensors = load_file(manifest.folder / CONDUCTANCES)
-        arrays = {unit.array: tensors[f"{unit.array}.conductance"] for _, unit in manifest.units()}
+        arrays = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
         return Targets(manifest.name, str(manifest.folder), given or manifest.device, arrays)
-    return Targets(path.stem, str(path), given or AIST, {path.stem: _checked(_read(path), str(path))})
+    name = "".join(letter if letter.isprintable() else "-" for letter in path.stem)[:_LONGEST_NAME]
+    return Targets(name, str(path), given or AIST, {name: _checked(_read(path), shown(path))})
 
 
 def _random(shape: tuple[int, int], spec: MemristorSpec, seed: int) -> Targets:
@@ -77,21 +85,39 @@ def _random(shape: tuple[int, int], spec: MemristorSpec, seed: int) -> Targets:
     return Targets(name, f"{rows} x {columns}, even over the device's range, seed {seed}", spec, {"random": values})
 
 
-def _read(path: Path) -> Array:
+def _read(path: Path) -> NDArray[np.generic]:
+    if path.suffix not in (".npy", ".csv"):
+        raise InputError(f"{shown(path)} is no netlist folder; files of target conductances end in .npy or .csv")
+    if is_missing(path):
+        raise InputError(
+            f"{shown(path)} does not exist; give a netlist folder, a .npy or .csv file of siemens, or --random R C"
+        )
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        if path.suffix == ".csv":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # an empty file: refused below
-                return np.loadtxt(path, delimiter=",", ndmin=2)
-    except FileNotFoundError:
+            return _npy(read_bytes(path, _TABLE_BYTES, "table of conductances"))
+        text = read_text(path, _TABLE_BYTES, "table of conductances")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty file: refused below
+            return np.loadtxt(io.StringIO(text, newline=None), delimiter=",", ndmin=2)
+    except (ValueError, SyntaxError, RecursionError, tokenize.TokenError) as error:
         raise InputError(
-            f"{path} does not exist; give a netlist folder, a .npy or .csv file of siemens, or --random R C"
+            f"{shown(path)} cannot be read: {shown(error)}; needed is a table of conductances in siemens"
         ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read: {error}; needed is a table of conductances in siemens") from None
-    raise InputError(f"{path} is no netlist folder; files of target conductances end in .npy or .csv")
+
+
+def _npy(data: bytes) -> NDArray[np.generic]:
+    """The array of a `.npy` file's content: no larger than what is there, and no objects. Raises `ValueError`."""
+    file = io.BytesIO(data)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"it has version {version} of the format; allowed are {', '.join(map(str, readers))}")
+    shape, fortran, dtype = readers[version](file)
+    if dtype.kind not in "fiu":
+        raise ValueError(f"it holds {shown(dtype)}, not numbers")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"its shape is {shown(shape)} of {dtype}, for which it has {len(data) - file.tell():,} bytes")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _checked(values: NDArray[np.generic], what: str) -> Array:
@@ -100,4 +126,8 @@ def _checked(values: NDArray[np.generic], what: str) -> Array:
             f"{what} holds {values.dtype} of shape {values.shape}; needed is a row or a table of numbers:"
             " conductances in siemens"
         )
-    return np.atleast_2d(values).astype(np.float64)
+    found = np.ascontiguousarray(np.atleast_2d(values), dtype=np.float64)
+    if not np.isfinite(found).all():
+        row, column = np.argwhere(~np.isfinite(found))[0]
+        raise InputError(f"{what}, row {row + 1}, column {column + 1}: {found[row, column]} is no conductance")
+    return found

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
 import hvae_mnn
@@ -37,9 +36,11 @@ from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import newest_first
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, Manifest, read_manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
+from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
@@ -85,7 +86,7 @@ def start(
     """A folder for a new run (`out`, or a new one in `runs/`) with its plan written, held for this process alone;
     `RunError` if `out` is taken."""
     plan = Plan(
-        netlist=str(manifest.folder.resolve()),
+        netlist=str(absolute(manifest.folder)),
         manifest_sha256=sha256(manifest.path),
         options=options,
         origin=origin,
@@ -109,7 +110,7 @@ def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
 
 def _unfinished(folder: Path) -> tuple[Plan, Manifest]:
     plan = Plan.load(folder)
-    if (folder / SUMMARY).exists():
+    if not is_missing(folder / SUMMARY):
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
     try:
         manifest = read_manifest(Path(plan.netlist))
@@ -124,7 +125,7 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
     """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
     none."""
     recover(root)
-    found = [path for path in newest_first(root, MANIFEST) if (path.parent / CHECKPOINT).exists()]
+    found = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
     if not found:
         raise ManifestError(f"no netlists in {root}/; build some: hvae-mnn build-netlist checkpoint.pt")
     return found[0].parent
@@ -133,14 +134,14 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
 def newest_run(root: Path = RUNS) -> Path:
     """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
     for path in newest_first(root, PLAN):
-        if not (path.parent / SUMMARY).exists() and not is_held(path.parent):
+        if is_missing(path.parent / SUMMARY) and not is_held(path.parent):
             return path.parent
     raise RunError(f"no unfinished run in {root}/; start one with hvae-mnn simulate, or name it with --out")
 
 
 def newest_finished(root: Path = RUNS) -> Path:
     """The run in `root` that was finished last; raises `RunError` when there is none."""
-    found = [path for path in newest_first(root, SUMMARY) if (path.parent / PLAN).exists()]
+    found = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
     if not found:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
     return found[0].parent
@@ -162,8 +163,7 @@ def start_engine(
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
     loading = None if progress is None else partial(progress, "loading")
     if name != "ngspice":
-        tensors = load_file(manifest.folder / CONDUCTANCES)
-        conductances = {array: tensors[f"{array}.conductance"] for array in layouts}
+        conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
         if name == "ideal":
             return IdealEngine(conductances, layouts, manifest.moving)
         if manifest.moving is not None:
@@ -217,9 +217,13 @@ def execute(
 ) -> SimulationResult:
     """Run `plan` on `engine`, beginning with what the journal in `folder`, which the caller holds, already has.
 
-    Tables are written to `folder`, then `finish(folder)` is called, then the summary makes the run complete. Raises
-    `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be resumed;
-    `RunError` when its journal belongs to another.
+    Tables are written to `folder`, then `finish(folder)` (which draws figures) is called, then the summary makes the
+    run complete. The summary's times are this session's: `seconds_loading`, of the arrays, before this call;
+    `seconds_stepping`, engine, software and tables; `seconds_in_engine`, the part of it in the engine;
+    `seconds_figures`, of `finish`; `seconds_total`, stepping and figures.
+
+    Raises `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be
+    resumed; `RunError` when its journal belongs to another.
     """
     began = time.perf_counter()
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
@@ -234,9 +238,13 @@ def execute(
         tokens = _run_sentences(plan, checkpoint, source, records, progress)
         records.converters({"dac": source.dacs, "adc": source.adcs})
     summary = _summary(plan, manifest, checkpoint, journal, source, records, tokens)
+    stepped = time.perf_counter()
     if finish is not None:
         finish(folder)
-    summary["seconds_total"] = round(time.perf_counter() - began, 3)
+    done = time.perf_counter()
+    summary["seconds_stepping"] = round(stepped - began, 3)
+    summary["seconds_figures"] = round(done - stepped, 3)
+    summary["seconds_total"] = round(done - began, 3)
     write_sealed(folder / SUMMARY, summary)
     journal.remove()
     return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
@@ -282,7 +290,7 @@ def _summary(
     records: Records,
     tokens: list[SentenceResult],
 ) -> dict[str, Any]:
-    """What `summary.json` holds; its times are those of the session that finished the run, after loading."""
+    """What `summary.json` holds, but for the times that `execute` measures."""
     decode = checkpoint.vocabulary.decode
     return {
         "engine": journal.name,
@@ -304,6 +312,7 @@ def _summary(
         },
         "max_word_line_volts": source.largest_volts,
         "devices": _devices(manifest, source),
+        "seconds_loading": round(journal.seconds_loading, 3),
         "seconds_in_engine": round(journal.seconds, 3),
         "engine_facts": journal.facts(),
         "options": asdict(plan.options),

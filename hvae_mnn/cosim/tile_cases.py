@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT
@@ -17,7 +16,8 @@ from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import choose_sentences
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.referee import TileCase
-from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest, UnitEntry
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.netlist.tile_deck import tile_elements
 from hvae_mnn.vae.checkpoint import load_checkpoint
 from hvae_mnn.vae.stepwise import run_batch
@@ -45,7 +45,7 @@ class _Listener:
 
     def __init__(self, engine: ExactEngine) -> None:
         self._engine = engine
-        self.seconds = 0.0
+        self.seconds = self.seconds_loading = 0.0
         self.heard: dict[str, list[Array]] = {}
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
@@ -119,7 +119,7 @@ def tile_cases(
 ) -> list[TileCase]:
     """A case for each of the chosen tiles (array's unit, number in the array), with the reads (K, R) `volts` of its
     array. Raises `ManifestError` when the build's files are not what they were."""
-    tensors = load_file(manifest.folder / CONDUCTANCES)
+    stored = read_conductances(manifest)
     texts: dict[str, list[str]] = {}
 
     def case(unit: UnitEntry, number: int) -> TileCase:
@@ -136,7 +136,7 @@ def tile_cases(
             number=number,
             word_lines=tuple(unit.word_lines),
             elements=texts[unit.array][number],
-            memristors=tensors[f"{unit.array}.conductance"],
+            memristors=stored[unit.array].conductance,
             volts=read,
             exact=engine.tile_currents(unit.array, number, read),
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.engines.array_process import array_decks
@@ -22,6 +22,7 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.tables import write_rows
@@ -110,13 +111,15 @@ def verify(
     `out` (default: a new folder in `runs/`). Raises `InputError` for devices that move, `SimulatorError` when ngspice
     fails.
     """
-    if (tiles is not None and tiles < 1) or steps < 1 or not tolerance > 0:
-        raise InputError(f"--tiles {tiles}, --steps {steps}, --tolerance {tolerance:g}: each has to be above 0")
+    for name, value in (("tiles", tiles), ("steps", steps), ("tolerance", tolerance)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; allowed: above 0")
     if manifest.moving is not None:
         raise InputError(
             f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
             " frozen ones; there is nothing to verify: build with --device-backend static"
         )
+    check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = start_engine("exact", manifest, None, cluster)

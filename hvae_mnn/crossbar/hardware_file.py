@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,8 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, preset_named, read_preset, spec_from_dict
 from hvae_mnn.errors import DeviceError, HardwareError
 from hvae_mnn.names import unknown_name
+from hvae_mnn.reading import errors_as, few, is_missing, parse_toml, read_toml
+from hvae_mnn.reading import shown as shown_path
 
 _GOES_WITH = (
     ("array", "read_law", ("sinh_per_volt",)),
@@ -52,28 +53,18 @@ def read_hardware(path_or_preset: str | Path) -> Hardware:
     name = str(path_or_preset)
     for preset in HARDWARE_PRESETS:
         if name == preset:
-            return hardware_from_dict(tomllib.loads(preset_text(preset)), f"hardware preset {preset}")
+            where = f"hardware preset {preset}"
+            return hardware_from_dict(parse_toml(preset_text(preset), where), where)
     path = Path(path_or_preset)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        stored = tomllib.loads(text)
-    except FileNotFoundError:
+    if is_missing(path):
         if path.suffix:
             raise HardwareError(
-                f"no hardware file at {name}; name a TOML file, or a preset: {', '.join(HARDWARE_PRESETS)}"
-            ) from None
+                f"no hardware file at {shown_path(name)}; name a TOML file, or a preset: {', '.join(HARDWARE_PRESETS)}"
+            )
         presets = f"{', '.join(HARDWARE_PRESETS)}, or a TOML file"
-        raise HardwareError(unknown_name("hardware preset", name, HARDWARE_PRESETS, listing=presets)) from None
-    except IsADirectoryError:
-        raise HardwareError(f"{name} is a folder; name the TOML file in it") from None
-    except UnicodeDecodeError as error:
-        raise HardwareError(
-            f"{name} is not UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8"
-        ) from None
-    except (OSError, ValueError) as error:  # no TOML, a number without end, a name that no file can have
-        raise HardwareError(f"{name} cannot be read as TOML: {getattr(error, 'strerror', None) or error}") from None
-    except RecursionError:
-        raise HardwareError(f"{name} cannot be read as TOML: it nests too deeply") from None
+        raise HardwareError(unknown_name("hardware preset", name, HARDWARE_PRESETS, listing=presets))
+    with errors_as(HardwareError):
+        stored = read_toml(path, "hardware file")
     return hardware_from_dict(stored, path)
 
 
@@ -108,7 +99,7 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
         except DeviceError as error:
             lines.append(f"device: {error}")
     count = f"{len(lines)} problem{'' if len(lines) == 1 else 's'}"
-    raise HardwareError("\n".join([f"{where}: {count}", *(f"  {line}" for line in lines)]))
+    raise HardwareError("\n".join([f"{where}: {count}", *(f"  {line}" for line in few(lines))]))
 
 
 def hardware_to_dict(hardware: Hardware) -> Table:

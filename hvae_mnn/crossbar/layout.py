@@ -101,7 +101,9 @@ class ArrayLayout:
     @property
     def sums(self) -> int:
         """How many numbers per column leave the array: one, or one per row block that has an ADC of its own."""
-        return len(self.row_blocks) if self.hardware.tiling.partial_sums == "after_adc" else 1
+        if self.hardware.tiling.partial_sums != "after_adc":
+            return 1
+        return -(-self.rows // (self.hardware.tiling.rows or self.rows))  # counted, not built: a manifest may claim any
 
     @property
     def outputs(self) -> int:

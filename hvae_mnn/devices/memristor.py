@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hvae_mnn.errors import DeviceError
+from hvae_mnn.reading import shown
 
 Array = NDArray[np.float64]
 _OFF = -1e30
 """A lower bound that never binds: what a guard that is switched off compares with."""
 _ROUNDING = 1 + 1e-9
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SMALLEST, _LARGEST = 1e-60, 1e60
+"""Magnitudes of numbers other than 0: what is computed from a few of them is finite, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +64,18 @@ class MemristorSpec:
     def __post_init__(self) -> None:
         """Refuse what physics does not allow."""
         if not _PLAIN_NAME.fullmatch(self.name):  # it stands in decks and file names
-            raise DeviceError(f"a memristor's name is {self.name!r}; allowed are letters, digits, '.', '_' and '-'")
+            raise DeviceError(
+                f"a memristor's name is {shown(repr(self.name))}; allowed are letters, digits, '.', '_' and '-', 100 at"
+                " most"
+            )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise self._refused(f"{field.name} is {value}; needed is a finite number")
+            if isinstance(value, float) and value and not _SMALLEST <= abs(value) <= _LARGEST:
+                raise self._refused(
+                    f"{field.name} is {value:g}; needed is 0 or a magnitude from {_SMALLEST:g} to {_LARGEST:g}"
+                )
         if not 0 < self.r_on_ohm < self.r_off_ohm:
             raise self._refused(f"R_on {self.r_on_ohm:g}, R_off {self.r_off_ohm:g} ohm; needed is 0 < R_on < R_off")
         g_off, g_on = 1 / self.r_off_ohm, 1 / self.r_on_ohm

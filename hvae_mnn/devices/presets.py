@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from hvae_mnn.devices.memristor import AistSpec, HpSpec, MemristorSpec
 from hvae_mnn.errors import DeviceError
 from hvae_mnn.names import unknown_name
+from hvae_mnn.reading import errors_as, is_missing, read_toml, shown
 
 _HUGE = 1e300
 _SHOWN = 60
@@ -112,13 +112,11 @@ def read_preset(path: Path) -> MemristorSpec:
 
     Raises `DeviceError` that names the file, the key, what was found and what is needed.
     """
-    try:
-        with path.open("rb") as file:
-            stored = tomllib.load(file)
-    except FileNotFoundError:
-        raise DeviceError(f"{path} does not exist; name a preset ({', '.join(PRESET_NAMES)}) or a TOML file") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, no TOML, a number without end
-        raise DeviceError(f"{path} cannot be read as TOML: {error}") from None
+    path = Path(path)
+    if is_missing(path):
+        raise DeviceError(f"{shown(path)} does not exist; name a preset ({', '.join(PRESET_NAMES)}) or a TOML file")
+    with errors_as(DeviceError):
+        stored = read_toml(path, "device file")
     name = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "-", path.stem).strip("-") or "device"
     base = stored.pop("base", None)
     if base is not None:

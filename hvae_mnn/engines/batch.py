@@ -1,4 +1,4 @@
-"""Runs a deck as a person would: `ngspice -b` in the folder where the deck and its device models lie."""
+"""Runs a deck as a person would: `ngspice -n -b` in the folder where the deck and its device models lie."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ any more, loses its work to another one, once.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
@@ -20,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 from hvae_mnn.engines.cluster_map import POLL_S, ItemError, Mapping, WorkerGone, guarded
 from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
+from hvae_mnn.engines.local_cluster import start_local
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
 from hvae_mnn.owned import temporary_folder
 
@@ -62,39 +62,20 @@ class Cluster:
     @classmethod
     def local(cls, workers: int) -> Cluster:
         """`workers` processes of this machine, one thread each."""
-        if workers < 1:
-            raise EnvironmentProblem(f"{workers} workers were asked for; allowed is 1 or more")
-        import dask.config
-
         with contextlib.ExitStack() as stack:
             stack.enter_context(quiet())
             folder = stack.enter_context(temporary_folder())
-            settings = {
-                # Dask gives up a worker that is not back within 15 s; a busy machine may take longer to start it.
-                "distributed.deploy.lost-worker-timeout": "10000 days",
-                "temporary-directory": str(folder),  # the scheduler's, too
-            }
-            stack.enter_context(dask.config.set(settings))
-            processes = stack.enter_context(
-                distributed().LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=":0",  # None would ask for one port, and warn when another has it
-                    memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
-                    local_directory=str(folder),
-                    preload="hvae_mnn.engines.local_worker",
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = stack.enter_context(distributed().Client(processes, direct_to_workers=True, set_as_default=False))
+            processes, client = start_local(workers, str(folder), stack)
             made = cls(f"{workers} local worker{'s' * (workers > 1)}", client, processes)
             made._on_close = stack.pop_all()
         return made
 
     @classmethod
     def at(cls, address: str) -> Cluster:
-        """The Dask cluster whose scheduler listens at `address`, as `tcp://host:port`.
+        """The Dask cluster whose scheduler listens at `address`, as `tcp://host:port` or `tls://host:port`.
+
+        It must be trusted: Dask sends pickled objects both ways, and whoever can reach a scheduler without TLS can have
+        code run by its workers and clients.
 
         Raises `EnvironmentProblem` when it does not answer, has no workers, or they run other versions than this
         process.

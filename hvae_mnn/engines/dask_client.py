@@ -42,24 +42,32 @@ def is_loss(error: BaseException) -> bool:
 
 
 def connect(address: str) -> Any:
-    """Dask's client, or `EnvironmentProblem` when nobody answers."""
+    """Dask's client, with the TLS settings of Dask's own configuration; `EnvironmentProblem` when nobody answers."""
     import asyncio
 
-    async def knock() -> None:
+    async def knock(**arguments: Any) -> None:
         # Dask's own time limit does not cover the first words that are exchanged.
-        comm = await asyncio.wait_for(distributed().comm.connect(address, timeout=CONNECT_S), 1.2 * CONNECT_S)
+        comm = await asyncio.wait_for(
+            distributed().comm.connect(address, timeout=CONNECT_S, **arguments), 1.2 * CONNECT_S
+        )
         comm.abort()
 
     try:
+        security = distributed().Security()
+        arguments = security.get_connection_args("client")
         with ThreadPoolExecutor(1) as thread:  # there may be a loop in this one
-            thread.submit(lambda: asyncio.run(knock())).result()
+            thread.submit(lambda: asyncio.run(knock(**arguments))).result()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions: those that matter are compared later
-            return distributed().Client(address, timeout=CONNECT_S, set_as_default=False)
+            return distributed().Client(address, timeout=CONNECT_S, security=security, set_as_default=False)
     except Exception as error:
-        raise EnvironmentProblem(
-            f"no Dask scheduler answers at {address} ({one_line(error)}); start one: dask scheduler"
-        ) from None
+        remedy = "start one: dask scheduler"
+        if address.startswith("tls://") or "encryption" in str(error):
+            remedy = (
+                "its TLS settings and Dask's own here (distributed.comm.tls, or the environment variables"
+                " DASK_DISTRIBUTED__COMM__TLS__...) must fit together"
+            )
+        raise EnvironmentProblem(f"no Dask scheduler answers at {address} ({one_line(error)}); {remedy}") from None
 
 
 def _not_of_dask(record: logging.LogRecord) -> bool:

@@ -29,11 +29,13 @@ class IdealEngine:
         moving: MovingDevices | None = None,
     ) -> None:
         """By array: memristors (R, D) in siemens, and the layout; `moving` where states may move."""
+        start = time.perf_counter()
         self._layouts, self._moving = dict(layouts), moving
         self._transfer = {name: aligned(self._layouts[name].without_wires(g)) for name, g in conductances.items()}
         self._initial = {} if moving is None else {name: moving.spec.state(g) for name, g in conductances.items()}
         self._states = dict(self._initial)
         self.seconds = 0.0
+        self.seconds_loading = time.perf_counter() - start
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.currents`."""

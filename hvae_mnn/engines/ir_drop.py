@@ -56,6 +56,9 @@ _CUT = 3.0
 """Standard deviations at which weights are cut."""
 _LARGEST = 512
 _LARGEST_NGSPICE = 128
+_LARGEST_OHM = 1e9
+_MOST_DRAWN = 10_000
+"""Tiles of a point, reads of a tile."""
 _CELLS_AT_ONCE = 2**16
 SCHEMA = pa.schema(
     [
@@ -105,9 +108,11 @@ class Settings:
                 raise InputError(f"{name} has {found}; allowed: whole numbers from 1 to {most}, each once")
         if not self.sizes or not self.ohms:
             raise InputError("--sizes and --ohms need a value each")
-        if not all(0 <= ohm < float("inf") for ohm in self.ohms) or len(set(self.ohms)) != len(self.ohms):
+        known = all(0 <= ohm <= _LARGEST_OHM for ohm in self.ohms) and len(set(self.ohms)) == len(self.ohms)
+        if not known or not any(self.ohms):
             raise InputError(
-                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed: numbers from 0 on, each once"
+                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed: numbers from 0 to {_LARGEST_OHM:g},"
+                " each once, and not 0 alone"
             )
         missing = sorted(set(self.compared) - set(self.sizes))
         if missing:
@@ -116,8 +121,8 @@ class Settings:
                 f" allowed: {', '.join(map(str, self.sizes))}"
             )
         for name in ("tiles", "reads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} is {getattr(self, name)}; allowed: 1 or more")
+            if not 1 <= getattr(self, name) <= _MOST_DRAWN:
+                raise InputError(f"--{name} is {getattr(self, name)}; allowed: 1 to {_MOST_DRAWN:,}")
         if self.scheme not in SCHEMES:
             raise InputError(unknown_name("scheme", self.scheme, SCHEMES))
         if self.seed < 0:

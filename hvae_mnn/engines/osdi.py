@@ -1,11 +1,15 @@
 """The compiled device: built once on the user's machine from our own sources, kept under the hash of what made it.
 
+It is kept in the cache folder, or as long as this process lives where there is no folder that takes it.
+
 With a C compiler it is built from `memristor_osdi.c`; without one, but with `openvaf`, from the Verilog-A. A library
 that somebody built elsewhere is named by `HVAE_MNN_OSDI`.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import os
@@ -17,8 +21,9 @@ from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
 from hvae_mnn.engines.tied import CANNOT_START, tied
+from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, StorageError
-from hvae_mnn.files import replacing
+from hvae_mnn.files import disk_errors, replacing
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 from hvae_mnn.owned import temporary_folder
 
@@ -28,10 +33,12 @@ _TIMEOUT_S = 120
 _FALL_BACK = "or use the behavioural back end, which needs none"
 
 
-def cache_folder() -> Path:
-    """Where compiled devices are kept."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return Path(given or Path.home() / ".cache") / "hvae-mnn" / "osdi"
+@functools.cache
+def _own_folder() -> Path:
+    """A folder of this process, for a user without a home or with a full one."""
+    until_exit = contextlib.ExitStack()
+    atexit.register(until_exit.close)
+    return until_exit.enter_context(temporary_folder())
 
 
 def osdi_problem(law: str = "aist") -> str | None:
@@ -47,8 +54,8 @@ def osdi_problem(law: str = "aist") -> str | None:
 def osdi_library(law: str) -> Path:
     """The compiled device, built when it is not there yet, and accepted by this machine's ngspice.
 
-    Raises `EnvironmentProblem` with the remedy. An ngspice without OSDI takes `pre_osdi` without a word and exits with
-    0, so it is asked first.
+    Raises `EnvironmentProblem` with the remedy, `StorageError` without a folder for it. An ngspice without OSDI takes
+    `pre_osdi` without a word and exits with 0, so it is asked first.
     """
     facts = probe()
     if facts.problem:
@@ -111,12 +118,16 @@ def _recipe(law: str) -> _Recipe:
 
 
 def _compiled(recipe: _Recipe) -> Path:
-    library = cache_folder() / recipe.digest() / OSDI_FILE
+    kept, digest = cache_folder("osdi"), recipe.digest()
+    if kept is not None:
+        with contextlib.suppress(StorageError):
+            return _kept(recipe, kept / digest / OSDI_FILE)
+    return _kept(recipe, _own_folder() / digest / OSDI_FILE)
+
+
+def _kept(recipe: _Recipe, library: Path) -> Path:
     if not _whole(library):
-        try:
-            _build(recipe, library)
-        except StorageError as error:
-            raise EnvironmentProblem(f"{error}: name one with XDG_CACHE_HOME, {_FALL_BACK}") from None
+        _build(recipe, library)
     return library
 
 
@@ -160,6 +171,8 @@ def _whole(library: Path) -> bool:
 
 def _build(recipe: _Recipe, library: Path) -> None:
     compiler = recipe.command[0]
+    with disk_errors(library):  # before the work
+        library.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder() as folder:
         built = folder / OSDI_FILE
         command = [*recipe.command, "-o", str(built), str(recipe.source)]

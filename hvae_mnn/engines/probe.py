@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -33,6 +34,7 @@ char OSDI_DESCRIPTORS[1];
 """
 _OSDI_VERSIONS = {"0.3": (3, ""), "0.4": (4, "uint32_t OSDI_DESCRIPTOR_SIZE = 512;")}
 
+_LINK = "./device.osdi"
 _TIMEOUT_S = 60
 
 
@@ -60,13 +62,9 @@ def probe() -> NgspiceFacts:
     """Run libngspice in a process of its own, in an empty folder, and see what it does."""
     with temporary_folder() as folder:
         libraries = _compile_osdi(folder)
-        command = [sys.executable, "-m", "hvae_mnn.engines.probe", json.dumps(libraries)]
-        try:
-            done = subprocess.run(
-                tied(command), cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
+        done = _in_child(folder, json.dumps(libraries))
+    if done is None:
+        return NgspiceFacts(None, None, None, None, False, (), f"libngspice did not answer within {_TIMEOUT_S} s")
     for line in done.stdout.splitlines():
         if line.startswith("{"):
             stored = json.loads(line)
@@ -78,30 +76,44 @@ def probe() -> NgspiceFacts:
 def osdi_refusal(library: Path) -> str | None:
     """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
     with temporary_folder() as folder:
-        # A name without spaces: ngspice cuts its commands into words.
-        link = folder / "device.osdi"
-        link.symlink_to(library)
-        command = [sys.executable, "-m", "hvae_mnn.engines.probe", "--osdi", str(link)]
-        try:
-            done = subprocess.run(
-                tied(command), cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return f"libngspice did not answer within {_TIMEOUT_S} s"
+        # A name without a folder: ngspice cuts its commands into words, and takes ASCII only.
+        (folder / _LINK).symlink_to(library)
+        done = _in_child(folder, "--osdi", _LINK)
+    if done is None:
+        return f"libngspice did not answer within {_TIMEOUT_S} s"
     if done.returncode == 0:
         return None
-    said = [line.replace(str(link), library.name) for line in done.stdout.splitlines() if line.strip()]
+    said = [line.replace(_LINK, library.name) for line in done.stdout.splitlines() if line.strip()]
     said.sort(key=lambda line: "supports" not in line)  # why, before that
     return said[0] if said else f"libngspice ended with code {done.returncode}"
 
 
-def command_line_version() -> str | None:
-    """Version of the `ngspice` command, None if it is not installed."""
-    path = shutil.which("ngspice")
-    if path is None:
+def _in_child(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    return _ended([sys.executable, "-m", "hvae_mnn.engines.probe", *arguments], folder)
+
+
+def _ended(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str] | None:
+    """What became of a command in a folder; None when it did not end in time."""
+    try:
+        return subprocess.run(
+            tied(command),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
         return None
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    return _version_in(done.stdout.splitlines())
+
+
+def command_line_version() -> str | None:
+    """Version of the `ngspice` command, None if it is not installed or says none."""
+    path = shutil.which("ngspice")
+    done = None if path is None else _ended([path, "--version"])
+    return None if done is None else _version_in(done.stdout.splitlines())
 
 
 def _version_in(lines: list[str]) -> str | None:
@@ -119,33 +131,38 @@ def c_compiler() -> tuple[str, ...] | None:
     except ValueError:  # a quotation that does not end
         return None
     found = shutil.which(words[0])
-    return None if found is None else (found, *words[1:])
+    return None if found is None else (os.path.abspath(found), *words[1:])  # it runs in other folders
 
 
 def _compile_osdi(folder: Path) -> dict[str, str]:
-    """Libraries without devices, one per OSDI version: enough to see whether ngspice takes the version."""
+    """Libraries without devices in `folder`, one per OSDI version: enough to see whether ngspice takes the version.
+
+    Returns their paths from there, by version.
+    """
     compiler = c_compiler()
     if compiler is None:
         return {}
     found = {}
     for name, (minor, extra) in _OSDI_VERSIONS.items():
-        # In a folder of its own: a file called `osdi` in the working folder would be taken for a script.
-        source, library = folder / f"v{minor}.c", folder / f"v{minor}.osdi"
-        source.write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
-        command = [*compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
+        # A file called `osdi` would be taken for a script.
+        source, library = f"./v{minor}.c", f"./v{minor}.osdi"
+        (folder / source).write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
+        command = [*compiler, "-shared", "-fPIC", "-o", library, source]
         try:
             # Its own temporary files go where they are removed, should it be killed.
             own = {**os.environ, "TMPDIR": str(folder)}
-            built = subprocess.run(tied(command), capture_output=True, timeout=_TIMEOUT_S, check=False, env=own)
+            built = subprocess.run(
+                tied(command), cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False, env=own
+            )
         except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
             return {}
         if built.returncode == 0:
-            found[name] = str(library)
+            found[name] = library
     return found
 
 
 def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
-    """The probe itself; runs in the child process."""
+    """The probe itself; runs in the child process. `libraries`: paths from its working folder, by OSDI version."""
     from hvae_mnn.engines.shared_library import SharedLibrary, library_name
 
     library = SharedLibrary()
@@ -161,7 +178,7 @@ def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
     volts = float(printed.rpartition("=")[2]) if "=" in printed else None
     osdi_versions = []
     library.log.clear()
-    library.command("osdi /nonexistent.osdi")
+    library.command("osdi ./nonexistent.osdi")
     osdi = not any("no such command" in line for line in library.log)
     for name, path in libraries.items() if osdi else ():
         if not _loading_errors(library, path):
@@ -187,6 +204,8 @@ def _try_here(path: str) -> None:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as it is read
     if sys.argv[1] == "--osdi":
         _try_here(sys.argv[2])
     from hvae_mnn.errors import HvaeMnnError

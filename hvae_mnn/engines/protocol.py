@@ -19,6 +19,8 @@ class Engine(Protocol):
     """As given to `--engine`."""
     seconds: float
     """Wall-clock time spent in `currents` so far."""
+    seconds_loading: float
+    """Wall-clock time until the arrays could be read: ngspice had loaded them, or their tiles were solved."""
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         """Currents in amperes, array name -> (B, outputs), from word-line voltages in volts, array name -> (B, R).

@@ -8,26 +8,30 @@ package;
 - every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from
 errors;
 - the output callback builds a dict of complex numbers for every time point: the column currents are read out directly;
-- the source callback passes through three functions for every source at every Newton iteration: here it is one.
+- the source callback passes through three functions for every source at every Newton iteration: here it is one;
+- ngspice runs the user's `.spiceinit`, and dies of signal 11 for a user without a passwd entry: it finds an empty one.
 
 libngspice keeps global state: one instance per process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import logging
 import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
 
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.files import disk_errors
+from hvae_mnn.owned import temporary_folder
 
 _NOTES = (
     "note:",
@@ -68,6 +72,21 @@ def _not_about_versions(record: logging.LogRecord) -> bool:
     return "Unsupported Ngspice version" not in record.getMessage()
 
 
+@contextlib.contextmanager
+def _empty_spiceinit() -> Iterator[None]:
+    """A working folder with an empty `.spiceinit`.
+
+    `ngSpice_Init` runs the `.spiceinit` of the working folder, and only where there is none that of the home in the
+    user's passwd entry; without an entry it dereferences a null pointer (ngspice 46 and older). Its own switch,
+    `ngSpice_nospiceinit`, sets a variable in tables that `ngSpice_Init` makes: signal 11 before, too late after.
+    """
+    with temporary_folder() as folder:
+        with disk_errors(folder):
+            (folder / ".spiceinit").touch()
+        with contextlib.chdir(folder):
+            yield
+
+
 def _die() -> None:
     """End the process: an exception cannot pass through the library, and going on would give wrong answers."""
     traceback.print_exc()
@@ -97,6 +116,10 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
         """(vectors, their number) after every accepted point."""
         logging.getLogger("PySpice.Spice.NgSpice.Shared.NgSpiceShared").addFilter(_not_about_versions)
         super().__init__(send_data=True)
+
+    def _init_ngspice(self, send_data: bool) -> None:
+        with _empty_spiceinit():
+            super()._init_ngspice(send_data)
 
     @staticmethod
     def _send_char(message_c: Any, ngspice_id: int, user_data: Any) -> int:

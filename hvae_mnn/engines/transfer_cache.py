@@ -6,17 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.files import arrays_sha256, disk_errors, replacing
+from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
+from hvae_mnn.reading import is_file
+from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 _FORMAT = "hvae-mnn-transfer/1"
@@ -54,31 +55,31 @@ class TransferCache:
         path = self._path(layout, memristors)
         if path is None:
             return None
-        try:
-            if not path.exists():
-                return None
-            with safe_open(path, framework="numpy") as file:
-                stored: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                told = (file.metadata() or {}).get("sha256")
-            if told == arrays_sha256(stored):
+        if not is_file(path):
+            return None
+        with contextlib.suppress(TensorsError):
+            stored = read_tensors(path, "solved array")
+            if _fits(stored, layout):
                 return stored
-        except (SafetensorError, OSError, ValueError):
-            pass
         self.damaged.append(path)
         with contextlib.suppress(OSError):
             path.unlink()
         return None
 
     def save(self, name: str, layout: ArrayLayout, memristors: Array, parts: Mapping[str, Array]) -> None:
-        """Keep the solution of an array. Raises `StorageError` when the disk is full."""
+        """Keep the solution of an array. Where that cannot be written, a `CacheWarning` says so once, and nothing is
+        kept from then on."""
         path = self._path(layout, memristors)
         if path is None:
             return
-        tensors = {key: np.ascontiguousarray(value) for key, value in parts.items()}
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"sha256": arrays_sha256(tensors), "array": name})
+        try:
+            write_tensors(path, parts)
+        except StorageError as error:
+            warnings.warn(
+                f"{error} with HVAE_MNN_CACHE; solved arrays are not kept for the next run", CacheWarning, stacklevel=2
+            )
+            self._folder = None
+            return
         _remove_oldest(path.parent)
 
     def _path(self, layout: ArrayLayout, memristors: Array) -> Path | None:
@@ -90,6 +91,28 @@ class TransferCache:
         found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         found.update(np.ascontiguousarray(memristors).tobytes())
         return self._folder / f"{found.hexdigest()}.safetensors"
+
+
+def _fits(stored: Mapping[str, Array], layout: ArrayLayout) -> bool:
+    """Whether these are the parts of a solution of the array, see `tile_solutions.solve_tiles`."""
+    expected: dict[str, tuple[int, ...]] = {}
+    if layout.hardware.amplifier.kind == "ideal" or not np.isfinite(layout.hardware.amplifier.swing_v):
+        expected = {"matrix": (layout.rows, layout.columns), "offset": (len(layout.row_blocks), layout.columns)}
+    else:
+        for number, tile in enumerate(layout.tiles):
+            lines = len(tile.bit_lines)
+            expected |= {f"transfer_{number}": (len(tile.rows), lines), f"admittance_{number}": (lines, lines)}
+    if {key: value.shape for key, value in stored.items()} != expected:
+        return False
+    if not all(value.dtype == np.float64 and np.isfinite(value).all() for value in stored.values()):
+        return False
+    try:
+        for key, value in stored.items():
+            if key.startswith("admittance"):  # of passive lines: else amplifiers have no answer
+                np.linalg.cholesky(value)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _remove_oldest(folder: Path) -> None:

@@ -48,7 +48,7 @@ class WiredProgrammed:
     programming_s: float
     """Simulated seconds of all rounds, reads among them."""
     wall_s: float
-    """Seconds that ngspice took."""
+    """Wall-clock seconds that ngspice took, from deck to vectors."""
 
     @property
     def error(self) -> Array:
@@ -85,7 +85,7 @@ def program_wired(
     control = Controller(array.spec, targets, settings)
     x = np.full(targets.shape, array.spec.x_init) if x0 is None else np.array(x0, dtype=np.float64)
     count, still = np.zeros(targets.shape, dtype=np.int64), np.zeros(targets.shape, dtype=np.int64)
-    began, programming_s, within_after = time.monotonic(), 0.0, []
+    wall_s, programming_s, within_after = 0.0, 0.0, []
     fresh = array.spec.conductance(x)
     seconds = np.zeros(targets.shape)
     read, first = fresh, None
@@ -93,7 +93,8 @@ def program_wired(
     # Round 0 has no pulse: it reads what is there.
     for number in range(rounds + 1):
         before = read
-        x, read = _round(array, x, seconds, folder, f"round{number}")
+        x, read, spent_s = _round(array, x, seconds, folder, f"round{number}")
+        wall_s += spent_s
         programming_s += schedule(array, seconds).stop_s
         count += seconds != 0
         still = np.where((seconds != 0) & (np.abs(read / before - 1) < _STILL), still + 1, still * (seconds == 0))
@@ -106,20 +107,19 @@ def program_wired(
         seconds = control.pulses(fresh if settings.open_loop else read, todo)
         if not seconds.any():
             break
-    wall_s = time.monotonic() - began
     first = read if first is None else first
-    return WiredProgrammed(
-        targets, first, read, x, count, within, tuple(within_after), float(programming_s), float(wall_s)
-    )
+    return WiredProgrammed(targets, first, read, x, count, within, tuple(within_after), float(programming_s), wall_s)
 
 
-def _round(array: WiredArray, x: Array, seconds: Array, folder: Path, name: str) -> tuple[Array, Array]:
-    """States, and conductances in siemens as read, after pulses of signed `seconds`; all (R, C)."""
+def _round(array: WiredArray, x: Array, seconds: Array, folder: Path, name: str) -> tuple[Array, Array, float]:
+    """States, and conductances in siemens as read, after pulses of signed `seconds`; all (R, C). Seconds of ngspice."""
     rows, columns = x.shape
     text = programming_deck(array, x, seconds, name)
+    began = time.monotonic()
     vectors = run_deck(text, folder, name, array.spec, array.backend, timeout_s=3600)
+    spent_s = time.monotonic() - began
     times, sample_s = vectors["time"], schedule(array, seconds).sample_s
     # States do not move any more; after the last read they are at rest.
     after = np.array([[vectors[f"v(x{i}_{j})"][-1] for j in range(columns)] for i in range(rows)])
     amperes = np.stack([np.interp(sample_s, times, vectors[f"i(vb{j})"]) for j in range(columns)], axis=1)
-    return after, amperes / array.spec.read_v
+    return after, amperes / array.spec.read_v, spent_s

@@ -26,7 +26,8 @@ BITS = {"dac": f"{HARDWARE}.dac.bits", "adc": f"{HARDWARE}.adc.bits"}
 UNIGRAM_METRICS = {"top1", "top5", "ppl"}
 _ERROR, _SIGMA = f"{NOISE}.programming.error", f"{NOISE}.programming.sigma"
 _WITH_SIGMA = ("lognormal", "gaussian")
-_MOST_PROBLEMS = 20
+_MOST_TASKS = 1_000_000
+"""Points times seeds: each is planned in memory before the first one runs, a kilobyte or two."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> Plan:
     Raises `InputError` with all settings that hardware or non-idealities do not allow, `CheckpointError` and
     `TextError`.
     """
+    count = sum(map(file.count, file.all_grids))
+    if count > _MOST_TASKS:
+        raise InputError(f"{file.path} has {count:,} tasks (points times seeds); allowed: {_MOST_TASKS:,}")
     models = {
         label: ModelChoice(label, str(path), sha256(path), file.calibration) for label, path in file.models.items()
     }
@@ -79,9 +83,7 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> Plan:
     for grid in file.all_grids:
         maker.add(grid)
     if maker.problems:
-        lines = maker.problems[:_MOST_PROBLEMS]
-        left = len(maker.problems) - len(lines)
-        raise problems_error(file.path, lines + ([f"and {left} more"] if left else []))
+        raise problems_error(file.path, maker.problems)
     return Plan(file, tuple(maker.rows), dict(sorted(maker.tasks.items(), key=lambda item: _turn(item[1], models))))
 
 

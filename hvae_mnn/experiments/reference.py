@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
+import warnings
 from collections.abc import Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 
 from hvae_mnn.engines.transfer_cache import cache_folder
-from hvae_mnn.errors import HvaeMnnError, StorageError
+from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.experiments.task import Task
+from hvae_mnn.folders import check_place
+from hvae_mnn.reading import is_file
 from hvae_mnn.vae.answers import Answers, run_answers
 from hvae_mnn.vae.checkpoint import Checkpoint
 from hvae_mnn.vae.stepwise import Stepper
@@ -20,6 +22,7 @@ from hvae_mnn.vae.stepwise import Stepper
 FORMAT = "hvae-mnn-answers/1"
 """Goes up whenever the digital model would answer differently."""
 BATCH_SIZE = 64
+_WITHOUT_CACHE = "the digital model is run once in every process"
 
 
 def reference_answers(
@@ -47,13 +50,24 @@ def _path(key: str) -> Path | None:
     return None if folder is None else folder / f"{key}.safetensors"
 
 
+def note_cache_problems() -> None:
+    """Warn with a `CacheWarning` where answers cannot be kept for other processes."""
+    folder = cache_folder("answers")
+    if folder is None:
+        return
+    try:
+        check_place(folder)
+    except StorageError as error:
+        warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
+
+
 def _from_disk(key: str) -> Answers | None:
     path = _path(key)
-    if path is None or not path.is_file():
+    if path is None or not is_file(path):
         return None
     try:
         return Answers.load(path)
-    except HvaeMnnError:
+    except TensorsError:
         return None
 
 
@@ -61,6 +75,8 @@ def _run(key: str, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], p
     found = run_answers(Stepper(checkpoint.model), sentences, passes, batch_size=BATCH_SIZE)
     path = _path(key)
     if path is not None:
-        with contextlib.suppress(StorageError):  # without a cache it is run once in every process
+        try:
             found.save(path)
+        except StorageError as error:
+            warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
     return found

@@ -16,7 +16,7 @@ from hvae_mnn.errors import InputError, TableError
 from hvae_mnn.experiments.table import RESULTS, SUMMARY, check_format
 from hvae_mnn.experiments.task import Kind
 from hvae_mnn.folders import newest_first
-from hvae_mnn.reading import parse_json, shown
+from hvae_mnn.reading import absolute, is_file, is_folder, is_missing, parse_json, shown
 from hvae_mnn.tables import read_table
 
 MODEL = "model"
@@ -62,7 +62,7 @@ class SweepResults:
 
 def newest_sweep(root: Path = RUNS) -> Path:
     """The sweep in `root` that was finished last; raises `InputError` when there is none."""
-    found = [path.parent for path in newest_first(root, RESULTS) if (path.parent / SUMMARY).is_file()]
+    found = [path.parent for path in newest_first(root, RESULTS) if is_file(path.parent / SUMMARY)]
     if not found:
         raise InputError(f"no finished sweep in {root}/; run one with hvae-mnn sweep, or name its folder")
     return found[0]
@@ -73,10 +73,10 @@ def read_results(folder: Path) -> SweepResults:
 
     Raises `InputError` for a folder that is none, and for a table that is damaged or from another version.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder} is no folder; name the folder of a finished sweep")
     path = folder / RESULTS
-    if not path.is_file():
+    if is_missing(path):
         raise InputError(f"{folder} has no {RESULTS}: no sweep was finished there; continue it with hvae-mnn sweep")
     try:
         table = read_table(path)
@@ -121,7 +121,7 @@ def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
                 f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
                 " run the sweep again"
             )
-    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics, (folder / SUMMARY).is_file())
+    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics, is_file(folder / SUMMARY))
 
 
 def _is_object(text: str | None) -> bool:
@@ -134,14 +134,14 @@ def _is_object(text: str | None) -> bool:
 def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:
     """Several of them; those of one name are called by their folders' names. Raises `InputError` for a folder that is
     named twice."""
-    resolved = [folder.resolve() for folder in folders]
+    resolved = [absolute(folder) for folder in folders]
     for folder, place in zip(folders, resolved, strict=True):
         if resolved.count(place) > 1:
             raise InputError(f"{folder} is named twice; name every sweep once")
     found = [read_results(folder) for folder in folders]
     names = [sweep.name for sweep in found]
     return [
-        replace(sweep, name=sweep.folder.resolve().name) if names.count(sweep.name) > 1 else sweep for sweep in found
+        replace(sweep, name=absolute(sweep.folder).name) if names.count(sweep.name) > 1 else sweep for sweep in found
     ]
 
 

@@ -17,6 +17,7 @@ from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import HvaeMnnError, RunError
 from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.point import run_task
+from hvae_mnn.experiments.reference import note_cache_problems
 from hvae_mnn.experiments.table import (
     FORMAT,
     PARTS,
@@ -124,6 +125,8 @@ def run_sweep(
         keeper = _Keeper(plan, folder, found, progress)
         todo = [task for key, task in plan.tasks.items() if key not in found]
         if todo:
+            if not cluster.is_here:
+                note_cache_problems()
             (folder / SUMMARY).unlink(missing_ok=True)
         try:
             keeper.tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from hvae_mnn.crossbar.hardware_problems import shown
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, Settings, spaced, unknown_path
 from hvae_mnn.names import nearest, unknown_name
+from hvae_mnn.reading import SETTINGS_BYTES, absolute, few, is_file, is_missing, parse_toml, read_text
+from hvae_mnn.reading import shown as shown_path
 from hvae_mnn.text.corpus import SPLITS
 from hvae_mnn.vae.text_metrics import METRICS
 
@@ -92,7 +94,7 @@ class SweepFile:
 
     def place(self, name: str) -> Path:
         """Where a file that this one names is: beside it, or else from the working folder on."""
-        return next((place for place in _places(self.path, name) if place.is_file()), Path(name))
+        return next((place for place in _places(self.path, name) if is_file(place)), Path(name))
 
     @property
     def all_grids(self) -> tuple[Grid, ...]:
@@ -134,28 +136,19 @@ def problems_error(path: Path, lines: list[str]) -> InputError:
     """One error for all of them."""
     if len(lines) == 1:
         return InputError(f"{path}: {lines[0]}")
-    return InputError("\n".join([f"{path}: {len(lines)} problems", *(f"  {line}" for line in lines)]))
+    return InputError("\n".join([f"{path}: {len(lines)} problems", *(f"  {line}" for line in few(lines))]))
 
 
 def _places(path: Path, name: str) -> list[Path]:
-    return [(path.parent / name).resolve(), Path(name).resolve()]
+    return [absolute(path.parent / name), absolute(Path(name))]
 
 
 def _toml(path: Path) -> tuple[dict[str, Any], str]:
     """What the file says, and its text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return tomllib.loads(text), text
-    except FileNotFoundError:
-        raise InputError(f"no sweep file at {path}; name a TOML file (docs/sweep.md has an example)") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name the TOML file in it") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as TOML: {getattr(error, 'strerror', None) or error}") from None
-    except RecursionError:
-        raise InputError(f"{path} cannot be read as TOML: it nests too deeply") from None
+    if is_missing(path):
+        raise InputError(f"no sweep file at {shown_path(path)}; name a TOML file (docs/sweep.md has an example)")
+    text = read_text(path, SETTINGS_BYTES, "sweep file")
+    return parse_toml(text, shown_path(path)), text
 
 
 def _lines(error: ValidationError, inside: str = "", form: type[_Form] = _Sweep) -> Iterator[str]:
@@ -211,8 +204,9 @@ class _Reader:
             common = self._settings(form.baseline.set, "baseline.set", form)
             baseline = Grid(form.baseline.name, {}, common)
         names = [grid.name for grid in grids] + ([baseline.name] if baseline else [])
-        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-            self._say(f"the grids' name {shown(name)} occurs {names.count(name)} times; give each its own")
+        for name, count in Counter(names).items():
+            if count > 1:
+                self._say(f"the grids' name {shown(name)} occurs {count} times; give each its own")
         return SweepFile(
             path=self.path,
             text=self.text,
@@ -242,9 +236,9 @@ class _Reader:
             if not label.strip():
                 self._say('models: a label is empty; give it a name, as in models = { base = "checkpoint.pt" }')
             places = _places(self.path, name)
-            found[label] = next((place for place in places if place.is_file()), places[0])
-            if not found[label].is_file():
-                tried = " and ".join(dict.fromkeys(map(str, places)))
+            found[label] = next((place for place in places if is_file(place)), places[0])
+            if not is_file(found[label]):
+                tried = " and ".join(dict.fromkeys(map(shown_path, places)))
                 self._say(f"models.{label}: no checkpoint at {tried}; give the path of one, from this file on")
         return found
 
@@ -254,8 +248,8 @@ class _Reader:
             self._say(f"{where} is {shown(name)}; allowed is the name of a preset, or a hardware file")
             return name
         places = _places(self.path, name)
-        if name not in HARDWARE_PRESETS and not any(place.is_file() for place in places):
-            tried = " and ".join(dict.fromkeys(map(str, places)))
+        if name not in HARDWARE_PRESETS and not any(map(is_file, places)):
+            tried = " and ".join(dict.fromkeys(map(shown_path, places)))
             presets = f"{', '.join(HARDWARE_PRESETS)}, or a TOML file (looked for at {tried})"
             self._say(f"{where}: {unknown_name('hardware preset', name, HARDWARE_PRESETS, listing=presets)}")
         return name
@@ -297,11 +291,10 @@ class _Reader:
             if path not in PATHS:
                 self._say(f"{where}: {unknown_path(path)}")
         zipped = tuple(tuple(group) for group in form.zip)
-        named = [path for group in zipped for path in group]
-        for path in dict.fromkeys(named):
+        for path, count in Counter(path for group in zipped for path in group).items():
             if path not in axes:
                 self._say(f"{where}: zip: {unknown_name('axis', path, axes)}")
-            if named.count(path) > 1:
+            if count > 1:
                 self._say(f"{where}: zip names {shown(path)} twice; an axis advances with one group")
         for group in zipped:
             lengths = [len(axes[path]) for path in group if path in axes]
@@ -322,7 +315,10 @@ class _Reader:
             return ()
         if not given:
             self._say(f"{where} is an empty list; give at least one value")
-        repeated = [value for place, value in enumerate(given) if any(_same(value, own) for own in given[:place])]
+        if len(given) > LONGEST_RANGE:
+            self._say(f"{where} has {len(given):,} values; allowed: {LONGEST_RANGE:,}")
+        seen: set[Any] = set()
+        repeated = [value for value in given if _setting(value) in seen or seen.add(_setting(value))]  # type: ignore[func-returns-value]
         for value in repeated[:1]:
             self._say(f"{where} holds {shown(value)} twice; give each value once")
         return tuple(given)
@@ -360,9 +356,9 @@ class _Reader:
         return value
 
 
-def _same(one: Any, other: Any) -> bool:
-    """As a setting: 1 and 1.0 are the same, 1 and true are not."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+def _setting(value: Any) -> tuple[bool, Any]:
+    """What equal settings have in common: 1 and 1.0 are the same, 1 and true are not."""
+    return isinstance(value, bool), value if isinstance(value, str | int | float) else repr(value)
 
 
 def _is_range(table: Mapping[str, Any]) -> bool:

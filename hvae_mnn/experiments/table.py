@@ -17,7 +17,7 @@ from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
 from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.task import ModelChoice, Outcome, Task, TextChoice
 from hvae_mnn.names import listed, nearest, unknown_name
-from hvae_mnn.reading import shown
+from hvae_mnn.reading import is_missing, shown
 from hvae_mnn.tables import read_table, write_rows, write_table
 
 FORMAT = "hvae-mnn-sweep/1"
@@ -27,7 +27,7 @@ SUMMARY = "sweep.json"
 """There when all tasks are finished."""
 _FORMAT_KEY = b"format"
 _NUMBERS = pa.map_(pa.string(), pa.float64())
-_SECONDS = ("load", "draw", "transfer", "forward", "logits", "total")
+_SECONDS = ("load", "reference", "draw", "transfer", "forward", "logits", "total")
 """Columns of times that always are there."""
 
 Status = Literal["done", "failed"]
@@ -92,12 +92,12 @@ def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], 
     found: dict[str, Finished] = {}
     damaged: list[Path] = []
     unchecked: list[Path] = []
-    if (folder / RESULTS).exists():
+    if not is_missing(folder / RESULTS):
         with suppress(TableError):  # it is written anew
             check_format(folder / RESULTS, read_table(folder / RESULTS, unchecked=[]))
     for key in keys:
         path = part_path(folder, key)
-        if not path.exists():
+        if is_missing(path):
             continue
         try:
             found[key] = _read_part(path, key, unchecked)

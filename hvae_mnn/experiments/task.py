@@ -93,7 +93,8 @@ class Outcome:
     metrics: dict[str, float]
     """By name; NaN where the model gave no finite number."""
     seconds: dict[str, float]
-    """`draw`, `transfer` (solving the wires), `forward` (recurrent steps), `logits`, `total`."""
+    """`load`, `reference` (until the digital model's answers were there), `draw`, `transfer` (solving the wires),
+    `forward` (recurrent steps), `logits`, `total`: what this task spent, not what others did for it."""
     sentences: int
     tokens: int
     """Targets: words + 1 of every sentence."""

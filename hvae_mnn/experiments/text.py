@@ -11,6 +11,7 @@ from hvae_mnn.cosim.calibration import SENTENCES, needs_text
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.task import Kind, TextChoice
+from hvae_mnn.reading import absolute
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.vae.checkpoint import Checkpoint
 
@@ -48,7 +49,7 @@ def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sente
     Raises `TextError` for a corpus that is not there, or that the checkpoint does not know, and `InputError` when it is
     shorter.
     """
-    folder = None if data_dir is None else str(data_dir.resolve())
+    folder = None if data_dir is None else str(absolute(data_dir))
     where = f"{data_dir or 'the built-in corpus'}/{split}"
     lines = _split(folder, checkpoint.tokenizer, split)
     if sentences is not None and not 2 <= sentences <= len(lines):
@@ -59,12 +60,15 @@ def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sente
 
 
 def further_text(checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None) -> list[Sentence]:
-    """Sentences that a task depends on besides its own: see `Task.further_text`."""
+    """Sentences that a task depends on besides its own: see `Task.further_text`. Raises as `choose_text`."""
     if kind == "unigram":
-        return load_text(checkpoint, text, "train")
-    if hardware is not None and needs_text(hardware):
-        return load_text(checkpoint, text, "valid")[:SENTENCES]
-    return []
+        split, lines = "train", load_text(checkpoint, text, "train")
+    elif hardware is not None and needs_text(hardware):
+        split, lines = "valid", load_text(checkpoint, text, "valid")[:SENTENCES]
+    else:
+        return []
+    checkpoint.vocabulary.count_unknown(lines, f"{text.data_dir or 'the built-in corpus'}/{split}")
+    return lines
 
 
 def text_sha256(lines: list[Sentence]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.drawn import DrawnNetwork
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.crossbar.hardware_file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
@@ -25,6 +25,7 @@ from hvae_mnn.experiments.point import checkpoint_of, drawn_network
 from hvae_mnn.experiments.task import Task
 from hvae_mnn.experiments.text import chosen_sentences
 from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.vae.stepwise import run_batch
@@ -92,8 +93,9 @@ def verify_point(
     """
     if task.kind not in ("point", "digital_bits"):
         raise InputError(f"task {task.key} is a baseline without a circuit ({task.kind}); choose a point")
-    if steps < 1 or (arrays is not None and arrays < 1) or not tolerance > 0:
-        raise InputError(f"--steps {steps}, --arrays {arrays}, --tolerance {tolerance:g}: each has to be above 0")
+    for name, value in (("steps", steps), ("arrays", arrays), ("tolerance", tolerance)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; allowed: above 0")
     hardware = hardware_from_dict(task.hardware, "hardware")
     linear = hardware.cells.read_law == "ohmic" and np.isinf(hardware.amplifier.swing_v)
     if hardware.coding == "pulse_width" and not linear:
@@ -101,6 +103,7 @@ def verify_point(
             f"task {task.key} has pulses in a nonlinear circuit, which one operating point does not show; build its"
             " netlists with build-netlist --hardware, and let ngspice run them (simulate --engine ngspice)"
         )
+    check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     with threads(1):  # as the sweep had it
         drawn = drawn_network(task)

@@ -15,9 +15,10 @@ from safetensors.numpy import save
 from hvae_mnn.crossbar.hardware import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.errors import ManifestError
-from hvae_mnn.files import sha256, write_json
+from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import array_lines, header
+from hvae_mnn.netlist.conductances import stored_tensors
 from hvae_mnn.netlist.decks import TIA_LIBRARY, layer_deck, pulse_deck, unit_deck
 from hvae_mnn.netlist.device_lines import DeviceBackend, library, model_file
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry, read_manifest
@@ -88,9 +89,10 @@ def write_network(
 def _refuse_foreign(folder: Path, source: Mapping[str, Any], force: bool) -> None:
     """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder of `source` with nothing else in it;
     with `force` of any source."""
-    if not folder.exists():
-        return
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    with disk_errors(folder):
+        if not folder.exists():
+            return
+        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     there = None
     try:
         there = read_manifest(folder, verify=False)
@@ -155,11 +157,7 @@ def _write_unit(
     else:
         text = unit_deck(array.name, array.unit, lines, layout, unit.include, driven, moving)
     (folder / unit.deck).write_text(text, encoding="ascii")
-    tensors[f"{array.name}.conductance"] = array.conductance
-    tensors[f"{array.name}.test_volts"] = driven
-    # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
-    cells = driven[:, np.newaxis] * layout.without_wires(array.conductance)  # (R, C)
-    tensors[f"{array.name}.ideal_currents"] = cells.sum(axis=0)
+    tensors.update(stored_tensors(array, driven))
 
 
 def _test_vector(layer: LayerEntry) -> tuple[dict[str, float], Array | None]:

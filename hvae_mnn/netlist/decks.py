@@ -1,4 +1,4 @@
-"""Decks that run alone with `ngspice -b`: one gate unit (paper Fig. 2b), and a whole recurrent layer (Fig. 2a)."""
+"""Decks that run alone with `ngspice -n -b`: one gate unit (paper Fig. 2b), and a whole recurrent layer (Fig. 2a)."""
 
 from __future__ import annotations
 

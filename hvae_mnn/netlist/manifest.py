@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,22 +20,23 @@ from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import RowGroup
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.errors import HvaeMnnError, ManifestError
-from hvae_mnn.files import sha256
+from hvae_mnn.errors import HvaeMnnError, InputError, ManifestError
+from hvae_mnn.files import HASHED_BYTES, read_json, sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
-from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices, line_ending
+from hvae_mnn.netlist.contents import check_contents
+from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices
 from hvae_mnn.netlist.replacement import recover
+from hvae_mnn.reading import is_missing, open_regular, shown
 
 FORMAT = "hvae-mnn-netlist/3"
 MANIFEST = "manifest.json"
 CONDUCTANCES = "conductances.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of layers and files: what ngspice, shells and file systems all take as it is."""
-_NUMBER = "[0-9][0-9.e+-]*"
-_CELL = "[a-z]+[0-9]+_(?:[0-9]+[pm]?|ref[0-9]+)"
-_NODE = "[a-z][a-z0-9_]*"
 _ROUNDING = 1 + 1e-9
+_MOST = 10**12
+"""Of rows, columns and weights: more than any machine holds, less than an array's size overflows at."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def _fingerprint(body: Mapping[str, Any]) -> str:
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read the manifest of `folder`; with `verify`, check every file's hash, and that array files hold resistors only.
+    """Read the manifest of `folder`; with `verify`, check every file's hash, and that no file
+    holds anything but what builds write.
 
     Raises `ManifestError`, naming the file, what was found and what to do.
     """
@@ -197,25 +200,25 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     if folder.name == MANIFEST:
         folder = folder.parent
     path = folder / MANIFEST
-    try:
-        if not folder.exists():
-            recover(folder.parent, folder.name)
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if is_missing(folder):
+        recover(folder.parent, folder.name)
+    if is_missing(path):
         raise ManifestError(
-            f"{folder} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ManifestError(f"{path} cannot be read: {error}; build the netlists again") from None
-    found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-    if found != FORMAT:
-        raise ManifestError(f"{path}: format is {found!r}, allowed is {FORMAT!r}; build the netlists again")
+            f"{shown(folder)} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
+        )
+    try:
+        stored = read_json(path, "manifest")
+    except InputError as error:
+        raise ManifestError(f"{error}; build the netlists again") from None
+    if stored.get("format") != FORMAT:
+        found = shown(repr(stored.get("format")))
+        raise ManifestError(f"{path}: format is {found}, allowed is {FORMAT!r}; build the netlists again")
     try:
         if stored.get("sha256") != _fingerprint(stored):
             raise ValueError("its fingerprint does not match: a value was changed")
         manifest = Manifest(
             folder=folder,
-            name=_text(stored["name"]),
+            name=_folder_name(stored["name"]),
             source=dict(stored["source"]),
             hardware=hardware_from_dict(stored["hardware"], "hardware"),
             device_backend=_backend(stored["device_backend"]),
@@ -225,7 +228,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         )
         _check_together(manifest, stored)
     except (KeyError, TypeError, ValueError, AttributeError, HvaeMnnError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = f"no {error}" if isinstance(error, KeyError) else shown(" ".join(str(error).split()))
         raise ManifestError(f"{path}: {reason}; build the netlists again") from None
     if verify:
         _verify(manifest)
@@ -236,6 +239,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} should be text")
     return value
+
+
+def _folder_name(value: Any) -> str:
+    """A name that results are called by: it must not lead to another folder."""
+    if "/" in _text(value) or "\0" in value or value in (".", "..") or len(value.encode(errors="replace")) > 255:
+        raise ValueError(f"name {shown(repr(value))}; allowed is the name of one folder")
+    return str(value)
 
 
 def _backend(value: Any) -> DeviceBackend:
@@ -252,8 +262,8 @@ def _plain(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{value!r} should be a whole number above 0")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+        raise ValueError(f"{value!r} should be a whole number from 1 to {_MOST:,}")
     return value
 
 
@@ -288,6 +298,9 @@ def _layer(stored: Mapping[str, Any]) -> LayerEntry:
         raise ValueError(f"layer {layer.name}: gate units {[unit.name for unit in layer.units]}, expected {expected}")
     for unit, gate in zip(layer.units, GATE_UNITS[layer.cell], strict=True):  # type: ignore[index]
         _check_unit(layer, unit, gate)
+    weights = sum(unit.row_count * unit.columns for unit in layer.units)
+    if layer.weights != weights:
+        raise ValueError(f"layer {layer.name}: {layer.weights} weights, its arrays have {weights}")
     roles = {group.role for unit in layer.units for group in unit.rows} - {"b"}
     if set(layer.input_range) != roles:
         raise ValueError(f"layer {layer.name}: input_range for {sorted(layer.input_range)}, expected {sorted(roles)}")
@@ -352,37 +365,32 @@ def _check_together(manifest: Manifest, stored: Mapping[str, Any]) -> None:
         raise ValueError(f"no hash for {file}")
 
 
+def _check_size(manifest: Manifest) -> None:
+    """Raise `ManifestError` where the conductances cannot be those of arrays as large as the manifest says."""
+    path, claimed = manifest.folder / CONDUCTANCES, 8 * manifest.memristors
+    try:
+        handle, size = open_regular(path, HASHED_BYTES, "file of conductances")
+        os.close(handle)
+    except InputError as error:
+        raise ManifestError(f"{error}; the manifest lists it: build the netlists again") from None
+    if size < claimed:
+        raise ManifestError(
+            f"{path} has {size:,} bytes; the manifest's {manifest.memristors:,} memristors take {claimed:,}: build the"
+            " netlists again"
+        )
+
+
 def _verify(manifest: Manifest) -> None:
+    _check_size(manifest)
     for name, expected in manifest.files.items():
         path = manifest.folder / name
         try:
             found = sha256(path)
-        except OSError as error:
-            raise ManifestError(
-                f"{path}: {error.strerror}, but the manifest lists it; build the netlists again"
-            ) from None
+        except InputError as error:
+            raise ManifestError(f"{error}; the manifest lists it: build the netlists again") from None
         if found != expected:
             raise ManifestError(
                 f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
                 " short: build the netlists again"
             )
-    foreign = _no_array_line(manifest)
-    for _, unit in manifest.units():
-        # Hashes prove only that file and manifest belong together; ngspice would run a command in a foreign folder.
-        path = manifest.folder / unit.include
-        found_line = foreign.search(path.read_bytes())
-        if found_line:
-            raise ManifestError(f"{path}: the line at byte {found_line.start()} is no element of an array; not run")
-
-
-def _no_array_line(manifest: Manifest) -> re.Pattern[bytes]:
-    """Anything but a cell, a wire or a comment. ngspice runs `*#command` lines, so a comment is a star and a space."""
-    memristor = f"Rm{_CELL} {_NODE} {_NODE} {_NUMBER}"
-    if manifest.moving is not None:
-        letter, ending = line_ending(manifest.moving.spec, manifest.moving.backend)
-        memristor = f"{letter}m{_CELL} {_NODE} {_NODE} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
-    elif manifest.hardware.cells.read_law == "sinh":
-        law = f"I={_NUMBER}\\*sinh\\({_NUMBER}\\*V\\({_NODE},{_NODE}\\)\\)"
-        memristor = f"Bm{_CELL} {_NODE} {_NODE} {law}"
-    allowed = f"{memristor}\n|R[swvb]{_CELL} {_NODE} {_NODE} {_NUMBER}\n|\\* [ -~]*\n|\\Z"
-    return re.compile(f"^(?!{allowed})".encode("ascii"), re.MULTILINE)
+    check_contents(manifest)

@@ -21,6 +21,7 @@ from typing import Any
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.files import disk_errors, read_json
 from hvae_mnn.owned import alone_at, temporary_folder, tidy
+from hvae_mnn.reading import absolute
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
@@ -38,7 +39,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     `folder`, `StorageError` when the disk is full or not writable.
     """
     with disk_errors(folder):
-        target = folder.resolve() if folder.is_symlink() else folder
+        target = absolute(folder) if folder.is_symlink() else folder
         target.parent.mkdir(parents=True, exist_ok=True)
         tidy(target.parent)
         recover(target.parent, target.name)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.converters import HISTOGRAM_END, MAX_BITS, MIN_BITS
 from hvae_mnn.cosim.records import CONVERTERS, SCHEMAS
 from hvae_mnn.errors import RunError, TableError
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.reading import absolute, is_missing
 from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
@@ -24,10 +25,11 @@ _MOST_ROWS = 64
 """Layers times kinds; a text model has six."""
 
 
+@of_run
 def converters_figure(folder: Path) -> Figure:
     """A row of panels per layer and kind: histograms of what came in, on a logarithmic scale; beyond full scale, values
     are clipped. Raises `RunError` for a run without the table."""
-    if not (folder / CONVERTERS).exists():
+    if is_missing(folder / CONVERTERS):
         raise RunError(f"{folder} has no {CONVERTERS}: the run is not finished, or older; run hvae-mnn simulate again")
     table = read_columns(folder / CONVERTERS, SCHEMAS[CONVERTERS])
     rows = list(dict.fromkeys(zip(table["layer"], table["kind"], strict=True)))
@@ -51,7 +53,7 @@ def converters_figure(folder: Path) -> Figure:
     for axes in panels[-1]:
         axes.set_xlabel("value / full scale")
     figure.suptitle(
-        f"{folder.resolve().name}: what the converters saw (LSB in full scales; orange: beyond full scale)",
+        f"{absolute(folder).name}: what the converters saw (LSB in full scales; orange: beyond full scale)",
         fontsize="medium",
     )
     return figure

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))
@@ -38,6 +39,7 @@ def multiple(value: float) -> str:
     return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
+@of_run
 def cost_figure(folder: Path) -> Figure:
     """Energy of a step by layer and of a token, stacked; and the token beside digital processors."""
     summary = read_sealed(folder / SUMMARY, "summary")
@@ -94,6 +96,7 @@ def _processors(axes: Axes, summary: dict[str, Any]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+@of_run
 def settling_figure(folder: Path) -> Figure:
     """How far the slowest tile's bit lines are from their final currents after a step, by both answers."""
     summary = read_sealed(folder / SUMMARY, "summary")
@@ -146,6 +149,6 @@ def settling_figure(folder: Path) -> Figure:
 def save_cost_figures(folder: Path) -> list[Path]:
     """Write `cost`, and `settling` where something settles, into the folder, as PNG and SVG."""
     found = save_figure(cost_figure(folder), folder, "cost")
-    if (folder / CURVES).exists():
+    if not is_missing(folder / CURVES):
         found += save_figure(settling_figure(folder), folder, "settling")
     return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.hardware import SCHEMES
 from hvae_mnn.engines.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
@@ -87,6 +87,7 @@ def _shades(count: int) -> list[Any]:
     return [colormaps["viridis"](part) for part in np.linspace(0.0, 0.88, max(count, 1))]
 
 
+@of_run
 def error_figure(folder: Path) -> Figure:
     """Error against tile size, a curve per resistance, and against resistance, a curve per size; ngspice's points on
     top, and how far they are from the curves' own first tile below."""
@@ -152,6 +153,7 @@ def error_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def scheme_figure(folder: Path) -> Figure:
     """The schemes' errors against tile size, on the same weights, voltages and wires."""
     table = read_columns(folder / TABLE, SCHEMA, unlimited=("deviation",))

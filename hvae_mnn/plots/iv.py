@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.characterise import SUMMARY
 from hvae_mnn.cosim.characterise_records import SCHEMAS, SWITCHING, TRACES, TRAINS
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 _LINES: dict[str, dict[str, Any]] = {
@@ -55,6 +55,7 @@ def _drive(folder: Path) -> tuple[str, str]:
     return name, f"{drive['waveform']} of {amplitude:g} V, {count} period{'' if count == 1 else 's'}"
 
 
+@of_run
 def iv_loops(folder: Path) -> Figure:
     """Current against voltage, all frequencies on one plot; beside it |current| on a logarithmic axis."""
     table = read_columns(folder / TRACES, SCHEMAS[TRACES])
@@ -88,6 +89,7 @@ def iv_loops(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def state_and_resistance(folder: Path) -> Figure:
     """Voltage, state and resistance over time; a column per frequency."""
     table = read_columns(folder / TRACES, SCHEMAS[TRACES])
@@ -116,6 +118,7 @@ def state_and_resistance(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def switching_time(folder: Path) -> Figure:
     """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage.
 
@@ -147,6 +150,7 @@ def switching_time(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def potentiation_depression(folder: Path) -> Figure:
     """Conductance after each pulse of a train, and the voltage of the pulses."""
     name, _ = _drive(folder)

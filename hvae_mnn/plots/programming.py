@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 _DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"
@@ -44,6 +45,7 @@ def _percent(summary: dict[str, Any]) -> str:
     return f"{summary['settings']['tolerance'] * 100:.3g} %"
 
 
+@of_run
 def pulses_figure(folder: Path) -> Figure:
     """Fraction of the devices within the tolerance against the pulses that each may have had."""
     summary, table = _summary(folder), _columns(folder, ROUNDS)
@@ -78,6 +80,7 @@ def pulses_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def error_figure(folder: Path) -> Figure:
     """Histograms of the relative error of conductance: after one pulse, and at the end."""
     summary = _summary(folder)
@@ -87,7 +90,7 @@ def error_figure(folder: Path) -> Figure:
     panels.append(
         (f"time map, {len(table['target_s']):,} devices with assumed spread", *_errors(table, "conductance_s"))
     )
-    if (folder / WIRED).exists():
+    if not is_missing(folder / WIRED):
         wired = _columns(folder, WIRED, "target_s", "first_s", "read_s")
         text = f"ngspice, {len(wired['target_s'])} devices without spread, with wires, as read"
         panels.append((text, *_errors(wired, "read_s")))
@@ -112,6 +115,7 @@ def _errors(table: dict[str, NDArray[Any]], final: str) -> tuple[NDArray[Any], N
     return np.maximum(first, _SMALLEST), np.maximum(last, _SMALLEST)
 
 
+@of_run
 def target_figure(folder: Path) -> Figure:
     """Achieved against target conductance; devices that are not within the tolerance stand out."""
     summary = _summary(folder)
@@ -126,7 +130,7 @@ def target_figure(folder: Path) -> Figure:
         shown = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         text = f"{label} tolerance: {len(chosen):,} devices"
         axes.scatter(target[shown], found[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
-    if (folder / WIRED).exists():
+    if not is_missing(folder / WIRED):
         wired = _columns(folder, WIRED, "target_s", "read_s")
         text = f"ngspice, wired, as read: {len(wired['read_s'])} devices"
         style: dict[str, Any] = {"marker": "s", "facecolors": "none", "edgecolors": _DARK, "lw": 0.7}
@@ -138,6 +142,7 @@ def target_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def disturbed_figure(folder: Path) -> Figure:
     """Heat map of the array with most disturbed cells: how far others' pulses moved each cell, in all."""
     summary = _summary(folder)
@@ -145,6 +150,8 @@ def disturbed_figure(folder: Path) -> Figure:
     array = summary["arrays"][name]
     table = _columns(folder, DEVICES, "array", "row", "column", "disturbed_dx")
     own = table["array"] == name
+    if array["rows"] * array["columns"] != own.sum():
+        raise ValueError(f"{array['rows']} x {array['columns']} devices of {name}, {own.sum()} in the table")
     moved = np.zeros((array["rows"], array["columns"]))
     moved[table["row"][own], table["column"][own]] = table["disturbed_dx"][own]
     figure = new_figure(6.4, 5.4)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, SCHEMAS, STEPS, TOKENS
 from hvae_mnn.engines.drift import MOVED
-from hvae_mnn.plots.files import new_figure, save_figure
+from hvae_mnn.plots.files import new_figure, of_run, save_figure
+from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
 LAYERS = ("encoder1", "encoder2", "decoder")
@@ -19,6 +20,7 @@ _FLOOR = 1e-18
 """An error of exactly zero is drawn here, since the axis is logarithmic."""
 
 
+@of_run
 def preactivation_figure(folder: Path) -> Figure:
     """Hardware against digital pre-activations, and their difference below: a panel per layer, a colour per gate unit.
 
@@ -47,6 +49,7 @@ def preactivation_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def error_figure(folder: Path) -> Figure:
     """Pre-activation error over time steps, per layer: the run's own drift, and what the array alone adds.
 
@@ -76,6 +79,7 @@ def error_figure(folder: Path) -> Figure:
     return figure
 
 
+@of_run
 def disturb_figure(folder: Path) -> Figure:
     """What reading did to memristors that may move, over time steps: how many were driven beyond a threshold, how far
     states have drifted, and what that does to pre-activations and tokens."""
@@ -141,6 +145,6 @@ def save_simulation_figures(folder: Path) -> list[Path]:
         *save_figure(preactivation_figure(folder), folder, "preactivations"),
         *save_figure(error_figure(folder), folder, "error_over_steps"),
     ]
-    if (folder / DRIFT).exists():
+    if not is_missing(folder / DRIFT):
         paths += save_figure(disturb_figure(folder), folder, "read_disturb")
     return paths

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
-from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 _FLOOR = 1e-18
@@ -22,6 +22,7 @@ def _columns(folder: Path, name: str) -> dict[str, NDArray[Any]]:
     return read_columns(folder / name, SCHEMAS[name], unlimited=("nodal_ngspice", "exact_nodal", "inverted"))
 
 
+@of_run
 def deviation_figure(folder: Path, tolerance: float) -> Figure:
     """Largest difference by tile (exact against ngspice, nodal against ngspice), and by column of every tile."""
     tiles, columns = _columns(folder, TILES), _columns(folder, COLUMNS)
@@ -43,6 +44,8 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
         frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / figure.get_figheight())
     )
     widest = int(columns["column"].max()) + 1
+    if widest > len(columns["column"]):
+        raise ValueError(f"column {widest - 1} of {len(columns['column'])}")
     map_ = np.full((len(names), widest), np.nan)
     row = {name: number for number, name in enumerate(names)}
     for array, tile, column, value in zip(
@@ -63,6 +66,7 @@ def _name_tiles(axes: Axes, names: list[str]) -> None:
     axes.set_yticks(range(0, len(names), step), names[::step], fontsize=7)
 
 
+@of_run
 def potentials_figure(folder: Path, title: str) -> Figure:
     """ngspice's potentials at the crossings of one tile: what a row has lost on its word line, what bit lines carry."""
     table = _columns(folder, POTENTIALS)

@@ -5,7 +5,9 @@ Nothing is ever downloaded. One line is one sentence (or document); blank lines 
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,12 +15,21 @@ from pathlib import Path
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.names import unknown_name
+from hvae_mnn.reading import MIB, absolute, errors_as, is_folder, is_missing, names_in, read_bytes, shown, text_bytes
 from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 
 Sentence = list[str]
 
 SPLITS = ("train", "valid", "test")
 _SPLIT_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"), "test": ("test",)}
+CORPUS_BYTES = 1024 * MIB
+"""Largest text file, unpacked: twice WikiText-103, two hundred times the Penn Treebank. In memory, split into words, it
+takes ten times as much."""
+LINE_WORDS = 10_000
+"""Most words of a line. Every word is a step of the recurrent layers, and a batch is as long as its longest sentence: a
+file without line ends, read as one sentence, would only run out of memory."""
+_RATIO, _ALWAYS = 32, 16 * MIB
+"""How many times its size a gzip file may unpack to (text: three to ten times), and what it may in any case."""
 _ENDINGS = ("", ".txt", ".tokens", ".gz", ".txt.gz", ".tokens.gz")
 
 
@@ -51,35 +62,49 @@ class Corpus:
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file, without their line ends; a file that begins with gzip's magic number is unpacked.
 
-    Lines end at a line feed only (or carriage return and line feed): other separators inside a line are white space.
+    Lines end at a line feed, a carriage return, or both: other separators (U+2028, a form feed) are white space inside
+    a line. Byte order marks are left out, at the beginning and where files were joined: before a line.
 
-    Errors: `TextError` if the file is missing, a folder, unreadable, a damaged gzip or not UTF-8.
+    Errors: `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8 text, or larger
+    than `CORPUS_BYTES`, unpacked.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise TextError(f"no such text file: {path}; give the path of an existing file") from error
-    except OSError as error:
-        raise TextError(f"cannot read {path}: {error.strerror or error}; give a readable text file") from error
+    with errors_as(TextError):
+        data = read_bytes(path, CORPUS_BYTES, "text file")
     if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, zlib.error, OSError) as error:
-            raise TextError(f"{path} is a damaged or truncated gzip file ({error}); fetch or pack it again") from error
-    lines = data.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
+        data = _unpacked(path, data)
+    with errors_as(TextError):
+        data = text_bytes(data, path)
     decoded: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(data.splitlines(), start=1):  # of bytes: at no other separator
         try:
-            decoded.append(line.removesuffix(b"\r").decode("utf-8"))
+            decoded.append(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise TextError(
-                f"{path}, line {number}: byte 0x{line[error.start]:02x} at position {error.start + 1} is not UTF-8; "
-                "convert the file to UTF-8"
+                f"{shown(path)}, line {number}: byte 0x{line[error.start]:02x} at position {error.start + 1} is not"
+                " UTF-8; convert the file to UTF-8"
             ) from error
     return decoded
+
+
+def _unpacked(path: Path, packed: bytes) -> bytes:
+    """The content of a gzip file, unpacked no further than allowed."""
+    limit = min(CORPUS_BYTES, max(_ALWAYS, _RATIO * len(packed)))
+    data = bytearray()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while part := file.read(MIB):
+                data += part
+                if len(data) > limit:
+                    raise TextError(
+                        f"{shown(path)} unpacks from {len(packed):,} bytes to more than {limit:,}; allowed for a text"
+                        f" file: {CORPUS_BYTES:,}, and {_RATIO} times its size: check it with gunzip, give it unpacked"
+                    )
+    except (EOFError, zlib.error, OSError) as error:
+        raise TextError(
+            f"{shown(path)} is a damaged or truncated gzip file ({error}); fetch or pack it again"
+        ) from error
+    return bytes(data)
 
 
 def find_split(folder: Path, split: str) -> Path | None:
@@ -88,12 +113,14 @@ def find_split(folder: Path, split: str) -> Path | None:
     Known names are the split's own (valid also as val, validation, dev), alone or after a prefix (`ptb.train.txt`,
     `ptb_train.txt`), with or without `.txt`, `.tokens` and `.gz`.
 
-    Errors: `TextError` if more than one file fits.
+    Errors: `TextError` if the folder cannot be read, or more than one file fits.
     """
     endings = sorted(_ENDINGS, key=len, reverse=True)
     found: list[tuple[int, Path]] = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
+    with errors_as(TextError):
+        paths = [Path(folder) / name for name in names_in(folder, "folder with text files") if name[0] != "."]
+    for path in paths:
+        if is_folder(path):
             continue
         name = path.name.lower()
         stem = next(name.removesuffix(ending) for ending in endings if name.endswith(ending))
@@ -108,7 +135,9 @@ def find_split(folder: Path, split: str) -> Path | None:
     paths = [path for rank, path in found if rank == best]
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
-        raise TextError(f"{folder} has {len(paths)} files for the split {split!r}: {names}; leave one of them there")
+        raise TextError(
+            f"{shown(folder)} has {len(paths)} files for the split {split!r}: {shown(names)}; leave one of them there"
+        )
     return paths[0]
 
 
@@ -118,7 +147,8 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     `splits` are required to be there and non-empty; a split that is not asked for is left empty and its file is not
     opened. So a folder without a train file can serve evaluation: ``splits=("valid", "test")``.
 
-    Errors: `TextError` if the folder or a split is missing, empty or unreadable, or the tokenizer is unknown.
+    Errors: `TextError` if the folder or a split is missing, empty or unreadable, a line has more than `LINE_WORDS`
+    words, or the tokenizer is unknown.
     """
     folder = Path(folder)
     if tokenizer not in TOKENIZERS:
@@ -126,27 +156,39 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     foreign = sorted(set(splits) - set(SPLITS))
     if foreign:
         raise TextError(unknown_name("split", foreign[0], SPLITS))
-    if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
+    if not is_folder(folder):
+        problem = "does not exist" if is_missing(folder) else "is not a folder that can be read"
         raise TextError(
-            f"corpus folder {folder} {problem}; give a folder with train.txt, valid.txt and test.txt (or .gz)"
+            f"corpus folder {shown(folder)} {problem}; give a folder with train.txt, valid.txt and test.txt (or .gz)"
         )
     sentences: dict[str, list[Sentence]] = {split: [] for split in SPLITS}
     for split in (split for split in SPLITS if split in splits):
-        try:
-            path = find_split(folder, split)
-            names = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-        except OSError as error:
-            raise TextError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+        path = find_split(folder, split)
         if path is None:
+            names = ", ".join(names_in(folder)) or "nothing"
             raise TextError(
-                f"no {split} file in {folder} (found: {names}); allowed: "
+                f"no {split} file in {shown(folder)} (found: {shown(names)}); allowed: "
                 f"{' or '.join(f'{word}.txt[.gz]' for word in _SPLIT_NAMES[split])}, also after a prefix like ptb."
             )
-        sentences[split] = [tokens for line in read_lines(path) if (tokens := tokenize(tokenizer, line))]
+        sentences[split] = _sentences(path, tokenizer)
         if not sentences[split]:
             raise TextError(f"empty corpus: {path} has no words; give a text file with one sentence a line")
-    return Corpus(name=folder.resolve().name, tokenizer=tokenizer, **sentences)
+    return Corpus(name=absolute(folder).name, tokenizer=tokenizer, **sentences)
+
+
+def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
+    """The lines of a file that have words, as their tokens."""
+    found: list[Sentence] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        tokens = tokenize(tokenizer, line)
+        if len(tokens) > LINE_WORDS:
+            raise TextError(
+                f"{shown(path)}, line {number} has {len(tokens):,} words; allowed: {LINE_WORDS:,}; put one sentence on"
+                " a line"
+            )
+        if tokens:
+            found.append(tokens)
+    return found
 
 
 def load_corpus(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from hvae_mnn.errors import TextError
+from hvae_mnn.errors import TextError, UnknownWordsWarning
 
 PAD, UNK, SOS, EOS = 0, 1, 2, 3
 """Ids of the special symbols: padding, out-of-vocabulary word, start and end of a sentence."""
@@ -69,16 +70,41 @@ class Vocabulary:
         """Ids of the words, without start and end symbols; unknown words become `UNK`."""
         return [self._ids.get(token, UNK) for token in tokens]
 
+    def require_known(self, sentences: Iterable[Sequence[str]], origin: str) -> None:
+        """Check text to train with; `origin` says in a message where it comes from.
+
+        Errors: `TextError` if none of its words is known: figures of it would be those of a single word. Above
+        `MOST_UNKNOWN` (a small vocabulary was asked for, or splits are of different corpora) `UnknownWordsWarning`.
+        """
+        known, words = self._known(sentences)
+        if not known:
+            raise TextError(
+                f"none of the {words:,} words of {origin} is in the vocabulary, which is the train split's; give splits"
+                " of one corpus"
+            )
+        if words - known > MOST_UNKNOWN * words:
+            warnings.warn(
+                f"{words - known:,} of {words:,} words of {origin} are not in the vocabulary; above {MOST_UNKNOWN:.0%}"
+                " a checkpoint's other commands will refuse the text",
+                UnknownWordsWarning,
+                stacklevel=2,
+            )
+
+    def _known(self, sentences: Iterable[Sequence[str]]) -> tuple[int, int]:
+        """How many words of `sentences` are known, and how many there are."""
+        known = [word in self for sentence in sentences for word in sentence]
+        return sum(known), len(known)
+
     def count_unknown(self, sentences: Iterable[Sequence[str]], origin: str) -> int:
         """How many words of `sentences` are unknown; `origin` says in an error where they come from.
 
         Errors: `TextError` if they are more than `MOST_UNKNOWN` of the words: the text belongs to another model.
         """
-        words = [word for sentence in sentences for word in sentence]
-        unknown = sum(word not in self for word in words)
-        if unknown > MOST_UNKNOWN * len(words):
+        known, words = self._known(sentences)
+        unknown = words - known
+        if unknown > MOST_UNKNOWN * words:
             raise TextError(
-                f"{unknown:,} of {len(words):,} words of {origin} are not in the model's vocabulary (allowed:"
+                f"{unknown:,} of {words:,} words of {origin} are not in the model's vocabulary (allowed:"
                 f" {MOST_UNKNOWN:.0%}); give text of the corpus that it was trained on, e.g. with --data-dir"
             )
         return unknown

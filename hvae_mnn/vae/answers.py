@@ -19,13 +19,11 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
-from hvae_mnn.errors import InputError, StorageError
-from hvae_mnn.files import arrays_sha256, replacing
+from hvae_mnn.errors import InputError, TensorsError
 from hvae_mnn.names import unknown_name
+from hvae_mnn.tensors import read_tensors, write_tensors
 from hvae_mnn.text.vocabulary import EOS, SOS
 from hvae_mnn.vae.scoring import Progress, sentence_noise
 from hvae_mnn.vae.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
@@ -88,25 +86,19 @@ class Answers:
 
     def save(self, path: Path) -> None:
         """Write them to a safetensors file in one step. Raises `StorageError`."""
-        tensors = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self) if f.name != "seconds"}
-        tensors |= {f"{_SECONDS}{name}": np.array(value) for name, value in self.seconds.items()}
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata={"sha256": arrays_sha256(tensors)}))
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seconds"}
+        write_tensors(path, tensors | {f"{_SECONDS}{name}": np.array(value) for name, value in self.seconds.items()})
 
     @classmethod
     def load(cls, path: Path) -> Answers:
-        """Read what `save` wrote. Raises `StorageError` for a file that is missing, damaged or something else."""
+        """Read what `save` wrote. Raises `TensorsError` for a file that is missing, damaged or something else."""
+        found = read_tensors(path, "file of answers")
         try:
-            with safe_open(path, framework="numpy") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                told = (file.metadata() or {}).get("sha256")
-            if told != arrays_sha256(found):
-                raise ValueError("its checksum does not match")
             named = [name for name in found if name.startswith(_SECONDS)]
             seconds = {name.removeprefix(_SECONDS): float(found.pop(name)) for name in named}
             return cls(**found, seconds=seconds)
-        except (OSError, SafetensorError, TypeError, ValueError, InputError) as error:
-            raise StorageError(f"{path} cannot be read ({error}); delete it, and it is made again") from error
+        except (TypeError, ValueError, InputError) as error:
+            raise TensorsError(f"{path} holds no answers ({error}); delete it, and it is made again") from error
 
 
 _SECONDS = "seconds."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import pickletools
 import struct
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError, UncheckedFileWarning
 from hvae_mnn.files import write_bytes
-from hvae_mnn.reading import read_bytes, shown
+from hvae_mnn.reading import is_folder, read_bytes, shown
 
 ARCHIVE_BYTES = 16 * 2**30
 """Largest file that is read."""
@@ -69,7 +68,7 @@ def read_archive(path: Path) -> dict[str, Any]:
     Raises `CheckpointError` for a file that is missing, damaged, or holds anything but plain tensors and values.
     """
     path = Path(path)
-    if os.path.isdir(path):  # which raises nothing, whatever the path is
+    if is_folder(path):
         raise CheckpointError(f"{shown(path)} is a folder; give the checkpoint file in it, e.g. {path / 'best.pt'}")
     try:
         data = read_bytes(path, ARCHIVE_BYTES, "checkpoint")

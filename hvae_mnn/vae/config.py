@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast
@@ -27,6 +26,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "selection": ("paper_ppl", "elbo"),
 }
 """Allowed values of the fields that name one of several ways."""
+_LARGEST_VOCABULARY, _LARGEST_SIZE, _LARGEST_COUNT = 100_000_000, 1_000_000, 1_000_000_000
+"""Beyond what any machine bears; products of them still fit the size of an array."""
+_LARGEST_SEED = 2**63 - 1
+"""PyTorch takes no larger one."""
+_LARGEST_NUMBER = 1e100
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,17 @@ class ModelConfig:
 
         Errors: `InputError` for a value outside its range.
         """
+        if not isinstance(self.encoder_cells, list | tuple):
+            raise InputError(f"encoder_cells is {quoted(self.encoder_cells)}; allowed: two cells, e.g. lstm,gru")
         object.__setattr__(self, "encoder_cells", tuple(self.encoder_cells))
-        _whole("vocabulary_size", self.vocabulary_size, 5)
+        _whole("vocabulary_size", self.vocabulary_size, 5, _LARGEST_VOCABULARY)
         for name in ("embedding_size", "hidden_size", "latent_size"):
-            _whole(name, getattr(self, name), 1)
+            _whole(name, getattr(self, name), 1, _LARGEST_SIZE)
         if len(self.encoder_cells) != 2:
             raise InputError(f"encoder_cells names {len(self.encoder_cells)} cells; allowed: two, e.g. lstm,gru")
         named = (*(("encoder_cells", cell) for cell in self.encoder_cells), ("decoder_cell", self.decoder_cell))
         for name, cell in named:
-            if cell not in CELLS:
+            if not isinstance(cell, str) or cell not in CELLS:
                 raise InputError(f"{name}: {unknown_name('cell', cell, CELLS)}")
         for name in ("peepholes", "encoder_sees_eos"):
             _flag(name, getattr(self, name))
@@ -139,9 +145,9 @@ class TrainingConfig:
         Errors: `InputError` for a value outside its range.
         """
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise InputError(unknown_name(name, getattr(self, name), allowed))
-        if self.objective not in OBJECTIVES:
+        if not isinstance(self.objective, str) or self.objective not in OBJECTIVES:
             raise InputError(unknown_name("objective", self.objective, OBJECTIVES))
         for name in ("beta", "free_bits", "weight_decay"):
             _number(name, getattr(self, name), 0.0)
@@ -149,9 +155,9 @@ class TrainingConfig:
             _number(name, getattr(self, name), 0.0, above=True)
         if self.clip is not None:
             _number("clip", self.clip, 0.0, above=True)
-        _whole("batch_size", self.batch_size, 1)
-        _whole("epochs", self.epochs, 1)
-        _whole("seed", self.seed, 0)
+        _whole("batch_size", self.batch_size, 1, _LARGEST_COUNT)
+        _whole("epochs", self.epochs, 1, _LARGEST_COUNT)
+        _whole("seed", self.seed, 0, _LARGEST_SEED)
         for name in ("mask_pads", "shuffle"):
             _flag(name, getattr(self, name))
 
@@ -251,27 +257,27 @@ def _known(spec: type[ModelConfig] | type[TrainingConfig], values: Mapping[str, 
     foreign = sorted(str(name) for name in set(values) - set(names))
     missing = [name for name in names if name not in values]
     if foreign or missing:
-        found = f"unknown field {foreign[0]!r}" if foreign else f"no field {missing[0]!r}"
+        found = f"unknown field {quoted(foreign[0])}" if foreign else f"no field {missing[0]!r}"
         raise InputError(f"{spec.__name__} has {found}")
     return dict(values)
 
 
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InputError(f"{name} is {quoted(value)}; allowed: a whole number from {least} to {most:,}")
 
 
 def _flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; allowed: True or False")
+        raise InputError(f"{name} is {quoted(value)}; allowed: True or False")
 
 
 def _number(name: str, value: object, least: float, above: bool = False, below: float | None = None) -> None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
     if usable:
         number = float(cast("float", value))
         usable = (number > least if above else number >= least) and (below is None or number < below)
     if not usable:
         bounds = f"above {least:g}" if above else f"at least {least:g}"
         bounds += f" and below {below:g}" if below is not None else ""
-        raise InputError(f"{name} is {value!r}; allowed: a finite number {bounds}")
+        raise InputError(f"{name} is {quoted(value)}; allowed: a finite number {bounds}")

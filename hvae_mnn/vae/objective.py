@@ -52,7 +52,12 @@ def charged_kl(posterior: Posterior, target: KlTarget) -> Tensor:
 
 
 def kl_weight(config: TrainingConfig, epochs_done: float) -> float:
-    """Weight of the KL after `epochs_done` epochs (a fraction inside an epoch)."""
+    """Weight of the KL after `epochs_done` epochs (a fraction inside an epoch): how training comes to `config.beta`.
+
+    What is trained on after it (finetuning) charges `beta` from the first batch on, whatever the annealing: that is the
+    objective, the ramp only leads there. The end of the ramp is not the same: a cyclical weight falls to 0 where a
+    cycle ends, as it does after the last epoch of whole cycles, and a linear ramp may be longer than the training.
+    """
     if config.annealing == "none":
         return config.beta
     if config.annealing == "linear":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import InputError, TrainingError
+from hvae_mnn.files import require_room
 from hvae_mnn.folders import taken
 from hvae_mnn.text.batches import Batch, EncodedSentence, collate, shuffled_order, sorted_order
 from hvae_mnn.text.corpus import Corpus
@@ -41,6 +43,7 @@ from hvae_mnn.vae.training_state import (
     restore,
     save_metrics,
     save_state,
+    state_bytes,
 )
 from hvae_mnn.vae.validation import valid_figures
 
@@ -87,13 +90,17 @@ def train(
     """Train an HSR-VAE and return the path of its best checkpoint, `out/best.pt`.
 
     Also writes `out/last.pt`, the state to resume from (after each epoch and about every `save_every_s` seconds), and
-    `out/metrics.json`, the history. With `resume` a run in `out` goes on where it was stopped, and a complete one
-    returns at once; without it, `out` must hold no run. The vocabulary is the train split's unless one is given. The
-    caller's random state and thread settings are left alone.
+    `out/metrics.json`, the history. In an epoch's record `train_rec` and `train_kl` are means over its sentences,
+    `kl_weight` and `learning_rate` (what the loss charged, the optimiser's step size) over its batches, and `seconds`
+    is the time of its batches and its validation over all sessions, without what a kill lost.
+
+    With `resume` a run in `out` goes on where it was stopped, and a complete one returns at once; without it, `out`
+    must hold no run. The vocabulary is the train split's unless one is given. The caller's random state and thread
+    settings are left alone.
 
     Errors: `RunError` if another process trains in `out` or it is for something else; `InputError` if `out` and
-    `resume` do not fit or the specs differ from the stored run's; `TrainingError` if
-    the loss is not finite; `CheckpointError` if the stored state is damaged.
+    `resume` do not fit or the specs differ from the stored run's; `TextError` if the vocabulary has none of a split's
+    words; `TrainingError` if the loss is not finite; `CheckpointError` if the stored state is damaged.
     """
     out = Path(out)
     vocabulary = vocabulary if vocabulary is not None else Vocabulary.build(corpus.train)
@@ -105,6 +112,7 @@ def train(
     for split in ("train", "valid"):
         if not corpus.split(split):
             raise InputError(f"corpus {corpus.name} has no {split} sentences; training needs train and valid")
+        vocabulary.require_known(corpus.split(split), f"{corpus.name}/{split}")
     target = pick_device(device)
     run = _Run(corpus, vocabulary, model_config, training_config, out, target)
     own_rng = torch.random.fork_rng(devices=[target] if target.type == "cuda" else [])
@@ -125,6 +133,13 @@ def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
         return config.learning_rate
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, epochs_done / config.epochs)))
     return config.learning_rate * (0.05 + 0.95 * cosine)
+
+
+def epoch_mean(
+    schedule: Callable[[TrainingConfig, float], float], config: TrainingConfig, epoch: int, batches: int
+) -> float:
+    """Mean of what `schedule` (`kl_weight`, `learning_rate`) gave the `batches` of the epoch after `epoch` others."""
+    return statistics.mean(schedule(config, epoch + batch / batches) for batch in range(batches))
 
 
 class _Run:
@@ -160,8 +175,11 @@ class _Run:
             weight_decay=self.config.weight_decay,
             fused=True,
         )
+        last = state_bytes(self.model)
         if stored is not None:
             self.place = restore(self.out, stored, self.model, self.optimizer)
+        if self.place.epoch < self.config.epochs:
+            require_room(self.out, last if stored is not None else last + last // 3)  # a new run writes `best.pt`, too
 
     def work(self, progress: Callable[[TrainingEvent], None] | None, save_every_s: float) -> None:
         """Run the epochs that are left."""
@@ -245,8 +263,8 @@ class _Run:
             "epoch": place.epoch + 1,
             "train_rec": place.sums["rec"] / count,
             "train_kl": place.sums["kl"] / count,
-            "kl_weight": kl_weight(config, place.epoch + 1),
-            "learning_rate": learning_rate(config, place.epoch + 1),
+            "kl_weight": epoch_mean(kl_weight, config, place.epoch, self.batches),
+            "learning_rate": epoch_mean(learning_rate, config, place.epoch, self.batches),
             "valid": figures,
         }
         chosen = "elbo_nll" if config.selection == "elbo" else "paper_ppl"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import read_sealed, write_sealed
+from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.archive import read_archive, write_archive
@@ -24,6 +24,7 @@ from hvae_mnn.vae.optimizer_state import restore_optimizer
 
 STATE_FORMAT = "hvae-mnn training state"
 STATE_VERSION = 1
+_HUGE = 1e100
 BEST, LAST, METRICS = "best.pt", "last.pt", "metrics.json"
 _PARTS = {
     "model_config": dict,
@@ -90,13 +91,18 @@ def save_state(out: Path, identity: RunIdentity, model: HSRVAE, optimizer: torch
     )
 
 
+def state_bytes(model: HSRVAE) -> int:
+    """About the size of `last.pt`: the weights, and two moments of the optimiser for each."""
+    return 3 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
 def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any] | None:
     """The stored state in `out` to go on from, or None to start anew.
 
     Errors: `InputError` if there is a run but `resume` is not asked for, or the stored run is another one.
     """
-    if not (out / LAST).exists():
-        if (out / BEST).exists():
+    if is_missing(out / LAST):
+        if not is_missing(out / BEST):
             raise InputError(f"{out} holds a {BEST} but no {LAST} to resume from; choose another --out")
         return None
     if not resume:
@@ -124,10 +130,9 @@ def _place(path: Path, stored: dict[str, Any]) -> Place:
         counts, sums = (place.epoch, place.batch), place.sums
         if not all(type(count) is int and count >= 0 for count in counts) or set(sums) != set(Place().sums):
             raise ValueError("epoch, batch or sums")
-        if not all(type(value) in (int, float) and 0 <= value < math.inf for value in sums.values()):
+        if not all(_is_figure(value) and value >= 0 for value in sums.values()):
             raise ValueError("a sum is no number, 0 or above")
-        figures = [value for record in place.history for value in record["valid"].values()]
-        if len(place.history) != place.epoch or not all(map(math.isfinite, figures)):
+        if len(place.history) != place.epoch or not all(map(_is_record, place.history)):
             raise ValueError("the history is of other epochs, or holds what is no number")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
@@ -158,13 +163,29 @@ def save_metrics(
 def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
     """The epochs stored in `out/metrics.json` and the best one's number; an empty list and 0 where there are none."""
     path = Path(out) / METRICS
-    if not path.exists():
+    if is_missing(path):
         return [], 0
     stored = read_sealed(path, "history of a training run")
     history, best = stored.get("history"), stored.get("best_epoch")
     if not isinstance(history, list) or not isinstance(best, int) or not 1 <= best <= len(history):
         raise InputError(f"{path} holds no history of a training run; remove it, or choose another --out")
+    for number, record in enumerate(history):
+        if not _is_record(record):
+            raise InputError(f"{path}: record {number} of its history is none of an epoch; choose another --out")
     return history, best
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has an epoch's number, and the figures that are read back."""
+    if not isinstance(record, dict) or not isinstance(record.get("valid"), dict):
+        return False
+    figures = [record.get("train_rec"), record.get("train_kl")]
+    figures += [record["valid"].get(name) for name in ("elbo_nll", "elbo_kl", "elbo_ppl", "paper_kl", "paper_ppl")]
+    return type(record.get("epoch")) is int and all(map(_is_figure, figures))
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
@@ -190,5 +211,5 @@ def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
             f"the run in {out} computes in {stored['precision']}, this machine would in {identity.precision}; "
             "resume it where it began, or choose another --out"
         )
-    if stored["state"].get("history") and not (out / BEST).exists():
+    if stored["state"].get("history") and is_missing(out / BEST):
         raise InputError(f"{out} has lost its {BEST}; choose another --out and train again")

@@ -23,26 +23,6 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-@pytest.fixture
-def fails(capsys, tmp_path):
-    """Run a command that must fail; returns its message. What lies in the folder must be the same afterwards."""
-
-    def run(*arguments, code=2):
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert caught.value.code == code, printed.err
-        assert "Traceback" not in printed.err
-        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
-        message = printed.err.strip()
-        assert message.startswith("error: ")
-        assert len(message.splitlines()) == 1, message
-        return message
-
-    return run
-
-
 class Code:
     """Runs when it is unpickled."""
 
@@ -184,7 +164,9 @@ def test_an_absent_or_foreign_ngspice(fails, netlist, monkeypatch):
 
 
 def test_options_that_contradict_each_other(fails, netlist):
-    assert "leave out --data-dir and --sentences" in fails("simulate", "--text", "the dog", "--sentences", "2")
+    assert "--text is the one sentence of its run; leave out --sentences" in fails(
+        "simulate", "--text", "the dog", "--sentences", "2"
+    )
     assert "leave out NETLIST" in fails("simulate", netlist, "--resume")
     assert "--seed is -1; allowed: a whole number from 0" in fails("simulate", "--seed", "-1", "--latent", "sampled")
 

@@ -26,7 +26,7 @@ def _threads() -> Iterator[None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "story"
     folder.mkdir()
-    corpus = grammar_corpus(seed=1, train=40, valid=16, test=1)
+    corpus = grammar_corpus(seed=1, train=80, valid=16, test=1)
     for split in ("train", "valid"):
         (folder / f"{split}.txt").write_text("\n".join(" ".join(words) for words in corpus.split(split)) + "\n")
     return folder
@@ -130,3 +130,24 @@ def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     printed, _ = text(capsys)
     for expected in ("--preset", "--resume", "Examples", "Objective and optimiser", "hvae-mnn train --preset paper"):
         assert expected in printed
+
+
+@pytest.mark.parametrize(
+    ("unknown", "code", "told"),
+    [
+        (100, 2, "error: none of the 100 words of story/valid is in the vocabulary, which is the train split's; give"),
+        (30, 0, "note: 30 of 100 words of story/valid are not in the vocabulary; above 20% a checkpoint's other"),
+    ],
+)
+def test_a_valid_split_of_other_words_is_told_in_one_line(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], unknown: int, code: int, told: str
+) -> None:
+    story = tmp_path / "story"
+    story.mkdir()
+    (story / "train.txt").write_bytes((folder / "train.txt").read_bytes())
+    word = (story / "train.txt").read_text().split()[0]
+    (story / "valid.txt").write_text("\n".join(["wort"] * unknown + [word] * (100 - unknown)))
+    assert run("train", "--data-dir", story, *SIZES, "--out", tmp_path / "model") == code
+    (line,) = [line for line in text(capsys)[1].splitlines() if "words" in line]
+    assert line.startswith(told)
+    assert (tmp_path / "model").exists() == (code == 0)

@@ -47,12 +47,18 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
     main(["simulate", "--steps", "7"])
     printed = capsys.readouterr().out
     assert "7 steps of 3 layers, hardware paper, engine ngspice (KLU)" in printed
+    told = re.search(
+        r"arrays loaded in (\S+) s; stepping (\S+) s, (\S+) s of it in the engine; figures (\S+) s\n", printed
+    )
+    assert told
     folder = tmp_path / "runs" / "net"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{name}.{ending}" for name in ("preactivations", "error_over_steps") for ending in ("png", "svg")}
     tables = {f"{name}.parquet" for name in ("steps", "tokens", "preactivations", "converters")}
     assert names == figures | tables | {"run.json", "summary.json"}
     summary = json.loads((folder / "summary.json").read_text())
+    times = [summary[f"seconds_{name}"] for name in ("loading", "stepping", "in_engine", "figures")]
+    assert list(told.groups()) == [f"{seconds:.1f}" for seconds in times]
     for key in (
         "engine",
         "steps",
@@ -71,7 +77,8 @@ def test_build_and_simulate_leave_what_they_promise(make_checkpoint, tmp_path, c
     assert summary["clipping"]["dac"]["decoder.z"]["samples"] == 7 * 3
     assert summary["clipping"]["adc"]["encoder1.f"]["samples"] == 7 * 5
     # A second run gets a folder of its own.
-    main(["simulate", "--steps", "2", "--engine", "ideal"])
+    main(["simulate", "--steps", "2", "--engine", "exact"])
+    assert "tiles solved in " in capsys.readouterr().out
     assert (tmp_path / "runs" / "net-2" / "summary.json").exists()
 
 
@@ -93,8 +100,11 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, ca
     assert sorted(path.name for path in folder.iterdir()) == ["journal.bin", "run.json"]
     capsys.readouterr()
     # The very words that were printed.
-    main(shlex.split(re.search(r"go on with: hvae-mnn (.*)", said)[1]))
+    main(shlex.split(re.search(r"resume with: hvae-mnn (.*)", said)[1]))
     summary = json.loads((folder / "summary.json").read_text())
+    known = summary["engine_facts"]["answers_from_journal"]
+    told = f"in this session; {known:,} answers of the engine came from the journal of an earlier one"
+    assert told in capsys.readouterr().out
     assert summary["steps"] == 2000
     assert summary["engine_facts"]["answers_from_journal"] > 10
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -117,7 +116,7 @@ def test_nothing_is_left_behind(work, started, name):
     assert "Traceback" not in said
     assert "error" not in said
     if name != "verify":
-        assert re.search("resume|the same command goes on", lines[-2]), said
+        assert "resume" in lines[-2], said
     until = time.monotonic() + 60
     while alive(f"HVAE_MNN_TEST={work}"):  # Dask's tracker of resources takes a moment to notice
         assert time.monotonic() < until

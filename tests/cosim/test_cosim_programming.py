@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from hvae_mnn.cosim import programming_records
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.programming import Wired, program
 from hvae_mnn.cosim.programming_targets import find_targets
@@ -20,6 +18,7 @@ from hvae_mnn.devices.presets import AIST, HP_TIO2
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.errors import DeviceError, InputError, ManifestError, RunError, StorageError
+from hvae_mnn.files import read_sealed
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_summary_adds_up_the_tables(tmp_path):
     spread = Spread(0.05, 0.02, 0.1)
     targets = np.random.default_rng(1).uniform(2e-5, 9e-5, (20, 30))
     result = program(targets, settings=Settings(amplitude_v=0.18), scheme="V/2", spread=spread, out=tmp_path / "run")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = read_sealed(tmp_path / "run" / "summary.json", "summary")
     assert summary == result.summary
     table, network = columns(tmp_path / "run" / "devices.parquet"), summary["network"]
     assert network["devices"] == 600 == len(table["row"])
@@ -167,13 +166,9 @@ def test_a_taken_folder_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_full_disk_leaves_no_half_table(tmp_path, monkeypatch):
-    def fails(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(programming_records.pq.ParquetWriter, "write_table", fails)
-    with pytest.raises(StorageError, match=r"devices\.parquet: No space left"):
-        program(random=(2, 2), out=tmp_path / "run")
+def test_a_full_disk_leaves_no_half_table(tmp_path, largest_file):
+    with largest_file(1000), pytest.raises(StorageError, match=r"(devices|rounds)\.parquet: .*File too large"):
+        program(random=(40, 40), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

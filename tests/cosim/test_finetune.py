@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -250,8 +251,8 @@ def test_a_killed_run_ends_with_the_same_bits(tune, tmp_path):
         assert torch.equal(value, last[1]["model"][key]), key
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[key]), key
-    names = ["whole/metrics.json", "killed/metrics.json"]
-    assert (tmp_path / names[0]).read_text() == (tmp_path / names[1]).read_text()
+    for name in ("metrics.json", "best.pt", "last.pt"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("victim", ["save_checkpoint", "write_sealed"])
@@ -303,6 +304,52 @@ def test_what_comes_out_is_a_checkpoint_like_any_other(tune, tmp_path):
     checkpoint = load_checkpoint(path)
     assert checkpoint.metrics["finetuned"]["noise"]["programming"]["sigma"] == 0.2
     assert build_netlist(path, tmp_path / "net").source["sha256"] == sha256(path)
+
+
+@pytest.mark.parametrize(
+    ("annealing", "annealing_epochs"),
+    [("none", 5.0), ("linear", 4.0), ("linear", 40.0), ("cyclical", 4.0), ("cyclical", 3.0)],
+)
+def test_the_kl_is_charged_in_full_however_it_was_annealed(
+    make_checkpoint, corpus, tmp_path, monkeypatch, annealing, annealing_epochs
+):
+    """The base was trained for 20 epochs: whole cycles of 4, a ramp half done at 40."""
+    base = load_checkpoint(make_checkpoint("lstm"))
+    training = replace(base.training_config, annealing=annealing, annealing_epochs=annealing_epochs, beta=1.5)
+    assert training.epochs == 20
+    real, charged = module.batch_loss, []
+
+    def spy(rec, kl, weight, config):
+        charged.append(weight)
+        return real(rec, kl, weight, config)
+
+    monkeypatch.setattr(module, "batch_loss", spy)
+    short = replace(SHORT, updates=3, validate_every=2)
+    finetune(replace(base, training_config=training), corpus, read_hardware("paper"), SPREAD, short, tmp_path / "out")
+    assert charged == [1.5] * 3
+    stored = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))
+    assert stored["kl_weight"] == 1.5
+    found = [record["learning_rate"] for record in stored["history"]]
+    sizes = [3e-4 * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * update / 3))) for update in range(3)]
+    assert found == [None, None, pytest.approx((sizes[0] + sizes[1]) / 2), pytest.approx(sizes[2])]
+
+
+def test_a_state_that_charged_another_kl_is_not_gone_on_with(make_checkpoint, corpus, tmp_path):
+    """Before the weight was named, it was the last point of the ramp."""
+    base = load_checkpoint(make_checkpoint("lstm"))
+    for annealing in ("linear", "cyclical"):
+        training = replace(base.training_config, annealing=annealing, annealing_epochs=4.0)
+        given = replace(base, training_config=training), corpus, read_hardware("paper"), SPREAD, SHORT
+        out = tmp_path / annealing
+        finetune(*given, out)
+        stored = torch.load(out / "last.pt", weights_only=True)
+        del stored["identity"]["kl_weight"]
+        torch.save(stored, out / "last.pt")
+        if annealing == "linear":
+            finetune(*given, out, resume=True)
+            continue
+        with pytest.raises(InputError, match=r"another kl_weight: stored 0\.0, given 1\.0"):
+            finetune(*given, out, resume=True)
 
 
 def test_another_run_or_another_configuration_is_not_gone_on_with(tune):

@@ -459,19 +459,42 @@ def test_a_geometry_that_cannot_be(problems):
     ]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        ".".join(["a"] * 5000) + " = 1",
-        "device.spec." + ".".join(["a"] * 5000) + " = 1",
-        'device.spec.law = "aist"\ndevice.spec.name.' + ".".join(["a"] * 5000) + " = 1",
-        "[adc]\nbits = 0x" + "f" * 20_000,
-        '[device]\nspec = { law = "aist", name = 0x' + "f" * 20_000 + " }",
-    ],
-)
-def test_monsters_are_one_short_problem(problems, text):
-    (line,) = problems(text)
+MONSTERS = [
+    ".".join(["a"] * 5000) + " = 1",
+    "device.spec." + ".".join(["a"] * 5000) + " = 1",
+    'device.spec.law = "aist"\ndevice.spec.name.' + ".".join(["a"] * 5000) + " = 1",
+    "[adc]\nbits = 0x" + "f" * 20_000,
+    '[device]\nspec = { law = "aist", name = 0x' + "f" * 20_000 + " }",
+]
+
+
+@pytest.mark.parametrize("text", MONSTERS)
+def test_a_monster_in_a_file_is_one_short_line(tmp_path, text):
+    path = tmp_path / "chip.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(HardwareError, match=r"chip\.toml (has a key of more than|cannot be read as TOML)") as caught:
+        read_hardware(path)
+    assert len(str(caught.value)) < 300 + len(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", MONSTERS)
+def test_a_monster_in_a_dictionary_is_one_short_problem(text):
+    with pytest.raises(HardwareError) as caught:
+        hardware_from_dict(tomllib.loads(text), "chip")
+    first, line = str(caught.value).splitlines()
+    assert first == "chip: 1 problem"
     assert len(line) < 300
+
+
+def test_of_thousands_of_problems_twenty_are_told(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text("\n".join(f"key{number} = 1" for number in range(1500)), encoding="utf-8")
+    with pytest.raises(HardwareError) as caught:
+        read_hardware(path)
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith("chip.toml: 1500 problems")
+    assert (len(lines), lines[-1]) == (21, "  and 1,480 more")
 
 
 @pytest.mark.parametrize(
@@ -479,7 +502,7 @@ def test_monsters_are_one_short_problem(problems, text):
     [
         (b"a = ", "cannot be read as TOML: Invalid value"),
         (b"[adc]\nbits = 8\nbits = 9", "cannot be read as TOML: Cannot overwrite a value"),
-        (b'name = "\xff"', "is not UTF-8 text: invalid start byte at byte 8"),
+        (b'name = "\xff"', "line 1: byte 0xff at position 9 is not UTF-8"),
         (b"x = " + b"[" * 5000, "cannot be read as TOML: it nests too deeply"),
         (b"x = " + b"9" * 5000, "cannot be read as TOML: Exceeds the limit"),
         (b"\x00", "cannot be read as TOML"),
@@ -496,11 +519,12 @@ def test_what_is_no_toml_is_one_line(tmp_path, content, message):
 
 def test_what_is_no_file_is_one_line(tmp_path):
     for name, message in (
-        (tmp_path, "is a folder; name the TOML file in it"),
+        (tmp_path, "is a folder; give the hardware file in it"),
+        (tmp_path, "is a folder; give the hardware file in it"),
         ("papr", "unknown hardware preset 'papr'; did you mean 'paper'? allowed: paper, tile64"),
         (tmp_path / "none.toml", "none.toml; name a TOML file, or a preset: paper, tile64"),
-        ("a\0b", "cannot be read"),
-        (tmp_path / ("x" * 300), "cannot be read"),
+        ("a\0b", "cannot read"),
+        (tmp_path / ("x" * 300), "cannot read"),
     ):
         with pytest.raises(HardwareError, match=re.escape(message)) as caught:
             read_hardware(name)

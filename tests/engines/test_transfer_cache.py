@@ -14,6 +14,7 @@ from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
+from hvae_mnn.errors import CacheWarning
 
 WIRED = replace(
     read_hardware("paper"), cells=Cells("reference_column"), wires=Wires(100.0, 200.0, 50.0), tiling=Tiling(3, 2)
@@ -122,5 +123,7 @@ def test_bits_do_not_depend_on_what_else_is_solved_or_cached(tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    made, _ = engine(blocked / "cache")
+    with pytest.warns(CacheWarning, match="solved arrays are not kept for the next run") as told:
+        made, _ = engine(blocked / "cache")
+    assert len(told) == 1
     np.testing.assert_array_equal(made.currents(VOLTS)["a"], engine(None)[0].currents(VOLTS)["a"])

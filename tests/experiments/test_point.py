@@ -13,12 +13,13 @@ from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware import Tiling
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import DeviceSpread, Nonidealities, Programming, ReadNoise, StuckCells
-from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.errors import CheckpointError, InputError, TextError
 from hvae_mnn.experiments.point import checkpoint_of, drawn_network, run_task
 from hvae_mnn.experiments.reference import reference_answers
 from hvae_mnn.experiments.task import TextChoice
-from hvae_mnn.experiments.text import chosen_sentences
+from hvae_mnn.experiments.text import choose_text, chosen_sentences, further_text
 from hvae_mnn.vae.answers import run_answers
+from hvae_mnn.vae.checkpoint import load_checkpoint
 
 SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
 
@@ -160,3 +161,26 @@ def test_a_damaged_reference_is_made_again(make_task, tmp_path, monkeypatch):
         assert run_task(task).metrics == first
         assert path.read_bytes()[-40:] == whole[-40:]
     assert all(math.isfinite(value) for value in first.values())
+
+
+def test_a_task_counts_its_own_time_and_not_that_of_a_cached_answer(make_task, paper):
+    """Answers carry how long they once took; whoever finds them in the cache has not waited so long."""
+    first = run_task(make_task("digital", seed=None))
+    again = run_task(make_task("digital", seed=None))
+    point = run_task(make_task("point", paper, SPREAD, 3))
+    assert set(first.seconds) == set(again.seconds) == {"load", "reference", "total"}
+    assert set(point.seconds) == {"load", "reference", "draw", "transfer", "forward", "logits", "total"}
+    for found in (first, again, point):
+        assert sum(found.seconds.values()) - found.seconds["total"] <= found.seconds["total"]
+
+
+def test_text_that_the_model_does_not_know_makes_no_baseline_and_no_calibration(make_checkpoint, paper, tmp_path):
+    checkpoint = load_checkpoint(make_checkpoint("lstm"))
+    for split, lines in (("train", ["wort für wort"] * 30), ("valid", ["wort für wort"] * 30), ("test", ["the ."] * 9)):
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines), encoding="utf-8")
+    text = choose_text(checkpoint, tmp_path, "test", None)
+    per_tile = replace(paper, tiling=Tiling(4, 3, "after_adc"))
+    for kind, hardware, split in (("unigram", None, "train"), ("point", per_tile, "valid")):
+        with pytest.raises(TextError, match=f"90 of 90 words of .*/{split} are not in the model's vocabulary"):
+            further_text(checkpoint, text, kind, hardware)
+    assert further_text(checkpoint, text, "point", paper) == []

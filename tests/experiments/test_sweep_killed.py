@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on(work):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "finished results are kept in " in said
-    assert "the same command goes on" in said
+    assert "rerun the same command to resume" in said
     before = len(parts(work / "out"))
     assert 5 <= before < TASKS
     tasks = {row["task"] for row in pq.read_table(work / "out" / "results.parquet").to_pylist()}

@@ -287,10 +287,10 @@ def test_what_a_person_sees(netlist, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--steps", "0"], "have to be above 0"),
-        (["--tiles", "0"], "have to be above 0"),
-        (["--seed", "-1"], "--seed -1 0 or above"),
-        (["--adc-fom", "-1"], "--adc-fom is -1; allowed is a finite number above 0"),
+        (["--steps", "0"], "--steps is 0; allowed: a whole number from 1"),
+        (["--tiles", "0"], "--tiles is 0; allowed: a whole number from 1"),
+        (["--seed", "-1"], "--seed is -1; allowed: a whole number from 0"),
+        (["--adc-fom", "-1"], "--adc-fom is -1; allowed: 1e-24 to 1"),
         (["--line-capacitance", "nan"], "--line-capacitance is nan"),
         (["--read-time", "0"], "--read-time is 0"),
     ],

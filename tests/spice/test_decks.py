@@ -1,4 +1,4 @@
-"""Every exported deck, run as a stranger would: `ngspice -b`, without this package. Torch is the second answer."""
+"""Every exported deck, run as a stranger would: `ngspice -n -b`, without this package. Torch is the second answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def run_deck(folder, deck):
     """Printed values by name, from the deck as it lies on disk."""
     command = shutil.which("ngspice")
     assert command, "the ngspice command is part of the set-up: make system"
-    done = subprocess.run([command, "-b", deck], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [command, "-n", "-b", deck], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "Using KLU" in done.stdout
     found = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))

@@ -313,7 +313,7 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
     stored = load_file(manifest.folder / "conductances.safetensors")
     for _, unit in manifest.units():
         done = subprocess.run(
-            ["ngspice", "-b", unit.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+            ["ngspice", "-n", "-b", unit.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         printed = dict(re.findall(r"^(i\(\S+\)) = (\S+)$", done.stdout, re.MULTILINE))
@@ -322,7 +322,7 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     (layer,) = manifest.layers
     done = subprocess.run(
-        ["ngspice", "-b", layer.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+        ["ngspice", "-n", "-b", layer.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^v\(hidden3\) = ", done.stdout, re.MULTILINE)

@@ -20,6 +20,7 @@ from hvae_mnn.engines.backends import backend_problem
 from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.probe import osdi_refusal, probe
+from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.device_lines import control_prologue, device_header, device_line, model_file
 
@@ -31,7 +32,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C com
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """A cache of the test's own, and nothing remembered from elsewhere."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HVAE_MNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.delenv(osdi.READY_MADE, raising=False)
     osdi.osdi_library.cache_clear()
@@ -59,7 +60,7 @@ def test_it_is_built_once_and_again_when_the_file_was_damaged(tmp_path, monkeypa
     osdi.osdi_library.cache_clear()
     assert osdi.osdi_library("hp") == first
     assert calls() == 1
-    assert osdi.cache_folder() in first.parents
+    assert cache_folder("osdi") in first.parents
     first.write_bytes(first.read_bytes()[:1000])
     osdi.osdi_library.cache_clear()
     assert osdi.osdi_library("aist") == first
@@ -124,7 +125,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", str(script))
     with pytest.raises(EnvironmentProblem, match=r"stdbool\.h: No such file.*behavioural"):
         osdi.osdi_library("aist")
-    assert not list(osdi.cache_folder().rglob("*.osdi"))
+    assert not list(cache_folder("osdi").rglob("*.osdi"))
 
 
 @pytest.mark.parametrize("kind", ["no program", "open quotation"])
@@ -137,11 +138,22 @@ def test_a_compiler_that_cannot_be_run_is_named(tmp_path, monkeypatch, kind):
     assert probe().osdi  # found out without a compiler
 
 
-def test_a_cache_that_cannot_be_written_is_named(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    problem = str(osdi.osdi_problem())
-    assert "behavioural" in problem
-    assert "XDG_CACHE_HOME" in problem or "no C compiler" in problem
+@needs_compiler
+@pytest.mark.parametrize("home", ["none", "/proc/nowhere"])
+def test_without_a_cache_it_is_built_for_this_process(tmp_path, monkeypatch, home):
+    """Where there is no home, and where the home takes no files."""
+    monkeypatch.delenv("HVAE_MNN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if home == "none":
+        monkeypatch.setattr(osdi, "cache_folder", lambda kind: None)
+    monkeypatch.setenv("HOME", home)
+    script, calls = counting_compiler(tmp_path)
+    monkeypatch.setenv("CC", str(script))
+    first = osdi.osdi_library("aist")
+    osdi.osdi_library.cache_clear()
+    assert osdi.osdi_library("hp") == first
+    assert calls() == 1
+    assert osdi_refusal(first) is None
 
 
 def test_a_title_that_speaks_of_errors_is_no_error(tmp_path):

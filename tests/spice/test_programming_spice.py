@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -114,7 +116,15 @@ def test_a_4_by_4_array_with_wires_is_programmed_to_1_percent(tmp_path):
     assert len(result.within_after) > 2
     # What is read lies below what the devices have: the wires are in series.
     assert (result.read < AIST.conductance(result.state)).all()
-    opened = program_wired(array, targets, Settings(open_loop=True), tmp_path / "open")
+    began, told = time.monotonic(), []
+
+    def slow(number, rounds):
+        told.append(number)
+        time.sleep(0.5)
+
+    opened = program_wired(array, targets, Settings(open_loop=True), tmp_path / "open", progress=slow)
+    # What others do meanwhile is not ngspice's time.
+    assert 0 < opened.wall_s <= time.monotonic() - began - 0.5 * len(told)
     np.testing.assert_array_equal(opened.pulses, 1)
     assert not opened.within.all()
 

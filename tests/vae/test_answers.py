@@ -16,7 +16,8 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.simulation import start_engine
-from hvae_mnn.errors import InputError, StorageError
+from hvae_mnn.errors import InputError, StorageError, TensorsError
+from hvae_mnn.tensors import write_tensors
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
 from hvae_mnn.vae import answers as module
@@ -268,26 +269,36 @@ def damage(path, kind):
         path.unlink()
     elif kind == "lacking":
         del tensors["nats"]
+        write_tensors(path, tensors)
+    elif kind == "bare":
         save_file(tensors, path)
     elif kind == "foreign":
-        save_file(tensors | {"other": tensors["nats"]}, path)
+        write_tensors(path, tensors | {"other": tensors["nats"]})
     elif kind == "short":
-        save_file(tensors | {"written": tensors["written"][:-1].copy()}, path)
+        write_tensors(path, tensors | {"written": tensors["written"][:-1].copy()})
     elif kind == "kind":
-        save_file(tensors | {"likeliest": tensors["likeliest"].astype(np.float32)}, path)
+        write_tensors(path, tensors | {"likeliest": tensors["likeliest"].astype(np.float32)})
     elif kind == "starts":
-        save_file(tensors | {"starts": np.empty(0, dtype=np.int64)}, path)
+        write_tensors(path, tensors | {"starts": np.empty(0, dtype=np.int64)})
     elif kind == "seconds":
-        save_file(tensors | {"seconds.logits": np.array([1.0, 2.0])}, path)
+        write_tensors(path, tensors | {"seconds.logits": np.array([1.0, 2.0])})
 
 
-@pytest.mark.parametrize("kind", ["cut", "empty", "gone", "lacking", "foreign", "short", "kind", "starts", "seconds"])
+@pytest.mark.parametrize(
+    "kind", ["cut", "empty", "gone", "lacking", "foreign", "short", "kind", "starts", "seconds", "bare"]
+)
 def test_a_damaged_file_is_no_answer(network, tmp_path, kind):
     checkpoint, sentences = network()
     path = tmp_path / "answers.safetensors"
     run_answers(Stepper(checkpoint.model), sentences, PASSES).save(path)
     damage(path, kind)
-    with pytest.raises(StorageError, match=r"answers\.safetensors cannot be read .*delete it"):
+    told = {
+        "cut": "is damaged or no file of tensors",
+        "empty": "is damaged or no file of tensors",
+        "gone": "no file of answers at",
+        "bare": "does not match its checksum",
+    }
+    with pytest.raises(TensorsError, match=told.get(kind, r"answers\.safetensors holds no answers \(.*\); delete it")):
         Answers.load(path)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from hvae_mnn.errors import CheckpointError, InputError, TrainingError
+from hvae_mnn.errors import CheckpointError, InputError, TextError, TrainingError, UnknownWordsWarning
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -105,8 +106,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpus, 
                     corpus, model_config, config, out, resume=True, progress=stop_after(stop), save_every_s=save_every_s
                 )
         train(corpus, model_config, config, out, resume=True)
-        for name in ("best.pt", "last.pt"):
-            assert_same(content(out / name), content(whole / name), name)
+        assert (out / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()
+        assert_same(content(out / "last.pt"), content(whole / "last.pt"))
         assert [entry.name for entry in sorted(out.iterdir())] == ["best.pt", "last.pt", "metrics.json"]
 
 
@@ -138,8 +139,8 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpu
     assert content(killed / "last.pt")["state"]["batch"] == 1
     train(corpus, model_config, config, killed, resume=True)
     train(corpus, model_config, config, whole)
-    for name in ("best.pt", "last.pt"):
-        assert_same(content(killed / name), content(whole / name), name)
+    assert (killed / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()  # another process wrote it
+    assert_same(content(killed / "last.pt"), content(whole / "last.pt"))
 
 
 @pytest.mark.parametrize("step", ["activation_ranges", "save_metrics", "save_state"])
@@ -189,6 +190,76 @@ def test_files_events_and_the_callers_random_state(tmp_path: Path, corpus: Corpu
     stored = json.loads((tmp_path / "metrics.json").read_text())
     assert stored["complete"] is True
     assert stored["history"] == history
+
+
+@pytest.mark.parametrize(
+    ("annealing", "weights"),
+    [
+        # Four batches an epoch, two epochs; the ramp, or a cycle, is two epochs long.
+        ("none", [[2, 2, 2, 2], [2, 2, 2, 2]]),
+        ("linear", [[0, 0.25, 0.5, 0.75], [1, 1.25, 1.5, 1.75]]),
+        ("cyclical", [[0, 0.5, 1, 1.5], [2, 2, 2, 2]]),
+    ],
+)
+def test_an_epochs_record_holds_what_its_batches_were_given(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, annealing: str, weights: list[list[float]]
+) -> None:
+    real, charged = training.batch_loss, []
+
+    def spy(rec: torch.Tensor, kl: torch.Tensor, weight: float, config: TrainingConfig) -> torch.Tensor:
+        charged.append(weight)
+        return real(rec, kl, weight, config)
+
+    monkeypatch.setattr(training, "batch_loss", spy)
+    model_config, config = specs(corpus, epochs=2, annealing=annealing, annealing_epochs=2.0, beta=2.0)
+    train(corpus, model_config, config, tmp_path)
+    history, _ = read_history(tmp_path)
+    assert [charged[:4], charged[4:]] == weights
+    assert [record["kl_weight"] for record in history] == [sum(epoch) / 4 for epoch in weights]
+    # Half a cosine down to a twentieth, at eighths of the run.
+    cosines = [0.5 + 0.5 * math.cos(math.pi * batch / 8) for batch in range(8)]
+    sizes = [config.learning_rate * (0.05 + 0.95 * cosine) for cosine in cosines]
+    found = [record["learning_rate"] for record in history]
+    assert found == pytest.approx([sum(sizes[:4]) / 4, sum(sizes[4:]) / 4])
+    assert content(tmp_path / "last.pt")["optimizer"]["param_groups"][0]["lr"] == pytest.approx(sizes[-1])
+
+
+def test_a_constant_step_size_is_recorded_as_it_is(tmp_path: Path, corpus: Corpus) -> None:
+    model_config, config = specs(corpus, "paper", epochs=1, batch_size=7)  # nine batches
+    train(corpus, model_config, config, tmp_path)
+    ((record,), _) = read_history(tmp_path)
+    assert (record["learning_rate"], record["kl_weight"]) == (1e-4, 1.0)
+
+
+def test_text_of_unknown_words_only_is_refused(tmp_path: Path, corpus: Corpus) -> None:
+    """Its perplexity would be that of one word, and look wonderful."""
+    model_config, config = specs(corpus)
+    strange = [["wort", "für", "wort"]] * 20
+    with pytest.raises(TextError, match=r"none of the 60 words of grammar-1/valid is in the vocabulary") as caught:
+        train(replace(corpus, valid=strange), model_config, config, tmp_path / "out")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("unknown", "warns"), [(20, False), (21, True)])
+def test_text_of_many_unknown_words_is_warned_of(tmp_path: Path, corpus: Corpus, unknown: int, warns: bool) -> None:
+    """Other commands refuse such text for a checkpoint, by the same share."""
+    model_config, config = specs(corpus, epochs=1)
+    words = ["wort"] * unknown + [corpus.train[0][0]] * (100 - unknown)
+    mixed = replace(corpus, valid=[words[start : start + 10] for start in range(0, 100, 10)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(mixed, model_config, config, tmp_path / "out")
+    told = [str(one.message) for one in caught if issubclass(one.category, UnknownWordsWarning)]
+    assert bool(told) == warns
+    if warns:
+        assert "21 of 100 words of grammar-1/valid are not in the vocabulary; above 20%" in told[0]
+    checkpoint = load_checkpoint(tmp_path / "out/best.pt")
+    if warns:
+        with pytest.raises(TextError):
+            checkpoint.vocabulary.count_unknown(mixed.valid, "valid")
+    else:
+        assert checkpoint.vocabulary.count_unknown(mixed.valid, "valid") == 20
 
 
 def test_the_best_checkpoint_is_the_epochs_model_with_calibration(tmp_path: Path, corpus: Corpus) -> None:

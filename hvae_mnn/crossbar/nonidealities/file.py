@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from hvae_mnn.crossbar.nonidealities.spec import (
 )
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import nearest, unknown_name
+from hvae_mnn.reading import few, parse_toml, read_toml
 
 _SECTIONS = {
     "programming": Programming,
@@ -89,7 +89,7 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
         spec = Nonidealities(**{name: _SECTIONS[name](**section) for name, section in found.items()})
         problems = _together(spec)
     if problems:
-        raise InputError(f"{where}: {'; '.join(problems)}")
+        raise InputError(f"{where}: {'; '.join(few(problems))}")
     return spec
 
 
@@ -101,9 +101,9 @@ def read_nonidealities(path: Path | None, changes: Sequence[str] = ()) -> Nonide
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"{path} cannot be read as TOML: {error}; docs/nonidealities.md has an example") from None
+            values = read_toml(path, "noise file")
+        except InputError as error:
+            raise InputError(f"{error} (docs/nonidealities.md has an example)") from None
     for change in changes:
         name, equals, text = change.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -118,8 +118,8 @@ def read_nonidealities(path: Path | None, changes: Sequence[str] = ()) -> Nonide
 def _value(text: str) -> Any:
     """A TOML value; what is none is text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}", "")["value"]
+    except InputError:
         return text
 
 

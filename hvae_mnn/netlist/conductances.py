@@ -1,0 +1,93 @@
+"""What a build's `conductances.safetensors` holds, checked: hashed by the manifest, shaped as its layouts, and numbers
+only."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.errors import InputError, ManifestError
+from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest
+from hvae_mnn.reading import read_bytes
+from hvae_mnn.tensors import Tensors, parse_tensors
+
+Array = NDArray[np.float64]
+_HEADER_BYTES = 2**20
+"""More than a header with the names of a build's tensors has."""
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array of R x C weights with D memristors per row."""
+
+    conductance: Array
+    """(R, D) siemens."""
+    test_volts: Array
+    """(R,): its test vector."""
+    ideal_currents: Array
+    """(C,) amperes for signed weights that the test vector gives without wires."""
+
+
+def stored_tensors(array: GateArray, test_volts: Array) -> Tensors:
+    """An array's tensors by their names in the file; `test_volts` (R,)."""
+    # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
+    cells = test_volts[:, np.newaxis] * array.layout.without_wires(array.conductance)  # (R, C)
+    values = StoredArray(array.conductance, test_volts, cells.sum(axis=0))
+    return {f"{array.name}.{name}": value for name, value in vars(values).items()}
+
+
+def read_conductances(manifest: Manifest) -> dict[str, StoredArray]:
+    """Every array of a build, by name.
+
+    Raises `ManifestError` for a file that is not the one of the manifest, or holds tensors of other names, shapes or
+    types, values that are NaN or infinite, or conductances below 0.
+    """
+    path, shapes = manifest.folder / CONDUCTANCES, _shapes(manifest)
+    most = _HEADER_BYTES + 8 * sum(int(np.prod(shape)) for shape in shapes.values())
+    try:
+        data = read_bytes(path, most, "file of conductances")
+        if hashlib.sha256(data).hexdigest() != manifest.files[CONDUCTANCES]:
+            raise ManifestError(f"{path} was changed since it was checked; build the netlists again")
+        tensors = parse_tensors(data, path)
+    except InputError as error:
+        raise error if isinstance(error, ManifestError) else ManifestError(f"{error}") from None
+    for name in sorted(set(tensors) ^ set(shapes)):
+        found = "no" if name in shapes else "an unknown"
+        raise ManifestError(f"{path} has {found} tensor {name!r}; build the netlists again")
+    for name, shape in shapes.items():
+        _check(f"{path}: tensor {name}", tensors[name], shape)
+    names = [unit.array for _, unit in manifest.units()]
+    return {
+        name: StoredArray(*(tensors[f"{name}.{kind}"] for kind in StoredArray.__dataclass_fields__)) for name in names
+    }
+
+
+def _shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for _, unit in manifest.units():
+        layout = manifest.layout(unit)
+        found[f"{unit.array}.conductance"] = (layout.rows, layout.memristors)
+        found[f"{unit.array}.test_volts"] = (layout.rows,)
+        found[f"{unit.array}.ideal_currents"] = (layout.columns,)
+    return found
+
+
+def _check(what: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if values.dtype != np.float64 or values.shape != shape:
+        raise ManifestError(
+            f"{what} is {values.dtype} of shape {values.shape}, the manifest's is float64 of shape {shape}; build the"
+            " netlists again"
+        )
+    bad = values[~np.isfinite(values)]
+    if not bad.size and what.endswith(".conductance"):
+        bad = values[values < 0]  # a device that is stuck open has 0
+    if bad.size:
+        raise ManifestError(
+            f"{what} holds {bad.size} values that no array has, {bad[0]} the first; allowed are finite numbers"
+            f"{', 0 or above' if what.endswith('.conductance') else ''}: build the netlists again"
+        )

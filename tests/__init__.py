@@ -1,0 +1,1 @@
+"""The tests. A package, as some dependency installs another one of this name."""

@@ -1,0 +1,1 @@
+"""Campaigns: long, seeded trials of the whole tool, run by `make campaign`; a short version of each is a test."""

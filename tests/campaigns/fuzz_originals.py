@@ -1,0 +1,204 @@
+"""Files of every kind that hvae-mnn reads, as it writes them itself, for the campaign to spoil: two of each."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hvae_mnn.cosim import characterise, cost, programming, simulation, verify
+from hvae_mnn.cosim.export import build_netlist
+from hvae_mnn.cosim.finetune import finetune
+from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim.plan import Options, choose_sentences
+from hvae_mnn.crossbar.hardware_file import hardware_to_toml, read_hardware
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.engines import ir_drop
+from hvae_mnn.engines.cluster import Cluster
+from hvae_mnn.engines.probe import probe
+from hvae_mnn.experiments.grid import make_plan
+from hvae_mnn.experiments.sweep import run_sweep
+from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.text.corpus import read_corpus
+from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.vae.answers import run_answers
+from hvae_mnn.vae.checkpoint import load_checkpoint, save_checkpoint
+from hvae_mnn.vae.config import ModelConfig, TrainingConfig
+from hvae_mnn.vae.model import HSRVAE
+from hvae_mnn.vae.stepwise import Stepper, activation_ranges
+from hvae_mnn.vae.training import train
+
+VARIANTS = ("a", "b")
+CACHE = "HVAE_MNN_CACHE"
+_HIDDEN = {"a": 4, "b": 5}
+_HARDWARE = {
+    "a": 'base = "paper"\n[tiles]\nrows = 6\n',
+    "b": 'base = "tile64"\n[tiles]\nrows = 8\ncolumns = 3\n'
+    '[sense]\nkind = "transimpedance"\nfeedback_ohm = 2e4\ngain = 1e5\nswing_v = 2.0\n',
+}
+_DEVICE = {
+    "a": 'base = "aist"\nr_off_ohm = 120e3\nwindow_p = 4\n',
+    "b": 'base = "hp_tio2"\nname = "mine"\nr_on_ohm = 50\ng_max = 1e-3\n',
+}
+_NOISE = {
+    "a": '[programming]\nerror = "lognormal"\nsigma = 0.05\n[stuck]\non = 0.01\n[drift]\nseconds = 1e4\n',
+    "b": "[spread]\ndevice_on = 0.1\n[read_noise]\nthermal = true\nbandwidth_hz = 1e6\n[temperature]\nkelvin = 350\n",
+}
+_SWEEP = {
+    "a": 'axes = { "noise.programming.sigma" = [0.05, 0.2], "hardware.tiles.rows" = [4, "all"] }\n',
+    "b": 'axes = { "noise.programming.sigma" = { from = 0.05, to = 0.2, points = 2 }, "hardware.adc.bits" = [6, 8] }\n',
+}
+
+
+class _Stopped(Exception):
+    """Ends a run half-way."""
+
+
+def make(root: Path, *, quick: bool) -> None:
+    """Fill `root` with a folder for every variant; `quick` leaves out what takes ngspice."""
+    os.environ[CACHE] = str(root / "unused-cache")
+    for number, name in enumerate(VARIANTS):
+        folder = root / name
+        folder.mkdir(parents=True)
+        torch.manual_seed(number)
+        _settings(folder, name)
+        _texts(folder, number)
+        _models(folder, name, number)
+        _run(folder, number)
+        _sweep(folder, name)
+        _tables(folder, number)
+        _caches(folder)
+        if not quick and not probe().problem:
+            _of_ngspice(folder)
+
+
+def _settings(folder: Path, name: str) -> None:
+    place = folder / "settings"
+    place.mkdir()
+    (place / "hardware.toml").write_text(_HARDWARE[name], encoding="utf-8")
+    (place / "full.toml").write_text(hardware_to_toml(read_hardware("pulse64")), encoding="utf-8")
+    (place / "chip.toml").write_text('[device]\nfile = "device.toml"\nread_voltage = 0.04\n', encoding="utf-8")
+    (place / "device.toml").write_text(_DEVICE[name], encoding="utf-8")
+    (place / "noise.toml").write_text(_NOISE[name], encoding="utf-8")
+
+
+def _texts(folder: Path, number: int) -> None:
+    corpus = grammar_corpus(train=60, valid=12, test=8, seed=number)
+    for kind in ("corpus", "packed"):
+        (folder / kind).mkdir()
+        for split in ("train", "valid", "test"):
+            text = "\n".join(" ".join(words) for words in corpus.split(split)) + "\n"
+            path = folder / kind / f"{split}.txt"
+            path.write_bytes(text.encode() if kind == "corpus" else gzip.compress(text.encode()))
+    targets = folder / "targets"
+    targets.mkdir()
+    values = np.random.default_rng(number).uniform(2e-5, 9e-5, (3 + number, 4))
+    np.save(targets / "t.npy", values)
+    np.savetxt(targets / "t.csv", values, delimiter=",")
+
+
+def _models(folder: Path, name: str, number: int) -> None:
+    """A checkpoint of random weights, a training run, a finetuned one, and netlists."""
+    corpus = read_corpus(folder / "corpus")
+    vocabulary = Vocabulary.build(corpus.train)
+    size = _HIDDEN[name]
+    config = ModelConfig(len(vocabulary), 3, size, 2, encoder_cells=("gru", "rnn"), decoder_cell="lstm")
+    model = HSRVAE(config).eval()
+    ranges = activation_ranges(model, [vocabulary.encode_sentence(words) for words in corpus.valid])
+    path = save_checkpoint(folder / "best.pt", model, TrainingConfig(seed=number), vocabulary, "plain", {}, ranges)
+    training = TrainingConfig(epochs=1, batch_size=32, seed=number, precision="fp32")
+    train(corpus, config, training, folder / "trained", device="cpu")
+    settings = FinetuneConfig(updates=1, batch_size=8, validate_every=1, valid_sentences=2, valid_draws=1)
+    hardware = read_hardware(folder / "settings" / "hardware.toml")
+    finetune(load_checkpoint(path), corpus, hardware, Nonidealities(), settings, folder / "finetuned")
+    backend = "static" if name == "a" else "behavioural"
+    plain = "paper" if name == "b" else hardware
+    build_netlist(path, folder / "net", hardware=plain, device_backend=backend, data_dir=folder / "corpus")
+    build_netlist(path, folder / "wired", hardware=hardware, data_dir=folder / "corpus")
+    for kind in ("trained", "finetuned"):
+        for lock in (folder / kind).glob(".*"):
+            lock.unlink()
+
+
+def _run(folder: Path, number: int) -> None:
+    """A finished simulation, and one that was stopped: plan and journal."""
+    manifest, checkpoint, options = _simulated(folder)
+    for name, steps in (("run", None), ("stopped", 9)):
+        origin, sentences = choose_sentences(
+            checkpoint, text=None, data_dir=folder / "corpus", split="test", sentences=2 + number, steps=None
+        )
+        done = 0
+
+        def stop(_: str, __: int, ___: int, steps: int | None = steps) -> None:
+            nonlocal done
+            done += 1
+            if done == steps:
+                raise _Stopped
+
+        engine = simulation.start_engine("ideal", manifest)
+        try:
+            with simulation.start(manifest, origin, sentences, options, folder / name) as (place, plan):
+                simulation.execute(place, plan, manifest, checkpoint, engine, stop)
+        except _Stopped:
+            pass
+
+
+def _simulated(folder: Path) -> tuple[Manifest, Any, Options]:
+    manifest = simulation.read_manifest(folder / "net")
+    return manifest, simulation.checkpoint_of(manifest), Options(engine="ideal")
+
+
+def _sweep(folder: Path, name: str) -> None:
+    place = folder / "sweeping"
+    place.mkdir()
+    shutil.copy(folder / "best.pt", place / "net.pt")
+    text = (
+        f'name = "small-{name}"\nmodels = {{ net = "net.pt" }}\nseeds = 2\nsentences = 3\n'
+        'metrics = ["top1", "ppl"]\n[baseline]\nname = "clean"\n[[grid]]\nname = "spread"\n'
+        'set = { "noise.programming.error" = "lognormal" }\n' + _SWEEP[name]
+    )
+    (place / "sweep.toml").write_text(text, encoding="utf-8")
+    plan = make_plan(read_sweep(place / "sweep.toml"), folder / "corpus")
+    run_sweep(plan, folder / "sweep", Cluster.here())
+    for lock in (folder / "sweep").glob(".*"):
+        lock.unlink()
+
+
+def _tables(folder: Path, number: int) -> None:
+    drive = characterise.Drive(0.5, (10.0 + number,), cycles=1)
+    characterise.iv("aist", drive=drive, backend="reference", out=folder / "iv")
+    programming.program(random=(4 + number, 5), seed=number, out=folder / "program")
+    settings = ir_drop.Settings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)
+    (folder / "ir-drop").mkdir()
+    ir_drop.write_study(folder / "ir-drop", settings, ir_drop.ir_drop(settings), 0.0)
+
+
+def _caches(folder: Path) -> None:
+    """Solved arrays, the digital model's answers; a compiled device is any file with its checksum beside it."""
+    os.environ[CACHE] = str(folder / "cache")
+    simulation.start_engine("exact", simulation.read_manifest(folder / "wired"))
+    os.environ[CACHE] = str(folder.parent / "unused-cache")
+    checkpoint, corpus = load_checkpoint(folder / "best.pt"), read_corpus(folder / "corpus")
+    sentences = [checkpoint.vocabulary.encode_sentence(words) for words in corpus.test]
+    found = run_answers(Stepper(checkpoint.model), sentences, {"teacher", "sampled", "free"})
+    (folder / "answers").mkdir()
+    found.save(folder / "answers" / "answers.safetensors")
+    (folder / "library").mkdir()
+    content = np.random.default_rng(len(sentences)).bytes(3000)
+    (folder / "library" / "memristor.osdi").write_bytes(content)
+    (folder / "library" / "memristor.sha256").write_text(hashlib.sha256(content).hexdigest(), encoding="ascii")
+
+
+def _of_ngspice(folder: Path) -> None:
+    manifest = simulation.read_manifest(folder / "wired")
+    verify.verify(manifest, tiles=2, steps=1, out=folder / "verify")
+    if manifest.hardware.cells.read_law == "ohmic":
+        cost.cost(manifest, steps=2, tiles=1, out=folder / "cost")
