@@ -16,7 +16,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hvae_mnn.errors import RunError, StorageError
@@ -180,6 +181,13 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(handle)
+
+
+def temporary_folder_of(owner: object, parent: Path | None = None) -> tuple[Path, Callable[[], object]]:
+    """As `temporary_folder`, for as long as an object lives: the folder, and a function that removes it before."""
+    stack = contextlib.ExitStack()
+    path = stack.enter_context(temporary_folder(parent))
+    return path, weakref.finalize(owner, stack.close)
 
 
 def temporary_root() -> Path:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, THREADS, WORD, Whole
 from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.signals import resumable
 
 EPILOG = """
 Examples:
@@ -98,7 +99,7 @@ def command(
     from hvae_mnn.vae.training_state import METRICS
 
     torch.set_num_threads(threads)
-    with progress_bar(Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True)) as bar, resumable(lambda: "rerun with --resume to resume the run"):
         task = bar.add_task("validating", total=settings["updates"])
         folder = finetune(
             checkpoint,

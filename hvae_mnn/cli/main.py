@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import logging
@@ -13,8 +14,10 @@ from rich.console import Console
 
 from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
+from hvae_mnn.cli.signals import Ended, ending_in_order
 from hvae_mnn.cli.streams import guarded_streams, show_error, shown_notes
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
+from hvae_mnn.owned import remove_abandoned, temporary_root
 
 COMMANDS = (
     "doctor",
@@ -89,24 +92,26 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
     logging.getLogger("matplotlib").addFilter(_not_about_caches)
-    with guarded_streams() as stdout, shown_notes():
-        code = _run(args)
+    with guarded_streams() as stdout, shown_notes(), ending_in_order() as ended:
+        code = _run(args, ended)
         if code or stdout.lost:
             sys.exit(code or 1)
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str] | None, ended: Ended) -> int:
     """Run the command line; returns the exit code."""
     try:
+        with contextlib.suppress(HvaeMnnError):
+            remove_abandoned(temporary_root())
         try:
             cli.main(args=args, prog_name="hvae-mnn", standalone_mode=False)
         finally:
             sys.stdout.flush()
     except click_exceptions.Exit as done:
         return done.exit_code
-    except click.Abort:
-        Console(stderr=True).print("interrupted")
-        return 130
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print(str(ended))
+        return ended.code
     except click.ClickException as error:
         if asks_for_help(error):
             error.show()

@@ -17,6 +17,7 @@ from rich.text import Text
 from hvae_mnn.cli.mistakes import refuse_beside
 from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import HvaeMnnError
 
 if TYPE_CHECKING:
@@ -122,25 +123,24 @@ def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, r
             folder = out or api.newest_run()
             console.print(f"resuming {folder}", highlight=False, markup=False)
             where = {name: given[name] for name in ("workers", "scheduler")}
-            result = _interruptible(lambda: api.resume(folder, progress=progress, **where), folder)
+            with resumable(_how_to_resume(folder)):
+                result = api.resume(folder, progress=progress, **where)
         else:
             if given["text"] is not None:
                 refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence of its run")
             options = api.Options(
                 **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
             )
-            result = _interruptible(
-                lambda: api.simulate(netlist, options=options, out=out, progress=progress, **given), out
-            )
+            with resumable(_how_to_resume(out)):
+                result = api.simulate(netlist, options=options, out=out, progress=progress, **given)
     _show(console, result)
 
 
-def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> SimulationResult:
-    """On Ctrl-C, say how to resume, if there is something to resume."""
+def _how_to_resume(out: Path | None) -> Callable[[], str | None]:
+    """A function that says how to resume the run that begins now, if there is something to resume."""
     began = time.time()
-    try:
-        return run()
-    except KeyboardInterrupt:
+
+    def how() -> str | None:
         from hvae_mnn.cosim.plan import PLAN
         from hvae_mnn.cosim.simulation import newest_run
 
@@ -148,9 +148,10 @@ def _interruptible(run: Callable[[], SimulationResult], out: Path | None) -> Sim
             folder = out or newest_run()
             # A run that was stopped before its plan was written is not the newest one.
             if (folder / PLAN).exists() and (out is not None or (folder / PLAN).stat().st_mtime > began - 1):
-                line = f"resume with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
-                Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
-        raise click.Abort from None
+                return f"resume with: hvae-mnn simulate --resume --out {shlex.quote(str(folder))}"
+        return None
+
+    return how
 
 
 def _show(console: Console, result: SimulationResult) -> None:

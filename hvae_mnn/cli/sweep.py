@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from rich.table import Table
 
 from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, Whole, scheduler_option, workers_option
 from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def command(
         _show_grids(console, read)
         _show_remaining(console, plan, folder, retry_failed, fresh)
         return
-    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar, _kept_when_interrupted(folder):
+    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar, resumable(lambda: _kept(folder)):
         tasks: list[TaskID] = []
 
         def progress(done: int, total: int) -> None:
@@ -137,15 +136,8 @@ def command(
         sys.exit(1)
 
 
-@contextlib.contextmanager
-def _kept_when_interrupted(folder: Path) -> Iterator[None]:
-    """Say after Ctrl-C where the results are."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        line = f"finished results are kept in {shlex.quote(str(folder))}; rerun the same command to resume"
-        Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
-        raise click.Abort from None
+def _kept(folder: Path) -> str:
+    return f"finished results are kept in {shlex.quote(str(folder))}; rerun the same command to resume"
 
 
 def _confirm(read: SweepFile) -> None:

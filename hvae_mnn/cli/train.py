@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.cli.signals import resumable
 
 if TYPE_CHECKING:
     from hvae_mnn.vae.training import TrainingEvent
@@ -159,7 +160,7 @@ def command(
     vocabulary = Vocabulary.build(corpus.train, max_size=max_vocabulary)
     model_config, training_config = configure(preset, objective, len(vocabulary), **settings)
     before, _ = read_history(out)
-    with _Display(console) as display:
+    with _Display(console) as display, resumable(lambda: f"rerun with --resume to resume the run in {out}"):
         best = train(
             corpus,
             model_config,

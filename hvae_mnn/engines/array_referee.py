@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import ArrayDeck, place_files
-from hvae_mnn.engines.batch import read_point, run_text
+from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.netlist.array_deck import array_deck
 from hvae_mnn.netlist.decks import amperes_per_sensed
 from hvae_mnn.netlist.running import sensed_vectors
@@ -35,19 +32,18 @@ class ArrayCase:
 def ngspice_currents(case: ArrayCase) -> Array:
     """Currents (K, outputs) in amperes for signed weights.
 
-    Raises `SimulatorError` or `EnvironmentProblem` when ngspice cannot; its folder stays then.
+    Raises `SimulatorError`, after which the deck's folder stays, or `EnvironmentProblem` when ngspice cannot.
     """
     deck, layout = case.deck, case.deck.layout
     names = [f"read{number}" for number in range(len(case.volts))]
-    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-verify-"))
-    include = place_files(deck, folder)
     # An amplifier has no node where a current would only be added: there, noise is added to what is read.
     inside = case.noise if layout.hardware.amplifier.kind == "ideal" else None
-    text = array_deck(deck.name, deck.unit, deck.word_lines, layout, include, case.volts, inside, names)
     vectors = [f"v({name})" for name in sensed_vectors(layout, deck.unit)]
-    reads = [read_point(path) for path in run_text(text, folder, "array", names, LIMIT_S)]
+    with deck_folder("verify") as folder:
+        include = place_files(deck, folder)
+        text = array_deck(deck.name, deck.unit, deck.word_lines, layout, include, case.volts, inside, names)
+        reads = [read_point(path) for path in run_text(text, folder, "array", names, LIMIT_S)]
     sensed = np.array([[read[name] for name in vectors] for read in reads])
-    shutil.rmtree(folder, ignore_errors=True)
     # The node of an ammeter's reading has the current itself as its voltage.
     found = layout.read_out(sensed * amperes_per_sensed(layout))
     return found if case.noise is None or inside is not None else found + case.noise

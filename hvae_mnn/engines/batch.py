@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.engines.osdi import osdi_library
+from hvae_mnn.engines.tied import tied
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.files import replacing, write_text
 from hvae_mnn.netlist.device_lines import OSDI_FILE, Backend, library, model_file
+from hvae_mnn.owned import temporary_folder
 
 Array = NDArray[np.float64]
 _FAILED = ("timestep too small", "simulation(s) aborted", "singular matrix", "out of bounds", "fatal error")
@@ -30,6 +33,19 @@ def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
     )
     with replacing(folder / name) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextlib.contextmanager
+def deck_folder(kind: str) -> Iterator[Path]:
+    """A temporary folder for decks; after a `SimulatorError` it stays, as `hvae-mnn-<kind>-...`, which nothing removes,
+    and the error's message names it so."""
+    with temporary_folder() as folder:
+        try:
+            yield folder
+        except SimulatorError as error:
+            kept = folder.with_name(f"hvae-mnn-{kind}-{folder.name[-8:]}")
+            folder.rename(kept)
+            raise SimulatorError(str(error).replace(folder.name, kept.name)) from None
 
 
 def run_deck(
@@ -59,7 +75,7 @@ def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s:
     try:
         # -n: no .spiceinit may change what is computed
         done = subprocess.run(
-            [command, "-n", "-b", deck.name],
+            tied([command, "-n", "-b", deck.name]),
             cwd=folder,
             capture_output=True,
             text=True,

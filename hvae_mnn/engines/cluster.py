@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -22,6 +21,7 @@ from hvae_mnn.engines.cluster_map import POLL_S, ItemError, Mapping, WorkerGone,
 from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
 from hvae_mnn.engines.local_cluster import start_local
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
+from hvae_mnn.owned import temporary_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,10 +64,8 @@ class Cluster:
         """`workers` processes of this machine, one thread each."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(quiet())
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="hvae-mnn-workers-", ignore_cleanup_errors=True)
-            )
-            processes, client = start_local(workers, folder, stack)
+            folder = stack.enter_context(temporary_folder())
+            processes, client = start_local(workers, str(folder), stack)
             made = cls(f"{workers} local worker{'s' * (workers > 1)}", client, processes)
             made._on_close = stack.pop_all()
         return made

@@ -13,7 +13,6 @@ voltages serve every resistance and every scheme.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +31,7 @@ from hvae_mnn.crossbar.transfer import tile_transfer
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
-from hvae_mnn.engines.batch import read_point, run_text
+from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
@@ -214,8 +213,8 @@ def ngspice_currents(array: GateArray, volts: Array) -> Array:
     text = tile_deck(elements, array.name, array.unit, array.word_lines, layout, tile, volts, names)
     vectors = [sensed(layout, array.unit, label).lower() for label in tile_labels(layout, tile)]
     text = text.replace(".raw all", f".raw {' '.join(vectors)}")
-    with tempfile.TemporaryDirectory(prefix="hvae-mnn-ir-drop-") as folder:
-        found = [read_point(path) for path in run_text(text, Path(folder), "tile", names)]
+    with deck_folder("ir-drop") as folder:
+        found = [read_point(path) for path in run_text(text, folder, "tile", names)]
     return layout.signed(np.array([[read[vector] for vector in vectors] for read in found]))
 
 

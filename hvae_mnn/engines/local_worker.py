@@ -10,6 +10,8 @@ from hvae_mnn.errors import Note
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C, which a terminal sends to all its processes, and notes to the one that started this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals that a terminal or a supervisor sends to all its processes, and notes, to the one that started
+    this."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore", Note)  # whoever started this says it once

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
+from hvae_mnn.engines.batch import deck_folder
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.drift import drift_of
 from hvae_mnn.engines.probe import probe
@@ -20,6 +20,7 @@ from hvae_mnn.engines.shared_library import library_name
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.arrays import with_states
 from hvae_mnn.netlist.decks import moving_unit_deck, unit_deck
+from hvae_mnn.owned import temporary_folder_of
 
 __all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 
@@ -81,7 +82,7 @@ class NgspiceEngine:
         if self._cluster.is_here:
             library_name()  # a missing library is told here, in one line, and not by every worker
         require_klu(decks, self._cluster)
-        self._folder = tempfile.TemporaryDirectory(prefix="hvae-mnn-")
+        self._folder, self._remove_folder = temporary_folder_of(self)
         self._decks = {deck.name: deck for deck in decks}
         self._processes: dict[str, ArrayProcess | RemoteArray] = {}
         self._histories: dict[str, History] = {}
@@ -103,10 +104,9 @@ class NgspiceEngine:
         self.seconds_loading = time.perf_counter() - start
 
     def _process(self, deck: ArrayDeck, states: Array | None) -> ArrayProcess | RemoteArray:
-        folder = Path(self._folder.name)
         if self._cluster.is_here:
-            return ArrayProcess(deck, folder, states)
-        return RemoteArray(deck, folder, states, self._cluster)
+            return ArrayProcess(deck, self._folder, states)
+        return RemoteArray(deck, self._folder, states, self._cluster)
 
     def _ready(self, deck: ArrayDeck) -> None:
         try:
@@ -144,7 +144,7 @@ class NgspiceEngine:
             process.send(reads)
             return process.receive(len(reads))
         except WorkerDied as died:
-            raise self._failure(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died) from None
+            self._fail(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died)
 
     def _start(self, deck: ArrayDeck) -> ArrayProcess | RemoteArray:
         """A process that has lived through the array's history."""
@@ -184,35 +184,35 @@ class NgspiceEngine:
                 except WorkerDied:
                     self._again(history.deck, None)
 
-    def _failure(self, deck: ArrayDeck, volts: Array, died: WorkerDied) -> SimulatorError:
-        """The error that lets a person see for themselves: deck, log and command."""
-        folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-failed-"))
-        path = folder / f"{deck.name}.cir"
-        include = place_files(deck, folder)
-        if deck.moving is None:
-            text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.layout, include, volts)
-        else:
-            # The read that failed, with the states that it found.
-            history = self._histories[deck.name]
-            if history.last is not None:
-                elements = (folder / include).read_text(encoding="ascii")
-                states = np.clip(history.last, 0, 1).ravel()[deck.layout.tile_order]
-                (folder / include).write_text(with_states(elements, states.tolist()))
-            text = moving_unit_deck(deck.unit, deck.word_lines, deck.layout, include, deck.moving, volts)
-        path.write_text(text, encoding="ascii")
-        log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
-        tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
-        return SimulatorError(
-            f"ngspice failed twice on array {deck.name}: {died}; deck: {path}; run it again: cd {folder} &&"
-            f" ngspice -n -b {path.name}\nlast lines of the log:\n  {tail}"
-        )
+    def _fail(self, deck: ArrayDeck, volts: Array, died: WorkerDied) -> NoReturn:
+        """Raise the error that lets a person see for themselves: deck, log and command."""
+        with deck_folder("failed") as folder:
+            path = folder / f"{deck.name}.cir"
+            include = place_files(deck, folder)
+            if deck.moving is None:
+                text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.layout, include, volts)
+            else:
+                # The read that failed, with the states that it found.
+                history = self._histories[deck.name]
+                if history.last is not None:
+                    elements = (folder / include).read_text(encoding="ascii")
+                    states = np.clip(history.last, 0, 1).ravel()[deck.layout.tile_order]
+                    (folder / include).write_text(with_states(elements, states.tolist()))
+                text = moving_unit_deck(deck.unit, deck.word_lines, deck.layout, include, deck.moving, volts)
+            path.write_text(text, encoding="ascii")
+            log = self._processes[deck.name].log.read_text(encoding="utf-8", errors="replace").splitlines()
+            tail = "\n  ".join(line for line in log[-12:] if line.strip()) or "(empty)"
+            raise SimulatorError(
+                f"ngspice failed twice on array {deck.name}: {died}; deck: {path}; run it again: cd {folder} &&"
+                f" ngspice -n -b {path.name}\nlast lines of the log:\n  {tail}"
+            )
 
     def close(self) -> None:
         """End all workers and remove their folder."""
         for process in self._processes.values():
             process.close()
         self._processes.clear()
-        self._folder.cleanup()
+        self._remove_folder()
 
     def pids(self) -> dict[str, int]:
         """Process number by array, on the machine where it is."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
+from hvae_mnn.engines.tied import CANNOT_START, tied
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, StorageError
 from hvae_mnn.files import disk_errors, replacing
@@ -130,16 +131,29 @@ def _kept(recipe: _Recipe, library: Path) -> Path:
     return library
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`folder`: for the compiler's own temporary files, which it leaves there when it is killed."""
+    environment = None if folder is None else {**os.environ, "TMPDIR": str(folder)}
+    why: object = None
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
+        done = subprocess.run(
+            tied(command),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}") from None
     except OSError as error:
         why = error.strerror or error
-        raise EnvironmentProblem(f"{command[0]} cannot be run ({why}); name a compiler with CC, {_FALL_BACK}") from None
+    else:
+        if done.returncode != CANNOT_START:
+            return done
+        why = done.stderr.strip()
+    raise EnvironmentProblem(f"{command[0]} cannot be run ({why}); name a compiler with CC, {_FALL_BACK}")
 
 
 def _seal(library: Path) -> Path:
@@ -162,7 +176,7 @@ def _build(recipe: _Recipe, library: Path) -> None:
     with temporary_folder() as folder:
         built = folder / OSDI_FILE
         command = [*recipe.command, "-o", str(built), str(recipe.source)]
-        done = _run(command)
+        done = _run(command, folder)
         if done.returncode or not built.is_file():
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")

@@ -4,10 +4,8 @@ netlist."""
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from hvae_mnn.crossbar.power import ReadPower, read_power, tile_power
 from hvae_mnn.crossbar.settling import Settling, settling
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.crossbar.wires import Wires
-from hvae_mnn.engines.batch import read_point, read_raw, run_text
+from hvae_mnn.engines.batch import deck_folder, read_point, read_raw, run_text
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.referee import TileCase, ngspice_potentials
 from hvae_mnn.netlist.arrays import amplifier_output, inverted
@@ -141,12 +139,11 @@ def ngspice_settling(case: TileCase, volts: Array, farads: float, expected_s: fl
     layout = case.layout
     tile = layout.tiles[case.number]
     text = settling_deck(case.elements, case.array, case.unit, case.word_lines, layout, tile, volts, farads, expected_s)
-    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-cost-"))
-    if layout.hardware.amplifier.kind != "ideal":
-        shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
-    final, curve = run_text(text, folder, "settling", [FINAL, CURVE], TRANSIENT_LIMIT_S)
-    last, vectors = read_point(final), read_raw(curve)
-    shutil.rmtree(folder, ignore_errors=True)  # after an error it stays: its message says how to run the deck again
+    with deck_folder("cost") as folder:
+        if layout.hardware.amplifier.kind != "ideal":
+            shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
+        final, curve = run_text(text, folder, "settling", [FINAL, CURVE], TRANSIENT_LIMIT_S)
+        last, vectors = read_point(final), read_raw(curve)
     factor = amperes_per_sensed(layout)
     left = [(vectors[name] - last[name]) * factor for name in tile_vectors(layout, tile, case.unit)]
     return Settling(vectors["time"], np.stack(left, axis=1))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvae_mnn.engines.tied import tied
 from hvae_mnn.owned import temporary_folder
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _ended(command: list[str], folder: Path | None = None) -> subprocess.Complet
     """What became of a command in a folder; None when it did not end in time."""
     try:
         return subprocess.run(
-            command,
+            tied(command),
             cwd=folder,
             capture_output=True,
             text=True,
@@ -148,7 +149,11 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         (folder / source).write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
         command = [*compiler, "-shared", "-fPIC", "-o", library, source]
         try:
-            built = subprocess.run(command, cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            # Its own temporary files go where they are removed, should it be killed.
+            own = {**os.environ, "TMPDIR": str(folder)}
+            built = subprocess.run(
+                tied(command), cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False, env=own
+            )
         except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
             return {}
         if built.returncode == 0:

@@ -4,17 +4,15 @@ nodal analysis."""
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.nodal import nodal_potentials
-from hvae_mnn.engines.batch import read_point, run_text
+from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import model_file
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_vectors
@@ -102,12 +100,10 @@ def ngspice_potentials(case: TileCase) -> list[dict[str, float]]:
     names = [f"read{number}" for number in range(len(case.volts))]
     volts = case.volts[:, tile.rows.start : tile.rows.stop]
     text = tile_deck(case.elements, case.array, case.unit, case.word_lines, layout, tile, volts, names)
-    folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-verify-"))
-    if layout.hardware.amplifier.kind != "ideal":
-        shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
-    found = [read_point(path) for path in run_text(text, folder, "tile", names)]
-    shutil.rmtree(folder, ignore_errors=True)  # after an error it stays: its message says how to run the deck again
-    return found
+    with deck_folder("verify") as folder:
+        if layout.hardware.amplifier.kind != "ideal":
+            shutil.copyfile(model_file(TIA_LIBRARY), folder / TIA_LIBRARY)
+        return [read_point(path) for path in run_text(text, folder, "tile", names)]
 
 
 def nodal_currents(case: TileCase, sensed: Array) -> Array | None:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 import threading
 import uuid
 import weakref
@@ -30,6 +29,7 @@ from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess
 from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.cluster_map import WorkerGone
 from hvae_mnn.errors import HvaeMnnError
+from hvae_mnn.owned import temporary_folder_of
 
 Array = NDArray[np.float64]
 
@@ -63,10 +63,9 @@ class _Held:
         return b""
 
 
-def _end_all(held: dict[str, _Held], folder: tempfile.TemporaryDirectory[str]) -> None:
+def _end_all(held: dict[str, _Held]) -> None:
     for one in held.values():
         one.process.close()
-    folder.cleanup()
 
 
 class Station:
@@ -79,14 +78,11 @@ class Station:
         from distributed import get_worker
 
         self._worker = get_worker()
-        folder = tempfile.TemporaryDirectory(
-            prefix="hvae-mnn-", dir=self._worker.local_directory, ignore_cleanup_errors=True
-        )
-        self._folder = Path(folder.name)
+        self._folder, _ = temporary_folder_of(self, Path(self._worker.local_directory))
         self._held: dict[str, _Held] = {}
         self._ended: set[str] = set()
         # Also when the worker ends in order; when it does not, the processes end because their input does.
-        weakref.finalize(self, _end_all, self._held, folder)
+        weakref.finalize(self, _end_all, self._held)
 
     async def load(
         self, key: str, deck: ArrayDeck, packed: bytes, states: Array | None, limit_s: float

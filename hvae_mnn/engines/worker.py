@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.shared_library import SharedLibrary, library_name
+from hvae_mnn.engines.tied import end_at_hangup
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.netlist.arrays import with_states
 from hvae_mnn.netlist.device_lines import OSDI_FILE
@@ -173,6 +174,7 @@ class Worker:
 def main() -> None:
     """Serve one array on the standard streams; what ngspice prints goes to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's to handle
+    end_at_hangup(0)  # even within the library, where a deck may take minutes
     # ngspice and Python may print to stdout; the answers go where nobody prints.
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

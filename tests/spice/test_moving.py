@@ -22,7 +22,7 @@ from hvae_mnn.engines import array_process
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.osdi import osdi_problem
-from hvae_mnn.errors import InputError, ManifestError, RunError
+from hvae_mnn.errors import InputError, ManifestError, RunError, SimulatorError
 
 pytestmark = pytest.mark.spice
 
@@ -370,8 +370,9 @@ def test_a_failure_leaves_a_deck_that_fails_again(tmp_path, backend, start, monk
     volts = reads(manifest, 1)
     engine.currents(volts)
     name = next(iter(volts))
-    error = engine._failure(engine._decks[name], volts[name][0], array_process.WorkerDied("a test"))
-    command = str(error).split("run it again: ")[1].splitlines()[0]
+    with pytest.raises(SimulatorError) as caught:
+        engine._fail(engine._decks[name], volts[name][0], array_process.WorkerDied("a test"))
+    command = str(caught.value).split("run it again: ")[1].splitlines()[0]
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = re.findall(r"\)\s*-?1\]\s*=\s*(\S+)$", done.stdout, re.MULTILINE)
