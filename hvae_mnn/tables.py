@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
+from hvae_mnn.errors import EnvironmentProblem, InputError, TableError, UncheckedFileWarning
 from hvae_mnn.files import Part, disk_errors, part_of
 from hvae_mnn.reading import read_bytes, shown
 
@@ -134,6 +134,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
             table = _bounded(path, data, schema, columns)
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = shown(" ".join(str(error).split()) or type(error).__name__)
+        if "Failed to launch worker thread" in reason:  # the machine's fault, and not the file's
+            raise EnvironmentProblem(
+                f"no more threads may be started, which reading {shown(path)} needs; raise the limit (ulimit -u)"
+            ) from None
         raise TableError(f"{shown(path)} is damaged or no Parquet table ({reason}); make it again") from None
     if not is_checked and unchecked is not None:
         unchecked.append(path)
