@@ -1,4 +1,4 @@
-"""Files of earlier versions, without checksums, are read with one line that says so; damaged ones are refused in one."""
+"""Files of earlier versions, without checksums, are read with one line about that; damaged ones are refused in one."""
 
 from __future__ import annotations
 
