@@ -143,7 +143,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
         unchecked.append(path)
     elif not is_checked:
         warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
-    return table
+    about = {key: value for key, value in (table.schema.metadata or {}).items() if key != _KEY}
+    return table.replace_schema_metadata(about or None)  # the checksum is the file's, not the table's
 
 
 def _bounded(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:

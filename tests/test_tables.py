@@ -47,6 +47,8 @@ def test_a_table_comes_back_here_and_elsewhere(path: Path) -> None:
 def test_equal_tables_give_equal_bytes(path: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "else" / "where.parquet", ROWS, SCHEMA)
     assert (tmp_path / "else" / "where.parquet").read_bytes() == path.read_bytes()
+    write_table(tmp_path / "again.parquet", read_table(path))
+    assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
 
 
 def test_every_flipped_byte_is_noticed(path: Path) -> None:

@@ -56,7 +56,7 @@ def write_archive(path: Path, content: Mapping[str, Any]) -> None:
     torch.save(plain, buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(zipfile.ZipInfo(_DIGEST), _Digest().of(plain))  # dated 1980, as PyTorch's own
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getbuffer())
 
 
 def read_archive(path: Path) -> dict[str, Any]:

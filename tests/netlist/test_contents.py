@@ -16,10 +16,10 @@ from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.errors import ManifestError
-from hvae_mnn.files import sha256
+from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
+from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.vae.peephole import PeepholeLSTM
 
@@ -87,7 +87,7 @@ def sealed(folder: Path, name: str, text: str) -> None:
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
     stored["files"][name] = sha256(folder / name)
-    stored["sha256"] = _fingerprint(stored)
+    stored["sha256"] = seal(stored)
     path.write_text(json.dumps(stored))
 
 
