@@ -307,6 +307,8 @@ def _place(path: Path, stored: dict[str, Any]) -> _Place:
         figures += [record[name] for record in place.history for name in ("valid_top1", "valid_ppl")]
         if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
             raise ValueError("a count or a figure is none")
+        if not isinstance(place.ranges, dict):
+            raise ValueError("its ranges are none")
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
     check_ranges(path, place.ranges, "ranges")
