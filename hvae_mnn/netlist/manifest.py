@@ -183,8 +183,8 @@ class Manifest:
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read the manifest of `folder`; with `verify`, check every file's hash, and that no file
-    holds anything but what builds write.
+    """Read the manifest of `folder`; with `verify`, check every file's hash, and that decks and models hold what builds
+    write and nothing else.
 
     Raises `ManifestError`, naming the file, what was found and what to do.
     """

@@ -212,3 +212,19 @@ def test_a_start_up_file_of_ngspice_in_the_folder_is_refused(tmp_path, name):
     (folder / name).symlink_to("nowhere")
     with pytest.raises(ManifestError, match=rf"{name} is executed by ngspice"):
         read_manifest(folder)
+
+
+def test_every_documented_run_of_a_deck_reads_no_spiceinit():
+    root = Path(__file__).parents[2]
+    texts = [
+        path
+        for folder in ("docs", "examples", "hvae_mnn", "netlists", "device_models")
+        for path in (root / folder).rglob("*")
+    ]
+    found = []
+    for path in [
+        *root.glob("*.md"),
+        *(path for path in texts if path.suffix in (".md", ".py", ".sh", ".cir", ".inc", ".lib")),
+    ]:
+        found += [f"{path}: {line}" for line in path.read_text().splitlines() if "ngspice -b" in line]
+    assert not found
