@@ -39,9 +39,10 @@ class Tables:
     """Tables of one folder that are written piece by piece; a context that gives them their names together at its end,
     when all went well. After an error nothing of them is left."""
 
-    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
-        """`schemas`: file name -> columns. A table is begun by `begin`, or by the first `write`."""
-        self._folder, self._schemas = folder, schemas
+    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema], always: Collection[str] = ()) -> None:
+        """`schemas`: file name -> columns. A table is begun by `begin` or by the first `write`, those of `always` at
+        once: they are there even if nothing is written to them."""
+        self._folder, self._schemas, self._always = folder, schemas, always
         self._parts = ExitStack()
         self._open: dict[str, tuple[Part, pq.ParquetWriter]] = {}
 
@@ -63,7 +64,13 @@ class Tables:
         """Write what has gathered; for those that gather rows."""
 
     def __enter__(self) -> Self:
-        """The tables have temporary names until the end."""
+        """The tables have temporary names until the end. Raises `StorageError`."""
+        try:
+            for name in self._always:
+                self.begin(name)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -343,9 +343,9 @@ def test_find_task(plan, folder):
     here(plan, folder)
     key = rows_of(folder)[-1]["task"]
     assert find_task(folder, key[:10]).task == plan.tasks[key]
-    with pytest.raises(InputError, match="no result there begins so; take a key from the column task"):
+    with pytest.raises(InputError, match="unknown point 'xyz'; allowed: keys in the column task"):
         find_task(folder, "xyz")
-    with pytest.raises(InputError, match=f"{TASKS} results there begin so"):
+    with pytest.raises(InputError, match=f"{TASKS} points have keys that begin with ''"):
         find_task(folder, "")
 
 
