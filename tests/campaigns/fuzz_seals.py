@@ -117,7 +117,7 @@ def _deck(rng: random.Random, path: Path) -> str:
         line = rng.choice(_EVIL_LINES)
         lines.insert(rng.randrange(len(lines)), line)
         path.write_text("\n".join(lines), encoding="ascii", newline="")
-        return f"line {line[:40]!r}"
+        return f"line {line[:60]!r}"
     if way == "order":
         rng.shuffle(lines)
         path.write_text("\n".join(lines), encoding="ascii")
