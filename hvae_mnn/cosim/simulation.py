@@ -35,7 +35,7 @@ from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
-from hvae_mnn.folders import newest_first
+from hvae_mnn.folders import check_place, newest_first
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
@@ -105,6 +105,7 @@ def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
     """
     Plan.load(folder)  # what is no run gets no lock
     with alone(folder):
+        check_place(folder)
         yield _unfinished(folder)
 
 
