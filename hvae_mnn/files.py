@@ -21,8 +21,8 @@ from hvae_mnn.reading import JSON_BYTES, absolute, open_regular, parse_json, rea
 
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
-_NO_FALLOCATE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What file systems answer that cannot make room beforehand."""
+_NO_ANSWER = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EFBIG)
+"""Where room cannot be made beforehand; and where a user's limit is on single files, and not on all together."""
 HASHED_BYTES = 64 * 2**30
 """Largest file that a checksum is taken of: some minutes."""
 
@@ -38,13 +38,14 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def require_room(folder: Path, size: int) -> None:
-    """Raise `StorageError` unless `size` bytes more can be written to `folder`, which must exist."""
-    with disk_errors(folder), temporary_file(folder) as path, path.open("r+b") as file:
+def require_room(folder: Path, size: int, name: Path | None = None) -> None:
+    """Raise `StorageError` unless `size` bytes more can be written to `folder`, which must exist; `name` is what the
+    message calls it."""
+    with disk_errors(name or folder), temporary_file(folder) as path, path.open("r+b") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno not in _NO_FALLOCATE:
+            if error.errno not in _NO_ANSWER:
                 raise
 
 

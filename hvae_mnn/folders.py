@@ -34,7 +34,7 @@ def check_place(folder: Path) -> None:
     while is_missing(place) and place != place.parent:
         place = place.parent
     if is_folder(place):  # what is none is refused when the folder is made
-        require_room(place, _LEAST_BYTES)
+        require_room(place, _LEAST_BYTES, folder)
 
 
 def refuse_other(folder: Path, *own: str) -> None:

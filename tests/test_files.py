@@ -110,8 +110,8 @@ def test_room_is_looked_for_beforehand(
     tmp_path: Path, largest_file: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     require_room(tmp_path, 10**5)
-    with largest_file(10**4), pytest.raises(StorageError, match="File too large"):
-        require_room(tmp_path, 10**5)
+    with largest_file(10**4):
+        require_room(tmp_path, 10**5)  # of several files
     with pytest.raises(StorageError, match="No such file or directory"):
         require_room(tmp_path / "nowhere", 1)
     assert not list(tmp_path.iterdir())

@@ -119,9 +119,8 @@ def test_a_device_that_is_stuck_open_is_allowed(folder: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(8), (2**62).to_bytes(8, "little") + b"{}", bytes(2**21)])
 def test_what_is_no_file_of_tensors(folder: Path, data: bytes) -> None:
-    manifest = with_right_hashes(folder, data)
     with pytest.raises(ManifestError, match=r"conductances\.safetensors"):
-        read_conductances(manifest)
+        read_conductances(with_right_hashes(folder, data))
 
 
 def test_a_change_after_the_manifest_was_read_is_noticed(folder: Path) -> None:
