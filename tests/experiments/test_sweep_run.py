@@ -275,7 +275,7 @@ def test_results_of_another_version_are_refused(plan, folder, which, name, capsy
 
 
 def without_checksum(path):
-    """As version 0.1 wrote it."""
+    """As earlier versions wrote it."""
     table = read_table(path)
     pq.write_table(table, path, write_page_checksum=True, write_statistics=False, use_dictionary=False)
 

@@ -287,7 +287,7 @@ def test_a_journal_shorter_than_its_position_is_refused(make_checkpoint, tmp_pat
         ({"device": HP_TIO2}, "has no threshold: reading would move the states"),
         ({"device": "nowhere.toml"}, "does not exist"),
         ({"read_s": 0.0}, "a read of 0.0 s"),
-        ({"device_backend": "spectre"}, "allowed are static, behavioural, osdi"),
+        ({"device_backend": "spectre"}, "allowed: static, behavioural, osdi"),
         ({"read_voltage": -0.05}, "read_v is -0.05"),
     ],
 )
