@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHON
+SEED ?= 1
+KILLS ?= 100
+INPUTS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test lint type bench clean
+.PHONY: help setup system demo test lint type bench campaign clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -43,6 +46,10 @@ type: setup  ## Check types (mypy --strict)
 
 bench: setup  ## Measure speed as ratios in one run
 	$(BIN)/python -m benchmarks
+
+campaign: setup  ## Kill commands and spoil files at random, for half an hour or so: SEED=1 KILLS=100 INPUTS=10000
+	$(BIN)/python -m tests.campaigns.kill --seed $(SEED) --count $(KILLS)
+	$(BIN)/python -m tests.campaigns.fuzz --seed $(SEED) --count $(INPUTS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

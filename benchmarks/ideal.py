@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Workspace, random_reads
 from hvae_mnn.engines.ideal import IdealEngine
-from hvae_mnn.netlist.manifest import CONDUCTANCES
+from hvae_mnn.netlist.conductances import read_conductances
 
 _CALLS = 20
 """Steps timed together: one takes only microseconds."""
@@ -19,8 +18,8 @@ def run(workspace: Workspace) -> Answer:
     manifest = workspace.netlist(workspace.size)
     workspace.status("the ideal engine")
     layer = manifest.layer("decoder")
-    stored = load_file(manifest.folder / CONDUCTANCES)
-    conductances = {unit.array: stored[f"{unit.array}.conductance"] for unit in layer.units}
+    stored = read_conductances(manifest)
+    conductances = {unit.array: stored[unit.array].conductance for unit in layer.units}
     engine = IdealEngine(conductances, {unit.array: manifest.layout(unit) for unit in layer.units})
     transfer = {name: manifest.fixed_siemens - g for name, g in conductances.items()}
     reads = random_reads(manifest, layer, np.random.default_rng(5))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.numpy import load_file
-
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Workspace
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.netlist.arrays import array_lines, bit_line, inverted
-from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import Manifest
 
 
 def run(workspace: Workspace) -> Answer:
@@ -63,13 +62,13 @@ def _write(arrays: list[GateArray], path: Path) -> None:
 
 
 def _arrays(manifest: Manifest) -> list[GateArray]:
-    stored = load_file(manifest.folder / CONDUCTANCES)
+    stored = read_conductances(manifest)
     return [
         GateArray(
             layer.name,
             unit.name,
             unit.rows,
-            stored[f"{unit.array}.conductance"],
+            stored[unit.array].conductance,
             manifest.hardware,
             unit.scale,
         )

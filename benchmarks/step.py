@@ -12,13 +12,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from benchmarks.children import TOLERANCE, Child
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Array, Reads, Workspace, decks, random_reads
 from hvae_mnn.engines.ngspice import NgspiceEngine
-from hvae_mnn.netlist.manifest import CONDUCTANCES, LayerEntry, Manifest
+from hvae_mnn.netlist.conductances import read_conductances
+from hvae_mnn.netlist.manifest import LayerEntry, Manifest
 
 
 def run(workspace: Workspace) -> Answer:
@@ -64,8 +64,8 @@ def _figures(key: str, what: str, living: float, op: float) -> list[Figure]:
 
 def expected_currents(manifest: Manifest, reads: Reads) -> dict[str, Array]:
     """Eq. 12 as a product: array name -> (1, C) amperes."""
-    stored = load_file(manifest.folder / CONDUCTANCES)
-    return {name: v @ (manifest.fixed_siemens - stored[f"{name}.conductance"]) for name, v in reads.items()}
+    stored = read_conductances(manifest)
+    return {name: v @ (manifest.fixed_siemens - stored[name].conductance) for name, v in reads.items()}
 
 
 def _layer(manifest: Manifest, layer: LayerEntry, repetitions: int) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Workspace
@@ -16,7 +15,7 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.engines.exact import ExactEngine
-from hvae_mnn.netlist.manifest import CONDUCTANCES
+from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.text.vocabulary import EOS, SOS
 from hvae_mnn.vae.checkpoint import load_checkpoint
 from hvae_mnn.vae.stepwise import Stepper, run_batch
@@ -31,9 +30,9 @@ def run(workspace: Workspace) -> Answer:
     """Measure."""
     manifest = workspace.netlist(workspace.size, HARDWARE)
     workspace.status("the exact engine's matrices")
-    stored = load_file(manifest.folder / CONDUCTANCES)
+    stored = read_conductances(manifest)
     layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
-    conductances = {name: stored[f"{name}.conductance"] for name in layouts}
+    conductances = {name: stored[name].conductance for name in layouts}
     engine = ExactEngine(conductances, layouts)
     checkpoint = load_checkpoint(manifest.folder / CHECKPOINT)
     source = CrossbarSource(manifest, engine)

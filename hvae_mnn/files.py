@@ -90,7 +90,7 @@ def part_of(path: Path) -> Iterator[Part]:
         yield Part(path, temporary, target)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` in one step. Raises `StorageError`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
+from hvae_mnn.errors import EnvironmentProblem, InputError, TableError, UncheckedFileWarning
 from hvae_mnn.files import Part, disk_errors, part_of
 from hvae_mnn.reading import read_bytes, shown
 
@@ -39,9 +39,10 @@ class Tables:
     """Tables of one folder that are written piece by piece; a context that gives them their names together at its end,
     when all went well. After an error nothing of them is left."""
 
-    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
-        """`schemas`: file name -> columns. A table is begun by `begin`, or by the first `write`."""
-        self._folder, self._schemas = folder, schemas
+    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema], always: Collection[str] = ()) -> None:
+        """`schemas`: file name -> columns. A table is begun by `begin` or by the first `write`, those of `always` at
+        once: they are there even if nothing is written to them."""
+        self._folder, self._schemas, self._always = folder, schemas, always
         self._parts = ExitStack()
         self._open: dict[str, tuple[Part, pq.ParquetWriter]] = {}
 
@@ -63,7 +64,13 @@ class Tables:
         """Write what has gathered; for those that gather rows."""
 
     def __enter__(self) -> Self:
-        """The tables have temporary names until the end."""
+        """The tables have temporary names until the end. Raises `StorageError`."""
+        try:
+            for name in self._always:
+                self.begin(name)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -134,12 +141,17 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
             table = _bounded(path, data, schema, columns)
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = shown(" ".join(str(error).split()) or type(error).__name__)
+        if "Failed to launch worker thread" in reason:  # the machine's fault, and not the file's
+            raise EnvironmentProblem(
+                f"no more threads may be started, which reading {shown(path)} needs; raise the limit (ulimit -u)"
+            ) from None
         raise TableError(f"{shown(path)} is damaged or no Parquet table ({reason}); make it again") from None
     if not is_checked and unchecked is not None:
         unchecked.append(path)
     elif not is_checked:
         warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
-    return table
+    about = {key: value for key, value in (table.schema.metadata or {}).items() if key != _KEY}
+    return table.replace_schema_metadata(about or None)  # the checksum is the file's, not the table's
 
 
 def _bounded(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:

@@ -47,6 +47,8 @@ def test_a_table_comes_back_here_and_elsewhere(path: Path) -> None:
 def test_equal_tables_give_equal_bytes(path: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "else" / "where.parquet", ROWS, SCHEMA)
     assert (tmp_path / "else" / "where.parquet").read_bytes() == path.read_bytes()
+    write_table(tmp_path / "again.parquet", read_table(path))
+    assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
 
 
 def test_every_flipped_byte_is_noticed(path: Path) -> None:
@@ -168,8 +170,8 @@ def test_columns_of_other_kinds_or_without_values_are_refused(
 
 
 def test_tables_take_their_names_together(tmp_path: Path) -> None:
-    with Tables(tmp_path, {"a.parquet": SCHEMA, "b.parquet": SCHEMA, "c.parquet": SCHEMA}) as tables:
-        tables.begin("b.parquet")
+    schemas = dict.fromkeys(("a.parquet", "b.parquet", "c.parquet"), SCHEMA)
+    with Tables(tmp_path, schemas, always=["b.parquet"]) as tables:
         for start in range(0, 300, 100):
             tables.write("a.parquet", TABLE.slice(start, 100))
         assert not list(tmp_path.glob("*.parquet"))
@@ -200,6 +202,14 @@ def test_a_full_disk_leaves_no_half_table(
     with largest_file(size), pytest.raises(StorageError, match=r"cannot write .*[ab]\.parquet: .*free the disk"):
         write()
     assert not list(tmp_path.iterdir())
+
+
+def test_tables_that_cannot_be_begun_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    schemas = {"a.parquet": SCHEMA, "file/b.parquet": SCHEMA}
+    with pytest.raises(StorageError, match=r"b\.parquet"), Tables(tmp_path, schemas, always=list(schemas)):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:

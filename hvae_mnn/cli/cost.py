@@ -29,7 +29,7 @@ Examples:
 
     hvae-mnn cost netlists/demo --cell-pitch 2e-7 --line-capacitance 5e-17
 
-    hvae-mnn cost netlists/demo --text "the cat sleeps" --out runs/cost-cat
+    hvae-mnn cost netlists/demo --text "the old sailor sings" --out runs/cost-sailor
 
 Numbers are in SI units: s, J, m², m, F. Exit code 0: closed form and ngspice agree; 1: they do not; 2: bad input.
 """

@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--data-dir",
     type=FOLDER,
-    help="Folder with the text, cut as in training.  [default: the built-in grammar corpus]",
+    help="Corpus folder, split into words as in training.  [default: the built-in grammar corpus]",
 )
 @click.option("--split", type=Choice(["valid", "test"]), default="test", show_default=True, help="Part of the corpus.")
 @click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: all]")

@@ -61,9 +61,11 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
 @click.option(
     "--scheme",
     type=Choice(["fixed_resistor_per_cell", "reference_column", "differential_pair"]),
+    metavar="SCHEME",
     default="fixed_resistor_per_cell",
     show_default=True,
-    help="How a signed weight becomes conductances, in the curves; all three are compared at 1 ohm.",
+    help="How a signed weight becomes conductances: fixed_resistor_per_cell, reference_column or differential_pair;"
+    " all three are compared at 1 ohm.",
 )
 @click.option(
     "--spice-sizes",

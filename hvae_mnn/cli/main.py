@@ -83,7 +83,20 @@ class LazyGroup(Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = """
+Examples:
+
+    hvae-mnn train --preset tiny --out checkpoints/demo
+
+    hvae-mnn build-netlist checkpoints/demo/best.pt
+
+    hvae-mnn simulate netlists/demo --steps 40
+
+    hvae-mnn simulate --help
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvae-mnn")
 def cli() -> None:
     """Run a recurrent text VAE in the circuit: train, export to memristor crossbars, step through ngspice."""

@@ -36,7 +36,16 @@ WIDTH = Whole(1, 65_536)
 @click.option_panel("Text", options=["--data-dir", "--tokenizer", "--max-vocabulary"])
 @click.option_panel(
     "Model",
-    options=["--encoder-cells", "--decoder-cell", "--peepholes", "--embedding", "--hidden", "--latent", "--dropout"],
+    options=[
+        "--encoder-cells",
+        "--decoder-cell",
+        "--peepholes",
+        "--encoder-sees-eos",
+        "--embedding",
+        "--hidden",
+        "--latent",
+        "--dropout",
+    ],
 )
 @click.option_panel(
     "Objective and optimiser",
@@ -46,7 +55,6 @@ WIDTH = Whole(1, 65_536)
         "--annealing",
         "--annealing-epochs",
         "--free-bits",
-        "--encoder-sees-eos",
         "--mask-pads",
         "--epochs",
         "--batch-size",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +51,7 @@ class IvRecords(Tables):
     """Writes a run's tables; a context that gives them their names only when all went well."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, SCHEMAS)
+        super().__init__(folder, SCHEMAS, always=SCHEMAS)  # pulse trains may be none
 
     def trace(
         self, who: str, frequency: float, time_s: Array, volts: Array, amperes: Array, x: Array, ohm: Array
@@ -72,9 +72,3 @@ class IvRecords(Tables):
         schema = SCHEMAS[table]
         arrays = [pa.array(value, field.type) for value, field in zip(values, schema, strict=True)]
         self.write(table, pa.Table.from_arrays(arrays, schema=schema))
-
-    def __enter__(self) -> Self:
-        """Every table is begun at once: pulse trains may be none."""
-        for name in SCHEMAS:
-            self.begin(name)
-        return super().__enter__()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,13 +133,12 @@ class Records(Tables):
 
     def __init__(self, folder: Path, moving: bool = False) -> None:
         """`moving`: whether memristors may move; only then there is a table of their drift."""
-        super().__init__(folder, SCHEMAS)
+        names = [name for name in SCHEMAS if name != DRIFT or moving]
+        super().__init__(folder, SCHEMAS, always=names)
         self.errors: dict[str, dict[str, ErrorTotal]] = {}
         """By layer and gate unit."""
         self.agreed = self.tokens = 0
-        self._rows: dict[str, dict[str, list[Any]]] = {
-            name: defaultdict(list) for name in SCHEMAS if name != DRIFT or moving
-        }
+        self._rows: dict[str, dict[str, list[Any]]] = {name: defaultdict(list) for name in names}
 
     def layer_step(
         self,
@@ -205,9 +204,3 @@ class Records(Tables):
             if rows:
                 self.write(name, pa.table(dict(rows), schema=SCHEMAS[name]))
                 rows.clear()
-
-    def __enter__(self) -> Self:
-        """Every table is begun at once: a folder that cannot be written to is noticed before the first step."""
-        for name in self._rows:
-            self.begin(name)
-        return super().__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from hvae_mnn.owned import temporary_folder
 Array = NDArray[np.float64]
 _FAILED = ("timestep too small", "simulation(s) aborted", "singular matrix", "out of bounds", "fatal error")
 _SHOWN_LINES = 8
+_ASCII = "SPICE_ASCIIRAWFILE"
+"""Environment variable that makes ngspice write raw files as text."""
 
 
 def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
@@ -82,6 +85,7 @@ def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s:
             errors="replace",
             timeout=timeout_s,
             check=False,
+            env={name: value for name, value in os.environ.items() if name != _ASCII},
         )
     except subprocess.TimeoutExpired:
         raise SimulatorError(

@@ -69,7 +69,7 @@ def _require_room(workers: int) -> None:
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
             released = threading.Event()
             for _ in range(_THREADS[0] + _THREADS[1] * workers):
-                thread = threading.Thread(target=released.wait)
+                thread = threading.Thread(target=released.wait, daemon=True)
                 thread.start()
                 stack.callback(thread.join)
                 stack.callback(released.set)

@@ -22,10 +22,11 @@ from pathlib import Path
 from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
 from hvae_mnn.engines.tied import CANNOT_START, tied
 from hvae_mnn.engines.transfer_cache import cache_folder
-from hvae_mnn.errors import EnvironmentProblem, StorageError
-from hvae_mnn.files import disk_errors, replacing
+from hvae_mnn.errors import EnvironmentProblem, InputError, StorageError
+from hvae_mnn.files import disk_errors, replacing, sha256
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 from hvae_mnn.owned import temporary_folder
+from hvae_mnn.reading import absolute, is_file, read_text
 
 READY_MADE = "HVAE_MNN_OSDI"
 """Environment variable that names a library built elsewhere."""
@@ -79,9 +80,9 @@ def _ready_made() -> Path | None:
     named = os.environ.get(READY_MADE)
     if not named:
         return None
-    if not Path(named).is_file():
+    if not is_file(Path(named)):
         raise EnvironmentProblem(f"{READY_MADE} names {named}, which is no file; correct or unset it")
-    return Path(named).resolve()
+    return absolute(Path(named))
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,8 @@ def _seal(library: Path) -> Path:
 def _whole(library: Path) -> bool:
     """Whether the library is there as it was built: a cut-off file would take ngspice down."""
     try:
-        sealed = _seal(library).read_text(encoding="ascii")
-        return hashlib.sha256(library.read_bytes()).hexdigest() == sealed
-    except (OSError, UnicodeDecodeError):
+        return sha256(library) == read_text(_seal(library), 1024)
+    except InputError:
         return False
 
 

@@ -32,6 +32,7 @@ from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
 from hvae_mnn.errors import EnvironmentProblem
 from hvae_mnn.files import disk_errors
 from hvae_mnn.owned import temporary_folder
+from hvae_mnn.reading import is_file
 
 _NOTES = (
     "note:",
@@ -57,7 +58,7 @@ def library_name() -> str:
     """
     given = os.environ.get("NGSPICE_LIBRARY_PATH")
     if given:
-        if not Path(given).is_file():
+        if not is_file(Path(given)):
             raise EnvironmentProblem(f"NGSPICE_LIBRARY_PATH names {given}, which does not exist; correct or unset it")
         return given
     found = ctypes.util.find_library("ngspice")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import re
@@ -21,7 +19,7 @@ from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import RowGroup
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.errors import HvaeMnnError, InputError, ManifestError
-from hvae_mnn.files import HASHED_BYTES, read_json, sha256
+from hvae_mnn.files import HASHED_BYTES, SEAL, read_json, seal, sealed, sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
 from hvae_mnn.netlist.contents import check_contents
@@ -181,18 +179,12 @@ class Manifest:
             "layers": [asdict(layer) for layer in self.layers],
             "files": self.files,
         }
-        return {**body, "sha256": _fingerprint(body)}
-
-
-def _fingerprint(body: Mapping[str, Any]) -> str:
-    """SHA-256 of everything but the fingerprint itself: an edited number must not give another circuit's results."""
-    plain = {key: value for key, value in body.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        return sealed(body)
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read the manifest of `folder`; with `verify`, check every file's hash, and that no file
-    holds anything but what builds write.
+    """Read the manifest of `folder`; with `verify`, check every file's hash, and that decks and models hold what builds
+    write and nothing else.
 
     Raises `ManifestError`, naming the file, what was found and what to do.
     """
@@ -214,7 +206,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         found = shown(repr(stored.get("format")))
         raise ManifestError(f"{path}: format is {found}, allowed is {FORMAT!r}; build the netlists again")
     try:
-        if stored.get("sha256") != _fingerprint(stored):
+        if stored.get(SEAL) != seal(stored):
             raise ValueError("its fingerprint does not match: a value was changed")
         manifest = Manifest(
             folder=folder,

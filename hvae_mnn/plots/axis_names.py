@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvae_mnn.experiments.curves import GridCurves
+from hvae_mnn.plots.files import literal
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,12 @@ def axis_name(curves: GridCurves, path: str) -> AxisName:
     equal = frozenset((path, *curves.equal(path)))
     if equal in TOGETHER:
         return TOGETHER[equal]
-    return AXES.get(path, AxisName(path, path))
+    return AXES.get(path, AxisName(literal(path), literal(path)))
 
 
 def metric_name(metric: str, relative: bool = False) -> MetricName:
     """Of a metric, or of its ratio to the digital model's."""
-    found = METRICS.get(metric, MetricName(metric))
+    found = METRICS.get(metric, MetricName(literal(metric)))
     return MetricName(f"{found.label}\nrelative to the digital model", "%", found.better) if relative else found
 
 
@@ -165,7 +166,7 @@ def value_text(curves: GridCurves, path: str, value: object) -> str:
     """A setting's value as a legend says it."""
     name = axis_name(curves, path)
     if isinstance(value, str):
-        text = VALUES.get(value, value)
+        text = VALUES.get(value, literal(value))
         return text if path in ("model", "sweep", "hardware", "hardware.array.scheme") else f"{name.short} {text}"
     if value == 0 and name.zero is not None:
         return f"{name.short}: {name.zero}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.converters import HISTOGRAM_END, MAX_BITS, MIN_BITS
 from hvae_mnn.cosim.records import CONVERTERS, SCHEMAS
 from hvae_mnn.errors import RunError, TableError
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import absolute, is_missing
 from hvae_mnn.tables import read_columns
 
@@ -49,11 +49,11 @@ def converters_figure(folder: Path) -> Figure:
             _histogram(axes, table, layer, kind, name)
         for axes in line[len(names[row]) :]:
             axes.set_axis_off()
-        line[0].set_ylabel(f"{layer}\n{kind.upper()}s, values", fontsize="small")
+        line[0].set_ylabel(f"{literal(layer)}\n{literal(kind.upper())}s, values", fontsize="small")
     for axes in panels[-1]:
         axes.set_xlabel("value / full scale")
     figure.suptitle(
-        f"{absolute(folder).name}: what the converters saw (LSB in full scales; orange: beyond full scale)",
+        f"{literal(absolute(folder).name)}: what the converters saw (LSB in full scales; orange: beyond full scale)",
         fontsize="medium",
     )
     return figure
@@ -86,7 +86,7 @@ def _histogram(axes: Axes, table: Table, layer: str, kind: str, name: str) -> No
     verb = "clipped" if bits else "beyond"
     share = clipped / samples if samples else 0.0
     step = f"{bits} bits, LSB {1 / (2 ** (bits - 1) - 1):.2g}" if bits else "no converter"
-    axes.set_title(f"{name}: {step}; {share:.2%} {verb}", fontsize="small")
+    axes.set_title(f"{literal(name)}: {step}; {share:.2%} {verb}", fontsize="small")
     axes.set_xlim(-HISTOGRAM_END, HISTOGRAM_END)
     axes.tick_params(labelsize="x-small")
 

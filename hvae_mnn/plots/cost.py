@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
@@ -48,7 +48,7 @@ def cost_figure(folder: Path) -> Figure:
     read_s = next(one for one in summary["assumptions"] if one["name"] == "read_time")["value"]
     _layers(left, [*summary["layers"], summary["token"]], f" ({quantity(read_s, 's')})")
     _processors(right, summary)
-    hardware = f"{summary['netlist']} on {summary['hardware']} ({summary['scheme'].replace('_', ' ')})"
+    hardware = literal(f"{summary['netlist']} on {summary['hardware']} ({summary['scheme'].replace('_', ' ')})")
     figure.suptitle(f"Energy of a token: {hardware}, mean over {summary['steps']} time steps", fontsize="medium")
     return figure
 
@@ -66,7 +66,7 @@ def _layers(axes: Axes, layers: list[dict[str, Any]], read: str) -> None:
         axes.annotate(
             quantity(layer["circuit_j"], "J"), (float(x), float(top)), (0, 3), textcoords="offset points", ha="center"
         )
-    names = [layer["layer"] for layer in layers[:-1]]
+    names = [literal(layer["layer"]) for layer in layers[:-1]]
     axes.set_xticks(place, [*names, "token\n(all layers)"])
     axes.set_ylabel(f"energy of a time step ({letter}J)")
     axes.set_ylim(0, float(bottom.max()) * 1.1)
@@ -75,7 +75,7 @@ def _layers(axes: Axes, layers: list[dict[str, Any]], read: str) -> None:
 
 
 def _processors(axes: Axes, summary: dict[str, Any]) -> None:
-    names = ["this circuit", *(one["name"].replace(", ", ",\n") for one in summary["baselines"])]
+    names = ["this circuit", *(literal(one["name"]).replace(", ", ",\n") for one in summary["baselines"])]
     joules = np.array([summary["token"]["circuit_j"], *(one["token_j"] for one in summary["baselines"])])
     place = np.arange(len(names))
     axes.barh(place, joules, 0.6, color=[COLORS[0], *["0.65"] * (len(names) - 1)])
@@ -138,7 +138,8 @@ def settling_figure(folder: Path) -> Figure:
     axes.set_ylabel("largest |I - I final| of a bit line (A)")
     capacitance = next(one for one in summary["assumptions"] if one["name"] == "line_capacitance")["value"]
     axes.set_title(
-        f"{check['array']}, tile {check['tile']}: settling with {quantity(capacitance, 'F')} per line segment",
+        f"{literal(check['array'])}, tile {literal(check['tile'])}: settling with {quantity(capacitance, 'F')} per"
+        " line segment",
         fontsize="medium",
     )
     axes.legend(frameon=False)

@@ -63,6 +63,11 @@ def of_run(draw: Callable[Concatenate[Path, _P], Figure]) -> Callable[Concatenat
     return drawn
 
 
+def literal(text: object) -> str:
+    """Text from outside as a figure shows it as it is: between two dollars matplotlib would read a formula."""
+    return str(text).replace("$", r"\$")
+
+
 def save_figure(figure: Figure, folder: Path, name: str, dpi: int = 150) -> list[Path]:
     """Write `folder/name.png` of `dpi` dots per inch and `folder/name.svg`, each in one step; returns both paths."""
     paths = [Path(folder) / f"{name}.{ending}" for ending in ("png", "svg")]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.hardware import SCHEMES
 from hvae_mnn.engines.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
@@ -41,8 +41,8 @@ def _what(folder: Path) -> str:
     summary = read_sealed(folder / SUMMARY, "summary")
     device, settings = summary["device"], summary["settings"]
     return (
-        f"{device['name']}, {device['g_min_s'] * 1e6:g} to {device['g_max_s'] * 1e6:g} µS, normal weights cut at 3 σ,"
-        f" {settings['reads']} random reads of {settings['tiles']} random tiles"
+        f"{literal(device['name'])}, {device['g_min_s'] * 1e6:g} to {device['g_max_s'] * 1e6:g} µS, normal weights cut"
+        f" at 3 σ, {settings['reads']} random reads of {settings['tiles']} random tiles"
     )
 
 

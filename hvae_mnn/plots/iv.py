@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hvae_mnn.cosim.characterise import SUMMARY
 from hvae_mnn.cosim.characterise_records import SCHEMAS, SWITCHING, TRACES, TRAINS
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 _LINES: dict[str, dict[str, Any]] = {
@@ -48,11 +48,11 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 def _drive(folder: Path) -> tuple[str, str]:
     """The device's name, and what it was driven with in words."""
     summary = read_sealed(folder / SUMMARY, "summary")
-    name, drive = summary["device"]["name"], summary["drive"]
+    name, drive = literal(summary["device"]["name"]), summary["drive"]
     count, amplitude = drive["cycles"], drive["amplitude_v"]
     if drive["waveform"] == "pulses":
         return name, f"pulses: {count} of {amplitude:g} V, then {count} of {-amplitude:g} V"
-    return name, f"{drive['waveform']} of {amplitude:g} V, {count} period{'' if count == 1 else 's'}"
+    return name, f"{literal(drive['waveform'])} of {amplitude:g} V, {count} period{'' if count == 1 else 's'}"
 
 
 @of_run

@@ -8,6 +8,7 @@ from typing import Any
 from hvae_mnn.experiments.bootstrap import BandKind
 from hvae_mnn.experiments.curves import BITS, Curve, GridCurves, Value
 from hvae_mnn.plots.axis_names import BASELINES, axis_name, metric_name, value_text
+from hvae_mnn.plots.files import literal
 
 STYLES: Mapping[str, Any] = {
     "digital": "--",
@@ -49,7 +50,7 @@ def baseline_text(curve: Curve, several: bool) -> str:
     bits = [f"{curve.group[path]:g}" for path in BITS if path in curve.group]
     if bits:
         text = f"digital, {'/'.join(bits)} bits"
-    return f"{text}, {curve.model}" if several and curve.kind != "unigram" else text
+    return f"{text}, {literal(curve.model)}" if several and curve.kind != "unigram" else text
 
 
 Level = tuple[float, str, Any]
@@ -75,7 +76,7 @@ def caption(curves: GridCurves, metrics: Sequence[str], kind: BandKind | None) -
     """One sentence of what was run, what bands are (None: there are none), and what is missing."""
     counts = [len(point.finite(metric)) for curve in curves.curves for point in curve.points for metric in metrics]
     drawn = [count for count in counts if count]
-    parts = [f"model {models(curves)[0]}"] if len(models(curves)) == 1 else []
+    parts = [f"model {literal(models(curves)[0])}"] if len(models(curves)) == 1 else []
     if curves.texts:
         parts.append(" and ".join(f"{sentences:,} sentences, {tokens:,} tokens" for sentences, tokens in curves.texts))
     parts += [value_text(curves, path, value) for path, value in curves.fixed.items()]

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from hvae_mnn.experiments.curves import Value, is_number
 from hvae_mnn.plots.axis_names import VALUES, AxisName
+from hvae_mnn.plots.files import literal
 
 DECADE = 10.0
 """What spans more is drawn on a logarithmic axis."""
@@ -108,7 +109,7 @@ class Places:
     def text(self, value: Value) -> str:
         """A tick's label."""
         if not is_number(value):
-            return VALUES.get(str(value), str(value))
+            return VALUES.get(str(value), literal(value))
         if value == 0 and self.name.zero is not None:
             return self.name.zero
         number = float(value)

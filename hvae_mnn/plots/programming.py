@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.files import read_sealed
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
@@ -38,7 +38,7 @@ def _columns(folder: Path, name: str, *columns: str) -> dict[str, NDArray[Any]]:
 def _what(summary: dict[str, Any]) -> str:
     settings = summary["settings"]
     how = "open loop" if settings["open_loop"] else "write-verify"
-    return f"{summary['device']}, {how} at {settings['amplitude_v']:g} V, {summary['scheme']}"
+    return literal(f"{summary['device']}, {how} at {settings['amplitude_v']:g} V, {summary['scheme']}")
 
 
 def _percent(summary: dict[str, Any]) -> str:
@@ -60,10 +60,11 @@ def pulses_figure(folder: Path) -> Figure:
         within = np.append(table["within"][own], np.full(rounds + 1 - own.sum(), table["within"][own][-1]))
         shares += within * array["devices"] / summary["network"]["devices"]
         if len(arrays) > 1:
-            style = {"color": f"C{number}", "label": name} if len(arrays) <= _LABELLED else {"color": _GREY}
+            style: dict[str, Any] = {"color": f"C{number}", "label": literal(name)}
+            style = style if len(arrays) <= _LABELLED else {"color": _GREY}
             axes.plot(within * 100, lw=1, **style)
     name = "all arrays" if len(arrays) > 1 else next(iter(arrays))
-    label = f"time map: {name}, {summary['network']['devices']:,} devices"
+    label = f"time map: {literal(name)}, {summary['network']['devices']:,} devices"
     axes.plot(shares * 100, "o-", color=_DARK, lw=2, ms=5, label=label, clip_on=False)
     if table["wired"].any():
         wired = summary["wired"]
@@ -162,7 +163,7 @@ def disturbed_figure(folder: Path) -> Figure:
         else "none half-selected"
     )
     axes.set_title(
-        f"Disturbed cells of {name}: {array['disturbed']:,} of {array['devices']:,}\n{_what(summary)}; {text}",
+        f"Disturbed cells of {literal(name)}: {array['disturbed']:,} of {array['devices']:,}\n{_what(summary)}; {text}",
         fontsize="medium",
     )
     _heat_map(figure, axes, moved)

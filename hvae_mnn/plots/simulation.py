@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, SCHEMAS, STEPS, TOKENS
 from hvae_mnn.engines.drift import MOVED
-from hvae_mnn.plots.files import new_figure, of_run, save_figure
+from hvae_mnn.plots.files import literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
@@ -38,7 +38,7 @@ def preactivation_figure(folder: Path) -> Figure:
         for number, unit in enumerate(dict.fromkeys(table["unit"][rows])):
             own = rows & (table["unit"] == unit)
             digital, hardware = table["digital"][own], table["hardware"][own]
-            style = {"s": 5, "alpha": 0.5, "lw": 0, "color": f"C{number}", "label": unit, "rasterized": True}
+            style = {"s": 5, "alpha": 0.5, "lw": 0, "color": f"C{number}", "label": literal(unit), "rasterized": True}
             both.scatter(digital, hardware, **style)
             difference.scatter(digital, hardware - digital, **style)
         both.set_title(layer)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
-from hvae_mnn.plots.files import COLORS, new_figure, of_run, save_figure
+from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.tables import read_columns
 
 _FLOOR = 1e-18
@@ -26,7 +26,7 @@ def _columns(folder: Path, name: str) -> dict[str, NDArray[Any]]:
 def deviation_figure(folder: Path, tolerance: float) -> Figure:
     """Largest difference by tile (exact against ngspice, nodal against ngspice), and by column of every tile."""
     tiles, columns = _columns(folder, TILES), _columns(folder, COLUMNS)
-    names = [f"{array} {tile}" for array, tile in zip(tiles["array"], tiles["tile"], strict=True)]
+    names = [literal(f"{array} {tile}") for array, tile in zip(tiles["array"], tiles["tile"], strict=True)]
     figure = new_figure(11, 3.2 + 0.12 * min(len(names), 40))
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     place = np.arange(len(names))
@@ -51,7 +51,7 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
     for array, tile, column, value in zip(
         *(columns[key] for key in ("array", "tile", "column", "deviation")), strict=True
     ):
-        map_[row[f"{array} {tile}"], int(column)] = np.log10(max(value, _FLOOR))
+        map_[row[literal(f"{array} {tile}")], int(column)] = np.log10(max(value, _FLOOR))
     image = right.imshow(map_, aspect="auto", origin="lower", interpolation="nearest", cmap="viridis")
     right.set_xlabel("column of the tile")
     _name_tiles(right, [str(number) for number in place])

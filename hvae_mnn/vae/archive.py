@@ -30,6 +30,8 @@ ARCHIVE_BYTES = 16 * 2**30
 """Largest file that is read."""
 _DIGEST = "archive/hvae_mnn.sha256"
 """Part of the archive with the content's checksum. Whoever rewrites a file with PyTorch leaves it out."""
+_ARCHIVE_HEAD = b"PK\x03\x04"
+"""By which PyTorch tells an archive from what it reads as its old format."""
 _LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of PyTorch before 1.6 begin, which are no archives: a pickle of its magic number."""
 _LEGACY_PICKLES = 5
@@ -56,7 +58,7 @@ def write_archive(path: Path, content: Mapping[str, Any]) -> None:
     torch.save(plain, buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(zipfile.ZipInfo(_DIGEST), _Digest().of(plain))  # dated 1980, as PyTorch's own
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getbuffer())
 
 
 def read_archive(path: Path) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def _unpickled(path: Path, data: bytes) -> tuple[Any, str | None]:
         if data.startswith(_LEGACY_HEAD):
             pickles = io.BytesIO(data)
             names = set[str]().union(*(_globals(pickles) for _ in range(_LEGACY_PICKLES)))
-        elif zipfile.is_zipfile(io.BytesIO(data)):
+        elif data.startswith(_ARCHIVE_HEAD) and zipfile.is_zipfile(io.BytesIO(data)):
             names, stored = _checked_archive(data)
         else:
             raise CheckpointError(f"{shown(path)} is truncated or no PyTorch file ({len(data)} bytes); copy it again")

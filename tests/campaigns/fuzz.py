@@ -32,6 +32,7 @@ _PATIENCE_S = 120.0
 """Without a word from a worker; its own limit is on the processor's time, and does not see one that sleeps."""
 _START_S = 600.0
 _ROOT = Path(__file__).parents[2]
+_WORKER = ["-m", "tests.campaigns.fuzz_worker"]
 
 
 @dataclass
@@ -71,6 +72,7 @@ class _Worker:
     def __init__(self, folder: Path, place: int, seed: int, numbers: range, told: queue.Queue[Any]) -> None:
         self.folder, self.place, self.seed, self.numbers, self.told = folder, place, seed, numbers, told
         self.attempt, self.current, self.heard = 0, None, time.monotonic()
+        self.at: dict[str, Any] = {}
         self.start()
 
     def start(self) -> None:
@@ -82,7 +84,7 @@ class _Worker:
         environment = dict(os.environ, OMP_NUM_THREADS="1", MPLBACKEND="agg", PYTHONPATH=str(_ROOT))
         with (self.folder / f"worker-{self.place}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.campaigns.fuzz_worker", *map(str, given)],
+                [sys.executable, *_WORKER, *map(str, given)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -94,8 +96,9 @@ class _Worker:
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.told.put((self, process, json.loads(line)))
+        with process.stdout:
+            for line in process.stdout:
+                self.told.put((self, process, json.loads(line)))
         self.told.put((self, process, None))
 
     def go_on(self) -> bool:
@@ -153,13 +156,13 @@ def _take(campaign: Campaign, worker: _Worker, heard: dict[str, Any] | None, ali
         code = worker.process.wait()
         if code:
             result = "hung" if code == -9 else "crashed"
-            message = f"the worker ended with code {code} after {worker.current}"
-            outcome = {"number": worker.current, "reader": "?", "file": "?", "way": "?", "result": result}
-            campaign.outcomes.append(outcome | {"message": message, "seconds": 0.0})
+            outcome = {"result": result, "message": f"the worker ended with code {code}", "seconds": 0.0}
+            campaign.outcomes.append({"number": worker.current, **worker.at, **outcome})
         if not code or not worker.go_on():
             alive.remove(worker)
     elif "begin" in heard:
-        worker.current = heard["begin"]
+        worker.current = heard.pop("begin")
+        worker.at = heard
     else:
         campaign.peak_mib = max(campaign.peak_mib, heard.pop("peak"))
         campaign.outcomes.append(heard)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,29 @@ class _Stopped(Exception):
 
 def make(root: Path, *, quick: bool) -> None:
     """Fill `root` with a folder for every variant; `quick` leaves out what takes ngspice."""
-    os.environ[CACHE] = str(root / "unused-cache")
+    with _one_thread(), _environment(CACHE, str(root / "unused-cache")):
+        _make(root, quick=quick)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small tensors are quicker so."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    yield
+    os.environ.pop(name)
+    os.environ |= {} if before is None else {name: before}
+
+
+def _make(root: Path, *, quick: bool) -> None:
     for number, name in enumerate(VARIANTS):
         folder = root / name
         folder.mkdir(parents=True)
@@ -183,9 +207,8 @@ def _tables(folder: Path, number: int) -> None:
 
 def _caches(folder: Path) -> None:
     """Solved arrays, the digital model's answers; a compiled device is any file with its checksum beside it."""
-    os.environ[CACHE] = str(folder / "cache")
-    simulation.start_engine("exact", simulation.read_manifest(folder / "wired"))
-    os.environ[CACHE] = str(folder.parent / "unused-cache")
+    with _environment(CACHE, str(folder / "cache")):
+        simulation.start_engine("exact", simulation.read_manifest(folder / "wired"))
     checkpoint, corpus = load_checkpoint(folder / "best.pt"), read_corpus(folder / "corpus")
     sentences = [checkpoint.vocabulary.encode_sentence(words) for words in corpus.test]
     found = run_answers(Stepper(checkpoint.model), sentences, {"teacher", "sampled", "free"})

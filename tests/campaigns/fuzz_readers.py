@@ -6,7 +6,7 @@ import functools
 import hashlib
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from hvae_mnn.cosim import finetune, simulation
@@ -141,11 +142,12 @@ def _finetuned(folder: Path, original: Path) -> Found:
     return {"state": (run.model, run.optimizer.state_dict(), run.place)}
 
 
-def _history(folder: Path, _: Path) -> Found:
+def _history(folder: Path, original: Path) -> Found:
     history, best = training_state.read_history(folder)
     if not history:
         return {}
-    training_figure(history, best).draw_without_rendering()
+    if _differ(folder, original, ["metrics.json"]):
+        _draw(training_figure(history, best))
     return {"history": (history, best)}
 
 
@@ -199,15 +201,26 @@ def _journal(folder: Path, original: Path) -> Found:
         return {"answers": [engine.currents(volts) for volts in asked]}
 
 
-def _table(*figures: Callable[..., Any], more: tuple[Any, ...] = ()) -> Callable[[Path, Path], Found]:
+def _draw(figure: Figure) -> None:
+    figure.set_layout_engine("none")  # most of the time, and no text is read for it
+    figure.draw_without_rendering()
+
+
+def _differ(folder: Path, original: Path, names: Sequence[str]) -> bool:
+    return any((folder / name).read_bytes() != (original / name).read_bytes() for name in names)
+
+
+def _table(*figures: Callable[..., Figure]) -> Callable[[Path, Path], Found]:
     """Draws the figures of a run, and gives its tables and summary."""
 
     def read(folder: Path, original: Path) -> Found:
-        for figure in figures:
-            figure(folder, *more).draw_without_rendering()
         names = [path.name for path in original.iterdir() if (folder / path.name).is_file()]
-        tables = {name: read_table(folder / name) for name in names if name.endswith(".parquet")}
-        return tables | {name: read_sealed(folder / name, "summary") for name in names if name.endswith(".json")}
+        found: Found = {name: read_table(folder / name) for name in names if name.endswith(".parquet")}
+        found |= {name: read_sealed(folder / name, "summary") for name in names if name.endswith(".json")}
+        if len(names) < len(list(original.iterdir())) or _differ(folder, original, names):
+            for figure in figures:
+                _draw(figure(folder))
+        return found
 
     return read
 
@@ -229,9 +242,9 @@ def _curves(folder: Path, _: Path) -> Found:
     found = read_results(folder)
     for curves in all_curves([found]):
         names = chosen_metrics(curves)
-        accuracy.accuracy_figure(curves, names).draw_without_rendering()
+        _draw(accuracy.accuracy_figure(curves, names))
         if curves.numeric_by and len(curves.values_of(curves.axis)) > 1 and curves.numeric:
-            accuracy.heat_map_figure(curves, names).draw_without_rendering()
+            _draw(accuracy.heat_map_figure(curves, names))
     return {"rows": (found.rows, found.axes, found.metrics)}
 
 

@@ -152,6 +152,7 @@ def judge(bench: Bench, number: int, seed: int) -> Outcome:
     """One input: spoilt, read, judged, put back."""
     rng = random.Random(f"{seed}/{number}")
     reader, variant, file, way = spoil(bench, rng)
+    _print({"begin": number, "reader": reader.name, "file": f"{variant}/{reader.folder}/{file}", "way": way})
     folder, original = (root / variant / reader.folder for root in (bench.scratch, bench.originals))
     found = Outcome(number, f"{reader.name}", f"{variant}/{reader.folder}/{file}", way, "")
     start = time.process_time()
@@ -200,7 +201,7 @@ def main(originals: Path, scratch: Path, seed: int, numbers: range) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     signal.signal(signal.SIGPROF, _time_is_up)
     for number in numbers:
-        _print({"begin": number})
+        _print({"begin": number, "reader": "?", "file": "?", "way": "spoiling it"})
         found = judge(bench, number, seed)
         if found.result in FINDINGS:
             _keep(bench, found)

@@ -1,19 +1,17 @@
-"""The kill campaign: every long command, killed at random moments, and then taken up again.
+"""The kill campaign: commands that are killed at random moments, and then resumed.
 
     python -m tests.campaigns.kill --seed 1 --count 100
 
-`kill -9` and SIGTERM, each sent to the process alone and to its whole group, at moments spread over the duration of an
-undisturbed run. A round kills one run once to three times and then lets it come to its end, as a person would: by the
-same command, or by its `--resume`. Its result must be that of the undisturbed run but for times; no process may live
-on; what was ended by SIGTERM leaves nothing behind, and after the last start nothing of anybody is left.
-
-A finding is printed with its round, whose working folder is kept; the exit code is 1 then.
+A command that was killed, by SIGKILL or SIGTERM, alone or with all of its processes, is rerun to its end. Its result
+must be that of an undisturbed run but for times, and nothing may be left behind: no temporary file or folder, no lock,
+no process. A finding is printed with the folder that shows it; the exit code is 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import os
 import random
 import shutil
@@ -22,295 +20,199 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from hvae_mnn.errors import HvaeMnnError
-from hvae_mnn.netlist.manifest import read_manifest
-from tests.campaigns.kill_cases import CASES, TRAIN, Case, builds_needed, lay_out
-from tests.campaigns.kill_compare import differences
-from tests.campaigns.kill_traces import MARK, left_behind, survivors
+from tests.campaigns.kill_cases import Case, content, differences, prepare
 
 _ROOT = Path(__file__).parents[2]
-_WAYS = [(number, to) for number in (signal.SIGKILL, signal.SIGTERM) for to in ("process", "group")]
-_MOST = 3
-"""Kills of one run."""
-_IN_ORDER_S = 120.0
-"""A command that was sent SIGTERM and has not ended by then hangs."""
-_LIMIT_S = 900.0
-"""Longest time for a run to its end."""
-_STARTING = 0.2
-"""Part of the kills that come before a run has written anything."""
+_MARK = "HVAE_MNN_KILL_CAMPAIGN"
+"""Environment variable by which the processes of one case are told apart from all others."""
+_TRACES = ("hvae-mnn-tmp", "hvae-mnn-old", ".part", ".lock", ".old")
+"""What names of temporary files and folders have in them."""
+_OF_TORCH = f"torchinductor_{getpass.getuser()}"
+"""An empty folder that importing parts of torch makes, in undisturbed runs as well."""
+_RUN_LIMIT_S, _END_LIMIT_S = 600.0, 30.0
+"""Longest time for a command, and for its processes to end after it; both for a busy machine."""
+_SECOND_KILL = 0.25
+"""Part of the resumed runs that are killed as well."""
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
 @dataclass
-class Figures:
-    """What became of a case."""
+class Outcome:
+    """What came of one case."""
 
-    seconds: float = 0.0
-    """Of the undisturbed run."""
-    first_s: float = 0.0
-    """After which it had written something."""
-    rounds: int = 0
-    ways: Counter[str] = field(default_factory=Counter)
-    """Kills by way."""
-    quarters: Counter[int] = field(default_factory=Counter)
-    """Kills by the quarter of the undisturbed duration."""
-    late: int = 0
-    """Signals that came after the end."""
-    resumed: int = 0
-    """Starts that found something of a killed run."""
+    case: str
+    kills: list[str] = field(default_factory=list)
+    """Those that met a running process: signal and moment."""
     findings: list[str] = field(default_factory=list)
-
-    @property
-    def kills(self) -> int:
-        """Of running processes."""
-        return self.ways.total() - self.late
+    """What must not be."""
 
 
 class Campaign:
-    """A working folder, and what was found in it."""
+    """Runs cases in folders of their own in `folder`."""
 
-    def __init__(self, work: Path, seed: int) -> None:
-        """`work` must not exist."""
-        self.work, self.seed = work, seed
-        self.found = {name: Figures() for name in CASES}
-        lay_out(work)
+    def __init__(self, folder: Path, seed: int, only: str | None = None) -> None:
+        """Runs every case once, undisturbed; `only`: the name of the one case to run."""
+        self.folder, self.seed = folder, seed
+        (folder / "base").mkdir(parents=True)
+        self.cases = [case for case in prepare(folder / "base") if only in (None, case.name)]
+        self.expected: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+        for place, case in enumerate(self.cases):
+            own, began = self._place(f"undisturbed-{place}"), time.monotonic()
+            code = _start(case.arguments, own).wait(_RUN_LIMIT_S)
+            if code:
+                raise RuntimeError(f"{case.name} fails undisturbed: {_said(own)}")
+            self.seconds[case.name] = time.monotonic() - began
+            self.expected[case.name] = content(own / "work" / case.result)
+        self.outcomes: list[Outcome] = []
 
-    def start(self, command: Sequence[str], mark: str) -> subprocess.Popen[str]:
-        """A command in the working folder, in a process group of its own, with every signal as it is by default."""
-        environment = {
-            **os.environ,
-            MARK: mark,
-            "TMPDIR": str(self.work / "tmp"),
-            "HVAE_MNN_CACHE": str(self.work / "cache"),
-            "PYTHONPATH": str(_ROOT),
-        }
-        mine = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def kill(self, number: int) -> Outcome:
+        """Kill a case at moments that follow from seed and number, rerun it to its end, and look at what is there."""
+        case, chance = self.cases[number % len(self.cases)], random.Random(f"{self.seed} {number}")
+        own, outcome = self._place(str(number)), Outcome(case.name)
+        arguments: tuple[str, ...] | None = case.arguments
+        sign = _SIGNALS[number // len(self.cases) % 2]
+        for _ in range(1 + (chance.random() < _SECOND_KILL)):
+            if arguments is not None:
+                arguments = self._killed(case, arguments, own, sign, chance, outcome)
+        if arguments is not None:
+            code = _start(arguments, own).wait(_RUN_LIMIT_S)
+            if code:
+                outcome.findings.append(f"the rerun ends with exit code {code}: {_said(own)}")
+            else:
+                outcome.findings += differences(self.expected[case.name], content(own / "work" / case.result))
+        _check_processes(own, outcome, "at the end")
+        _check_files(own, outcome)
+        self.outcomes.append(outcome)
+        if not outcome.findings:
+            shutil.rmtree(own)
+        return outcome
+
+    def _killed(
+        self,
+        case: Case,
+        arguments: tuple[str, ...],
+        own: Path,
+        sign: signal.Signals,
+        chance: random.Random,
+        outcome: Outcome,
+    ) -> tuple[str, ...] | None:
+        """Run a command and kill it; returns how to rerun it, None if it was faster."""
+        moment, whole = chance.uniform(0.0, self.seconds[case.name]), chance.random() < 0.5
+        process = _start(arguments, own)
         try:
-            with (self.work / "said").open("w") as said:
-                return subprocess.Popen(
-                    command,
-                    cwd=self.work,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=said,
-                    text=True,
-                    start_new_session=True,
-                )
-        finally:
-            for number, handler in mine.items():
-                signal.signal(number, handler)
-
-    def said(self) -> str:
-        """What the last command printed on stderr."""
-        return (self.work / "said").read_text(errors="replace").strip()
-
-    def to_the_end(self, command: Sequence[str]) -> float:
-        """Run a command undisturbed; returns its seconds. Raises `RuntimeError` when it fails."""
-        mark, began = uuid.uuid4().hex, time.monotonic()
-        process = self.start(command, mark)
-        try:
-            process.wait(_LIMIT_S)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if process.returncode:
-            raise RuntimeError(f"exit code {process.returncode}: {self.said()[-600:]}")
-        took = time.monotonic() - began
-        if alive := survivors(mark):
-            raise RuntimeError(f"processes {alive} are left of a run that came to its end")
-        return took
-
-    def undisturbed(self, case: Case) -> None:
-        """The result that all others of this case are compared with, and the time that it takes."""
-        self.clear(case)
-        figures, began = self.found[case.name], time.monotonic()
-        process = self.start(case.command(self.work, again=False), "undisturbed")
-        while process.poll() is None:
-            if not figures.first_s and self._begun(case):
-                figures.first_s = time.monotonic() - began
-            time.sleep(0.005)
-        figures.seconds = time.monotonic() - began
-        if process.returncode:
-            raise RuntimeError(f"{case.name}: exit code {process.returncode}: {self.said()[-600:]}")
-        shutil.copytree(self.work / case.result, self.reference(case), dirs_exist_ok=True)
-
-    def _begun(self, case: Case) -> bool:
-        """Whether a run has written something: in its folder, or a temporary one beside it."""
-        result = self.work / case.result
-        return result.parent.exists() and any(
-            path == result or ".hvae-mnn-tmp-" in path.name for path in result.parent.iterdir()
-        )
-
-    def reference(self, case: Case) -> Path:
-        """Where the undisturbed result is."""
-        return self.work.with_name(f"{self.work.name}-undisturbed") / case.name
-
-    def clear(self, case: Case) -> None:
-        """Bring the working folder to where a run begins."""
-        shutil.rmtree(self.work / case.result, ignore_errors=True)
-        case.prepare(self.work)
-
-    def round(self, case: Case, number: int, most: int) -> None:
-        """Kill a run up to `most` times, let it end, and compare."""
-        figures = self.found[case.name]
-        chance = random.Random(f"{self.seed} {case.name} {number}")
-        self.clear(case)
-        figures.rounds += 1
-        done: list[str] = []
-        problems: list[str] = []
-        for _ in range(min(most, chance.randint(1, _MOST))):
-            problems += self._kill(case, chance, done)
-        problems += self._finish(case)
-        for problem in problems:
-            figures.findings.append(f"{case.name}, round {number} ({'; '.join(done)}): {problem}")
-
-    def _kill(self, case: Case, chance: random.Random, done: list[str]) -> list[str]:
-        """One start that is killed; returns what is wrong."""
-        figures = self.found[case.name]
-        way, to = chance.choice(_WAYS)
-        span = (0.0, figures.first_s) if chance.random() < _STARTING else (figures.first_s, figures.seconds)
-        moment = chance.uniform(*span)
-        figures.resumed += self._begun(case) and case.name != "rebuild"
-        mark = uuid.uuid4().hex
-        process = self.start(case.command(self.work, again=bool(done)), mark)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moment)
-        late = process.poll() is not None
-        figures.ways[f"{way.name} {to}"] += 1
-        figures.quarters[min(3, int(4 * moment / figures.seconds))] += not late
-        figures.late += late
-        done.append(f"{way.name} to the {to} after {moment:.2f} s{', too late' if late else ''}")
-        with contextlib.suppress(ProcessLookupError):
-            (os.kill if to == "process" else os.killpg)(process.pid, way)
-        return self._after(case, process, way, late, mark)
-
-    def _after(self, case: Case, process: subprocess.Popen[str], way: int, late: bool, mark: str) -> list[str]:
-        """What is wrong after a kill."""
-        problems = []
-        try:
-            code = process.wait(_IN_ORDER_S)
+            if process.wait(moment):
+                outcome.findings.append(f"it ends with exit code {process.returncode}: {_said(own)}")
+            return None
         except subprocess.TimeoutExpired:
-            problems.append(f"it does not end on {signal.Signals(way).name}")
-            os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait()
-        # SIGTERM may come before the command listens, and after it has come to its end.
-        allowed = {-way, 128 + way, 0} if way == signal.SIGTERM or late else {-way, 0}
-        said = self.said()
-        finished = late and code == 2 and "is finished" in said
-        if code not in allowed and not finished:
-            problems.append(f"exit code {code}: {said[-600:]}")
-        if "Traceback" in said:
-            problems.append(f"a traceback: {said[-600:]}")
-        if alive := survivors(mark):
-            problems.append(f"processes {alive} live on")
-        if code == 128 + way and (left := left_behind(self.work)):
-            problems.append(f"ended in order, it left {', '.join(left)}")
-        if case.name == "rebuild":
-            try:
-                read_manifest(self.work / case.result)
-            except HvaeMnnError as error:
-                problems.append(f"the build is gone: {error}")
-        return problems
-
-    def _finish(self, case: Case) -> list[str]:
-        """The last start; returns what is wrong with what there is then."""
-        self.found[case.name].resumed += self._begun(case) and case.name != "rebuild"
-        problems = []
-        try:
-            self.to_the_end(case.command(self.work, again=True))
-        except RuntimeError as error:
-            if "is finished" not in str(error):  # the signal came too late
-                return [str(error)]
-        except subprocess.TimeoutExpired:
-            return [f"it does not come to its end within {_LIMIT_S:g} s"]
-        problems += differences(self.reference(case), self.work / case.result)
-        if left := left_behind(self.work):
-            problems.append(f"at the end there is {', '.join(left)}")
-        return problems
-
-    def run(self, names: Sequence[str], count: int, minutes: float) -> None:
-        """Kill `count` times in all, or until the time is up; the cases take turns."""
-        until = time.monotonic() + 60 * minutes
-        self.undisturbed(TRAIN)
-        for arguments in builds_needed():
-            self.to_the_end([sys.executable, "-m", "hvae_mnn", *arguments])
-        shutil.copytree(self.work / "model", self.work.with_name(f"{self.work.name}-undisturbed") / "model")
-        for name in names:
-            if name != TRAIN.name:
-                self.undisturbed(CASES[name])
-        number = 0
-        while (left := count - self.total("kills")) > 0 and time.monotonic() < until:
-            name = names[number % len(names)]
-            self.round(CASES[name], number, left)
-            if self.found[name].findings and name == TRAIN.name:  # what the others stand on
-                shutil.rmtree(self.work / "model")
-                shutil.copytree(self.work.with_name(f"{self.work.name}-undisturbed") / "model", self.work / "model")
-            number += 1
-
-    def total(self, what: str) -> int:
-        """Over all cases."""
-        return sum(getattr(figures, what) for figures in self.found.values())
-
-    def findings(self) -> list[str]:
-        """Everything that must not be."""
-        return [line for figures in self.found.values() for line in figures.findings]
+            outcome.kills.append(f"{sign.name}{' to all' if whole else ''} after {moment:.2f} s")
+        (os.killpg if whole else os.kill)(process.pid, sign)
+        code = process.wait(_END_LIMIT_S)
+        if code not in (0, -sign, 128 + sign) or "Traceback" in _said(own):
+            outcome.findings.append(f"{outcome.kills[-1]} it ends with {code}: {_said(own)}")
+        _check_processes(own, outcome, outcome.kills[-1])
+        return case.again(own / "work") if code else None
 
     def table(self) -> str:
-        """A line per case."""
-        heads = [f"{way.name.removeprefix('SIG')} {to}" for way, to in _WAYS]
-        lines = [
-            f"{'command':<18}{'alone':>8}{'rounds':>8}{'kills':>7}"
-            + "".join(f"{head:>14}" for head in heads)
-            + f"{'by quarter':>16}{'late':>6}{'resumed':>9}{'findings':>10}"
-        ]
-        for name, figures in self.found.items():
-            if figures.rounds:
-                quarters = " ".join(str(figures.quarters[place]) for place in range(4))
-                lines.append(
-                    f"{name:<18}{figures.seconds:>7.1f}s{figures.rounds:>8}{figures.kills:>7}"
-                    + "".join(f"{figures.ways[f'{way.name} {to}']:>14}" for way, to in _WAYS)
-                    + f"{quarters:>16}{figures.late:>6}{figures.resumed:>9}{len(figures.findings):>10}"
-                )
-        total = f"{'all':<18}{'':>8}{self.total('rounds'):>8}{self.total('kills'):>7}" + " " * (14 * len(_WAYS))
-        return "\n".join(
-            [*lines, f"{total}{'':>16}{self.total('late'):>6}{self.total('resumed'):>9}{len(self.findings()):>10}"]
+        """A line per command."""
+        lines = [f"{'command':<20}{'cases':>7}{'kills':>7}{'SIGKILL':>9}{'SIGTERM':>9}{'findings':>10}"]
+        for name in [*(case.name for case in self.cases), "all"]:
+            chosen = [one for one in self.outcomes if name in (one.case, "all")]
+            kills = [kill for one in chosen for kill in one.kills]
+            counts = [sum(kill.startswith(sign.name) for kill in kills) for sign in _SIGNALS]
+            findings = sum(len(one.findings) for one in chosen)
+            lines.append(f"{name:<20}{len(chosen):>7}{len(kills):>7}{counts[0]:>9}{counts[1]:>9}{findings:>10}")
+        return "\n".join(lines)
+
+    def _place(self, name: str) -> Path:
+        """A folder for a case: where it works, its temporary files, its cache."""
+        own = self.folder / name
+        for part in ("work", "tmp", "cache"):
+            (own / part).mkdir(parents=True)
+        return own
+
+
+def _start(arguments: tuple[str, ...], own: Path) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ, PYTHONPATH=str(_ROOT), MPLBACKEND="agg", OMP_NUM_THREADS="1")
+    environment |= {_MARK: str(own), "TMPDIR": str(own / "tmp"), "HVAE_MNN_CACHE": str(own / "cache")}
+    with (own / "stderr").open("wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hvae_mnn", *arguments],
+            cwd=own / "work",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
         )
 
 
-def campaign(folder: Path, seed: int, count: int, minutes: float, names: Sequence[str] = tuple(CASES)) -> Campaign:
-    """Kill `count` times in a new folder below `folder`."""
-    made = Campaign(folder / "work", seed)
-    made.run(names, count, minutes)
-    return made
+def _said(own: Path) -> str:
+    return (own / "stderr").read_text(encoding="utf-8", errors="replace").strip()[-1000:]
 
 
-def main() -> None:
-    """Entry point."""
+def _check_processes(own: Path, outcome: Outcome, when: str) -> None:
+    """Every process of the case ends soon by itself."""
+    deadline = time.monotonic() + _END_LIMIT_S
+    while alive := _processes(own):
+        if time.monotonic() > deadline:
+            outcome.findings.append(f"{when}: still running: {'; '.join(alive.values())}")
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.05)
+
+
+def _processes(own: Path) -> dict[int, str]:
+    """The case's processes that are there: number, and command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+            if f"{_MARK}={own}\0".encode() in (folder / "environ").read_bytes():
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(folder.name)] = line[:200]
+    return found
+
+
+def _check_files(own: Path, outcome: Outcome) -> None:
+    """The last command has removed what the killed ones left."""
+    for path in sorted(own.rglob("*")):
+        if (path.parent == own / "tmp" and path.name != _OF_TORCH) or any(trace in path.name for trace in _TRACES):
+            outcome.findings.append(f"left behind: {path.relative_to(own)}")
+
+
+def main() -> int:
+    """The command line; exit code 1 for findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=100, help="kills of running processes")
-    parser.add_argument("--minutes", type=float, default=60.0, help="no round begins after that")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="one of them only; may be repeated")
+    parser.add_argument("--seed", type=int, default=1, help="random seed for the moments")
+    parser.add_argument("--count", type=int, default=100, help="kills at the least")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no further case after that")
+    parser.add_argument("--only", help="name of the one case to run")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hvae-mnn-kill-"))
-    began = time.monotonic()
-    made = campaign(folder, given.seed, given.count, given.minutes, given.case or tuple(CASES))
-    print(made.table())
-    print(f"seed {given.seed}, {made.total('kills')} kills, {time.monotonic() - began:.0f} s")
-    for line in made.findings():
-        print(f"finding: {line}")
-    if made.findings():
-        print(f"the working folder is {folder / 'work'}")
-        sys.exit(1)
+    began, number = time.monotonic(), 0
+    campaign = Campaign(folder, given.seed, given.only)
+    print("undisturbed: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in campaign.seconds.items()))
+    while sum(len(one.kills) for one in campaign.outcomes) < given.count:
+        if time.monotonic() - began > 60 * given.minutes:
+            print(f"stopped after {given.minutes:g} minutes")
+            break
+        outcome = campaign.kill(number)
+        for finding in outcome.findings:
+            print(f"case {number}, {outcome.case}, {', '.join(outcome.kills)}: {finding}\n  see {folder / str(number)}")
+        number += 1
+    print(campaign.table())
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes")
+    if any(outcome.findings for outcome in campaign.outcomes):
+        return 1
     shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

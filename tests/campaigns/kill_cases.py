@@ -1,105 +1,131 @@
-"""What the kill campaign runs: small versions of the long commands, and how each is taken up again."""
+"""What the kill campaign runs: six commands on tiny models, how each is resumed, and what its result is."""
 
 from __future__ import annotations
 
-import shutil
+import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hvae_mnn.files import sha256
+from hvae_mnn.tables import read_table
 from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.vae.archive import read_archive
 
-_SIZES = ["--embedding", "8", "--hidden", "10", "--latent", "4"]
-_NOISE = ["--set", "programming.error=lognormal", "--set", "programming.sigma=0.1"]
+_DRAWINGS = {".png", ".svg", ".pdf"}
+"""Files that carry dates: only that they are there is compared."""
 _SWEEP = """
-name = "small"
-models = { net = "model/best.pt" }
-sentences = 4
+name = "killed"
+hardware = "paper"
+models = { net = "NET" }
+sentences = 2
+seeds = 2
 metrics = ["top1", "mean_error"]
 
 [[grid]]
-name = "stuck"
-axes = { "noise.stuck.on" = { from = 0, to = 0.3, points = 6 } }
+name = "spread"
+axes = { "noise.spread.device_on" = [0.01, 0.05, 0.1], "hardware.adc.bits" = [0, 6] }
 """
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and how it is taken up again after it was killed."""
+    """A command to be killed."""
 
     name: str
     arguments: tuple[str, ...]
-    """As for a new run."""
-    again: Callable[[Path], tuple[str, ...]]
-    """From the working folder: the arguments with which a person goes on."""
     result: str
-    """What it writes: a folder in the working folder."""
-    prepare: Callable[[Path], None] = lambda work: None
-    """Brings the working folder to where a run begins, beyond removing `result`."""
+    """The folder that it writes, in the case's own."""
+    resume: tuple[str, ...] = ()
+    """What is added to the command to resume it."""
+    instead: tuple[str, ...] = ()
+    """The command that resumes it, where that is another one."""
+    plan: str | None = None
+    """File in the result without which a killed run left nothing to resume, and the command is rerun as it was."""
 
-    def command(self, work: Path, again: bool) -> list[str]:
-        """What is executed."""
-        return [sys.executable, "-m", "hvae_mnn", *(self.again(work) if again else self.arguments)]
-
-
-def _same(name: str, *arguments: str, result: str, prepare: Callable[[Path], None] = lambda work: None) -> Case:
-    return Case(name, arguments, lambda work: arguments, result, prepare)
-
-
-def _simulate(engine: str, steps: int) -> Case:
-    out = f"run-{engine}"
-    arguments = ("simulate", "netlists/base", "--engine", engine, "--steps", str(steps), "--out", out)
-
-    def again(work: Path) -> tuple[str, ...]:
-        return ("simulate", "--resume", "--out", out) if (work / out / "run.json").exists() else arguments
-
-    def prepare(work: Path) -> None:
-        shutil.rmtree(work / "cache", ignore_errors=True)
-
-    return Case(f"simulate {engine}", arguments, again, out, prepare)
+    def again(self, folder: Path) -> tuple[str, ...]:
+        """The arguments to rerun the command with after a kill."""
+        if self.plan is not None and not (folder / self.result / self.plan).exists():
+            return self.arguments
+        return self.instead or self.arguments + self.resume
 
 
-def _older_build(work: Path) -> None:
-    """A rebuild replaces the netlists of the same checkpoint on other hardware."""
-    shutil.copytree(work / "netlists" / "older", work / "netlists" / "net")
-
-
-TRAIN = _same(
-    "train", "train", *_SIZES, "--data-dir", "text", "--out", "model", "--epochs", "25", "--resume", result="model"
-)
-BUILD = ("build-netlist", "model/best.pt", "--name")
-CASES = {
-    case.name: case
-    for case in (
-        TRAIN,
-        _same("build-netlist", *BUILD, "net", result="netlists/net"),
-        _same("rebuild", *BUILD, "net", result="netlists/net", prepare=_older_build),
-        _simulate("ngspice", 150),
-        _simulate("exact", 600),
-        _same("sweep", "sweep", "small.toml", "--workers", "2", "--out", "sweep", result="sweep"),
-        _same(
-            "finetune",
-            *("finetune", "model/best.pt", *_NOISE, "--updates", "24", "--validate-every", "2"),
-            *("--valid-sentences", "8", "--valid-draws", "1", "--batch-size", "16", "--resume", "--out", "tuned"),
-            result="tuned",
-        ),
-    )
-}
-"""By name; all but the first need what it writes, and the simulations a build of it."""
-
-
-def lay_out(work: Path) -> None:
-    """Text and settings in a new working folder."""
-    for name in ("text", "tmp"):
-        (work / name).mkdir(parents=True)
-    corpus = grammar_corpus(seed=3, train=120, valid=24, test=40)
+def prepare(base: Path) -> list[Case]:
+    """Make text, a model and netlists in `base`; the cases that use them."""
+    text = base / "text"
+    text.mkdir()
+    corpus = grammar_corpus(train=300, valid=40, test=20)
     for split in ("train", "valid", "test"):
-        lines = (" ".join(words) for words in corpus.split(split))
-        (work / "text" / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (work / "small.toml").write_text(_SWEEP, encoding="utf-8")
+        lines = "\n".join(" ".join(words) for words in corpus.split(split))
+        (text / f"{split}.txt").write_text(lines + "\n", encoding="utf-8")
+    shape = ("--embedding", "8", "--hidden", "10", "--latent", "4", "--batch-size", "20", "--threads", "1")
+    train = ("train", *shape, "--epochs", "6", "--data-dir", str(text))
+    model, netlists, sweep = base / "model" / "best.pt", base / "netlists", base / "killed.toml"
+    sweep.write_text(_SWEEP.replace("NET", str(model)), encoding="utf-8")
+    for arguments in (
+        (*train, "--out", str(model.parent)),
+        ("build-netlist", str(model), "--out", str(netlists)),
+    ):
+        subprocess.run([sys.executable, "-m", "hvae_mnn", *arguments], cwd=base, check=True, stdout=subprocess.DEVNULL)
+    # 12 sentences of text, so that the run takes longer than its start.
+    simulate = ("simulate", str(netlists), "--data-dir", str(text), "--sentences", "12", "--latent", "sampled")
+    resume = ("simulate", "--resume", "--out", "run")
+    finetune = ("finetune", str(model), "--data-dir", str(text), "--updates", "12", "--validate-every", "3")
+    finetune += ("--batch-size", "10", "--valid-sentences", "10", "--set", "programming.error=lognormal")
+    finetune += ("--set", "programming.sigma=0.1", "--out", "run")
+    return [
+        Case("train", (*train, "--out", "run"), "run", ("--resume",)),
+        Case("build-netlist", ("build-netlist", str(model), "--out", "run", "--read-voltage", "0.04"), "run"),
+        Case("simulate ngspice", (*simulate, "--out", "run"), "run", instead=resume, plan="run.json"),
+        Case(
+            "simulate exact", (*simulate, "--engine", "exact", "--out", "run"), "run", instead=resume, plan="run.json"
+        ),
+        Case("sweep", ("sweep", str(sweep), "--out", "run", "--workers", "2"), "run"),
+        Case("finetune", finetune, "run", ("--resume",)),
+    ]
 
 
-def builds_needed() -> list[tuple[str, ...]]:
-    """Arguments of the commands that the cases take for granted, once the model is trained."""
-    return [(*BUILD, "base"), (*BUILD, "older", "--read-voltage", "0.04")]
+def content(folder: Path) -> dict[str, Any]:
+    """What a result is, by file: everything but times, in a form that can be compared."""
+    return {
+        str(path.relative_to(folder)): _content_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "timings" not in path.name
+    }
+
+
+def _content_of(path: Path) -> Any:
+    if path.suffix in _DRAWINGS:
+        return "drawn"
+    if path.suffix == ".json":
+        return _without_times(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".parquet":
+        return _without_times({"rows": read_table(path).to_pylist()})
+    if path.name == "last.pt":  # its history has seconds; best.pt has none, and is compared byte by byte
+        return repr(_without_times(read_archive(path)))
+    return sha256(path)
+
+
+def _without_times(value: Any) -> Any:
+    """A value without what differs between equal runs: times, checksums over times, and who solved what again."""
+    if isinstance(value, Mapping):
+        return {
+            key: _without_times(one)
+            for key, one in value.items()
+            if not (isinstance(key, str) and ("seconds" in key or key in ("sha256", "engine_facts")))
+        }
+    if isinstance(value, list | tuple):
+        return [_without_times(one) for one in value]
+    return value
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Names of files that are missing, too many, or of another content."""
+    return [
+        f"{name}: {'missing' if name not in found else 'left over' if name not in expected else 'differs'}"
+        for name in sorted({*expected, *found})
+        if expected.get(name) != found.get(name)
+    ]

@@ -60,7 +60,7 @@ def words_of(line: str) -> list[str]:
             break
         words.append(word)
     assert words[0] == "hvae-mnn"
-    return [word for word in words[1:] if word != "$@"]
+    return [word for word in words[1:] if word not in ("$@", "--help")]
 
 
 def understood(line: str, whole: bool = True) -> click.Context:

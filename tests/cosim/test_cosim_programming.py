@@ -167,8 +167,8 @@ def test_a_taken_folder_is_left_alone(tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_table(tmp_path, largest_file):
-    with largest_file(1000), pytest.raises(StorageError, match=r"(devices|rounds)\.parquet: .*File too large"):
-        program(random=(40, 40), out=tmp_path / "run")
+    with largest_file(70_000), pytest.raises(StorageError, match=r"(devices|rounds)\.parquet: .*File too large"):
+        program(random=(60, 60), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

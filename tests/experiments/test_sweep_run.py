@@ -13,7 +13,7 @@ import pytest
 from hvae_mnn import sweep
 from hvae_mnn.cli.main import main
 from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.errors import InputError, ManifestError, RunError
+from hvae_mnn.errors import InputError, ManifestError, RunError, UncheckedFileWarning
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.point import run_task
 from hvae_mnn.experiments.summary import summarise
@@ -21,6 +21,7 @@ from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.experiments.table import find_task, part_path
 from hvae_mnn.owned import alone
+from hvae_mnn.tables import read_table, write_rows
 
 TEXT = """
 name = "small"
@@ -273,6 +274,39 @@ def test_results_of_another_version_are_refused(plan, folder, which, name, capsy
     assert here(plan, folder, fresh=True).kept == 0
 
 
+def without_checksum(path):
+    """As version 0.1 wrote it."""
+    table = read_table(path)
+    pq.write_table(table, path, write_page_checksum=True, write_statistics=False, use_dictionary=False)
+
+
+def test_a_sweep_of_an_earlier_version_goes_on_and_says_once_that_it_has_no_checksums(plan, folder, capsys):
+    here(plan, folder)
+    before = (folder / "results.parquet").read_bytes()
+    for path in (folder / "results.parquet", *(folder / "parts").iterdir()):
+        without_checksum(path)
+    with pytest.warns(UncheckedFileWarning) as told:
+        assert here(plan, folder).kept == TASKS
+    assert [str(note.message) for note in told] == [
+        f"{TASKS} of the results in {folder} carry no checksum, so damage to them cannot be noticed"
+    ]
+    assert (folder / "results.parquet").read_bytes() == before
+    main(["sweep", "small.toml", "--out", str(folder), "--workers", "1"])
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
+    assert len(notes) == 1
+    assert f"note: {TASKS} of the results in {folder} carry no checksum" in notes[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_part_with_a_metric_that_is_no_number_is_run_again(plan, folder, value):
+    here(plan, folder)
+    path = part_path(folder, next(iter(plan.tasks)))
+    row = read_table(path).to_pylist()[0]
+    row["metrics"] = [(name, value if name == "ppl" else number) for name, number in row["metrics"]]
+    write_rows(path, [row], read_table(path).schema)
+    assert here(plan, folder).mended == (path,)
+
+
 def test_a_damaged_table_is_written_anew(plan, folder):
     here(plan, folder)
     before = (folder / "results.parquet").read_bytes()
@@ -309,9 +343,9 @@ def test_find_task(plan, folder):
     here(plan, folder)
     key = rows_of(folder)[-1]["task"]
     assert find_task(folder, key[:10]).task == plan.tasks[key]
-    with pytest.raises(InputError, match="no result there begins so; take a key from the column task"):
+    with pytest.raises(InputError, match="unknown point 'xyz'; allowed: keys in the column task"):
         find_task(folder, "xyz")
-    with pytest.raises(InputError, match=f"{TASKS} results there begin so"):
+    with pytest.raises(InputError, match=f"{TASKS} points have keys that begin with ''"):
         find_task(folder, "")
 
 

@@ -12,10 +12,10 @@ from torch import nn
 from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.errors import ManifestError, MappingError
-from hvae_mnn.files import sha256
+from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
+from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.netlist.mapped import LayerExport
 
 PAPER = read_hardware("paper")
@@ -137,7 +137,7 @@ def change(folder, edit):
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
     edit(stored)
-    stored["sha256"] = _fingerprint(stored)
+    stored["sha256"] = seal(stored)
     path.write_text(json.dumps(stored))
 
 

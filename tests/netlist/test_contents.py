@@ -16,10 +16,10 @@ from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.errors import ManifestError
-from hvae_mnn.files import sha256
+from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import _fingerprint, read_manifest
+from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.vae.peephole import PeepholeLSTM
 
@@ -87,7 +87,7 @@ def sealed(folder: Path, name: str, text: str) -> None:
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
     stored["files"][name] = sha256(folder / name)
-    stored["sha256"] = _fingerprint(stored)
+    stored["sha256"] = seal(stored)
     path.write_text(json.dumps(stored))
 
 
@@ -212,3 +212,19 @@ def test_a_start_up_file_of_ngspice_in_the_folder_is_refused(tmp_path, name):
     (folder / name).symlink_to("nowhere")
     with pytest.raises(ManifestError, match=rf"{name} is executed by ngspice"):
         read_manifest(folder)
+
+
+def test_every_documented_run_of_a_deck_reads_no_spiceinit():
+    root = Path(__file__).parents[2]
+    texts = [
+        path
+        for folder in ("docs", "examples", "hvae_mnn", "netlists", "device_models")
+        for path in (root / folder).rglob("*")
+    ]
+    found = []
+    for path in [
+        *root.glob("*.md"),
+        *(path for path in texts if path.suffix in (".md", ".py", ".sh", ".cir", ".inc", ".lib")),
+    ]:
+        found += [f"{path}: {line}" for line in path.read_text().splitlines() if "ngspice -b" in line]
+    assert not found

@@ -23,6 +23,7 @@ from hvae_mnn.cli.main import main
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines import osdi
 from hvae_mnn.engines.backends import backend_problem
+from hvae_mnn.engines.batch import read_point, run_text
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.probe import probe
 
@@ -239,6 +240,13 @@ def test_temporary_folders_of_any_name_serve(odd_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(odd_folder)
     main(["iv", "--frequency", "20", "--cycles", "1", "--backend", "osdi", "--out", str(odd_folder / "iv run")])
     assert not [path for path in odd_folder.iterdir() if path.name not in ("cache", "net", "iv run")]
+
+
+def test_raw_files_are_binary_whatever_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPICE_ASCIIRAWFILE", "1")
+    text = "one resistor\nV1 a 0 1\nR1 a 0 2\n.control\nop\nwrite one.raw\n.endc\n.end\n"
+    (raw,) = run_text(text, tmp_path, "one", ["one"])
+    assert read_point(raw)["i(v1)"] == -0.5
 
 
 def test_without_a_folder_for_temporary_files_one_line_says_so(tmp_path, monkeypatch, capsys):

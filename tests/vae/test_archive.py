@@ -248,6 +248,12 @@ def test_a_list_within_itself(tmp_path: Path) -> None:
     assert "it nests too deeply" in refused(tmp_path / "x.pt")
 
 
+def test_an_archive_behind_something_else(path: Path) -> None:
+    """PyTorch would read the beginning, and not the archive that was checked."""
+    path.write_bytes(b"\x80\x02\x8b\x0a\x00\x00\x00l\xfc\x9cF\xf9 j\xa8P\x19." + path.read_bytes())
+    assert "is truncated or no PyTorch file" in refused(path)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -227,7 +227,7 @@ def test_passes_are_those_that_the_metrics_take():
 
 def test_what_cannot_be_measured_is_refused():
     answers = answers_by_hand(SENTENCES, written=[A, B, C, EOS, D, EOS, EOS])
-    with pytest.raises(InputError, match="unknown metric 'top3'; allowed: top1, top5, ppl"):
+    with pytest.raises(InputError, match=r"unknown metric 'top3'; did you mean 'top5'\? allowed: top1, top5, ppl"):
         passes_for(["top1", "top3"])
     with pytest.raises(InputError, match="unknown metric 'accuracy'"):
         compute_metrics(answers, answers, SENTENCES, ["accuracy"])
