@@ -36,6 +36,16 @@ POSITION_EVERY = 64
 """Answers between two positions of devices that move."""
 
 
+def _position_of(journal: Path) -> Path:
+    return journal.with_suffix(".position")
+
+
+def remove_journal(path: Path) -> None:
+    """Delete a journal, and the position beside it, if they are there."""
+    path.unlink(missing_ok=True)
+    _position_of(path).unlink(missing_ok=True)
+
+
 class JournalEngine:
     """An engine that writes down every answer, and begins with those of an earlier journal at `path`."""
 
@@ -53,7 +63,7 @@ class JournalEngine:
         self.replayed = 0
         """Answers taken from the journal so far."""
         self._path = path
-        self._position_path = path.with_suffix(".position")
+        self._position_path = _position_of(path)
         self._moves = any(engine.drift(name) is not None for name in outputs)
         self._restored_at = self._restore() if self._moves else 0
         with disk_errors(path):
@@ -138,8 +148,7 @@ class JournalEngine:
 
     def remove(self) -> None:
         """Delete the journal of a finished run."""
-        self._path.unlink()
-        self._position_path.unlink(missing_ok=True)
+        remove_journal(self._path)
 
     def _stored(self, asked: int, count: int) -> bytes | None:
         """The next written answer of `count` values; None at the end. A half-written one is cut off; so is a damaged

@@ -21,7 +21,7 @@ from torch import Tensor
 import hvae_mnn
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT, NETLISTS
-from hvae_mnn.cosim.journal import JournalEngine
+from hvae_mnn.cosim.journal import JournalEngine, remove_journal
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
@@ -112,6 +112,7 @@ def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
 def _unfinished(folder: Path) -> tuple[Plan, Manifest]:
     plan = Plan.load(folder)
     if not is_missing(folder / SUMMARY):
+        remove_journal(folder / JOURNAL)  # of a run that was killed in between
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
     try:
         manifest = read_manifest(Path(plan.netlist))

@@ -1,8 +1,9 @@
-"""What the kill campaign runs: six commands on tiny models, how each is resumed, and what its result is."""
+"""What the kill campaign runs: commands on tiny models, how each is resumed, and what its result is."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.files import sha256
+from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.vae.archive import read_archive
@@ -45,6 +48,22 @@ class Case:
     """The command that resumes it, where that is another one."""
     plan: str | None = None
     """File in the result without which a killed run left nothing to resume, and the command is rerun as it was."""
+    older: Path | None = None
+    """Netlists that stand in the result's place before: a whole build must be there at every moment."""
+
+    def begin(self, folder: Path) -> None:
+        """Put there what is there before the command."""
+        if self.older is not None:
+            shutil.copytree(self.older, folder / self.result)
+
+    def lost(self, folder: Path) -> str | None:
+        """What is wrong with the result after a kill, before any other command has run."""
+        try:
+            if self.older is not None:
+                read_manifest(folder / self.result)
+        except HvaeMnnError as error:
+            return f"the older build is lost: {error}"
+        return None
 
     def again(self, folder: Path) -> tuple[str, ...]:
         """The arguments to rerun the command with after a kill."""
@@ -65,10 +84,8 @@ def prepare(base: Path) -> list[Case]:
     train = ("train", *shape, "--epochs", "6", "--data-dir", str(text))
     model, netlists, sweep = base / "model" / "best.pt", base / "netlists", base / "killed.toml"
     sweep.write_text(_SWEEP.replace("NET", str(model)), encoding="utf-8")
-    for arguments in (
-        (*train, "--out", str(model.parent)),
-        ("build-netlist", str(model), "--out", str(netlists)),
-    ):
+    build = ("build-netlist", str(model), "--out")
+    for arguments in ((*train, "--out", str(model.parent)), (*build, str(netlists))):
         subprocess.run([sys.executable, "-m", "hvae_mnn", *arguments], cwd=base, check=True, stdout=subprocess.DEVNULL)
     # 12 sentences of text, so that the run takes longer than its start.
     simulate = ("simulate", str(netlists), "--data-dir", str(text), "--sentences", "12", "--latent", "sampled")
@@ -78,7 +95,8 @@ def prepare(base: Path) -> list[Case]:
     finetune += ("--set", "programming.sigma=0.1", "--out", "run")
     return [
         Case("train", (*train, "--out", "run"), "run", ("--resume",)),
-        Case("build-netlist", ("build-netlist", str(model), "--out", "run", "--read-voltage", "0.04"), "run"),
+        Case("build-netlist", (*build, "run", "--read-voltage", "0.04"), "run"),
+        Case("rebuild", (*build, "run", "--read-voltage", "0.04"), "run", older=netlists),
         Case("simulate ngspice", (*simulate, "--out", "run"), "run", instead=resume, plan="run.json"),
         Case(
             "simulate exact", (*simulate, "--engine", "exact", "--out", "run"), "run", instead=resume, plan="run.json"

@@ -89,8 +89,9 @@ def started(work):
 
     yield start
     for process in processes:
-        with process, contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        with process:
+            if process.poll() is None:  # afterwards its number may be another's
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def hidden(folder):

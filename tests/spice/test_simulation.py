@@ -229,6 +229,15 @@ def test_a_journal_that_the_power_cut_left_as_zeros_is_cut_off(stopped, netlist,
     assert results(stopped) == results(tmp_path / "whole")
 
 
+def test_a_run_that_was_killed_once_it_was_finished_keeps_no_journal(stopped):
+    journal = (stopped / "journal.bin").read_bytes()
+    resume(stopped)
+    (stopped / "journal.bin").write_bytes(journal)
+    with pytest.raises(RunError, match="is finished"):
+        resume(stopped)
+    assert not (stopped / "journal.bin").exists()
+
+
 def test_a_run_belongs_to_one_process_at_a_time(stopped):
     with alone(stopped), pytest.raises(RunError, match="is being run by another process"):
         resume(stopped)
