@@ -33,7 +33,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return grammar_corpus(seed=1, train=30, valid=10, test=1)
+    return grammar_corpus(seed=1, train=150, valid=10, test=1)
 
 
 @pytest.fixture(scope="module")
