@@ -14,7 +14,7 @@ from rich.console import Console
 
 from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
-from hvae_mnn.cli.signals import Ended, ending_in_order
+from hvae_mnn.cli.signals import Ended, ending_in_order, leave_with_code
 from hvae_mnn.cli.streams import guarded_streams, show_error, shown_notes
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.owned import remove_abandoned, temporary_root
@@ -106,6 +106,8 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command line and turns known errors into one line on stderr and an exit code."""
     logging.getLogger("matplotlib").addFilter(_not_about_caches)
     with guarded_streams() as stdout, shown_notes(), ending_in_order() as ended:
+        if args is None:
+            leave_with_code(ended)
         code = _run(args, ended)
         if code or stdout.lost:
             sys.exit(code or 1)

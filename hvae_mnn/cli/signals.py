@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -90,6 +91,22 @@ def _never_swallowed(ended: Ended) -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def leave_with_code(ended: Ended) -> None:
+    """Let this process exit with the signal's code, when one has come, once everything else is done.
+
+    Python ends itself by SIGINT where `KeyboardInterrupt` has passed through an `exec` of text, as dataclasses have it.
+    """
+
+    def leave() -> None:
+        if ended.since is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(ended.code)
+
+    atexit.register(leave)  # before anything else is: it is called last
 
 
 @contextlib.contextmanager

@@ -193,6 +193,28 @@ def test_a_signal_that_comes_while_an_object_is_finalized_is_not_lost():
         assert process.communicate(timeout=60) == ("ended by SIGTERM\n", "")
 
 
+WITHIN_EXEC = """
+import atexit, sys, time; from hvae_mnn.cli.signals import ending_in_order, leave_with_code
+with ending_in_order() as ended:
+    leave_with_code(ended)
+    atexit.register(print, "cleaned up", flush=True)
+    try:
+        exec("print('working', flush=True); time.sleep(600)")
+    except KeyboardInterrupt:
+        sys.exit(ended.code)
+"""
+
+
+def test_the_exit_code_is_the_signals_wherever_it_comes():
+    """Python ends by SIGINT when it comes while a dataclass is made, and half of an import is that."""
+    process = subprocess.Popen([sys.executable, "-c", WITHIN_EXEC], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[0] == "cleaned up\n"
+    assert process.returncode == 143
+
+
 def test_the_callers_handlers_come_back():
     mine = {number: signal.getsignal(number) for number in ENDING}, sys.unraisablehook
     with pytest.raises(SystemExit):
