@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -142,11 +143,16 @@ def test_two_resumes_of_one_run(work, refused):
     main(["simulate", "--resume"])
 
 
-def test_figures_of_a_sweep_that_is_running(work):
+@pytest.mark.spice
+def test_a_sweep_that_is_running_may_be_looked_at(work):
     main(["sweep", "s.toml", "--out", "out", "--workers", "1"])
+    rows = pq.read_table(work / "out" / "results.parquet").to_pylist()
+    key = next(row["task"] for row in rows if row["kind"] == "point")
     with alone(work / "out"):
         main(["plot", "accuracy-vs-noise", "out", "--metric", "top1"])
+        main(["verify", "out", "--point", key, "--steps", "1", "--arrays", "1", "--out", "proof"])
     assert list((work / "out").glob("*.png"))
+    assert (work / "proof" / "verify.json").exists()
 
 
 OTHERS = {
