@@ -68,5 +68,5 @@ def test_what_is_no_file_of_tensors(tmp_path: Path, data: bytes) -> None:
         read_tensors(path, "file")
     with pytest.raises(TensorsError, match="no solved array at"):
         read_tensors(tmp_path / "nowhere", "solved array")
-    with pytest.raises(TensorsError, match="is a pipe or a device"):
+    with pytest.raises(TensorsError, match="is a pipe, a socket or a device"):
         read_tensors(Path("/dev/zero"), "file")
