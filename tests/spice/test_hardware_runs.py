@@ -199,9 +199,9 @@ def test_verify_fails_when_the_exact_engine_is_wrong(netlist, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tiles": 0}, "--tiles 0"),
-        ({"steps": 0}, "--steps 0"),
-        ({"tolerance": 0.0}, "--tolerance 0"),
+        ({"tiles": 0}, "--tiles is 0; allowed: above 0"),
+        ({"steps": 0}, "--steps is 0; allowed: above 0"),
+        ({"tolerance": 0.0}, "--tolerance is 0; allowed: above 0"),
     ],
 )
 def test_verify_refuses_impossible_wishes(netlist, tmp_path, options, message):
