@@ -18,7 +18,7 @@ from hvae_mnn.errors import Note
 class GuardedStream:
     """A text stream that takes whatever is written; all else is the underlying stream's own.
 
-    The first error of writing is told on stderr and remembered, and what follows vanishes: a full disk or a reader that
+    The first write error is reported on stderr, and all later output is dropped: a full disk or a reader that
     went away costs what is printed, and not the results.
     """
 
