@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks.figures import Answer, Figure
 from benchmarks.workspace import Workspace
-from hvae_mnn.engines.probe import probe
 from hvae_mnn.files import write_json
+from hvae_mnn.spice.probe import probe
 
 QUESTIONS = {
     "step": "seconds per LSTM step: living transient, one op, a fresh PySpice simulator",

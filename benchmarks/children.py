@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from hvae_mnn.engines import frames
 from hvae_mnn.engines.ngspice import ArrayDeck
-from hvae_mnn.engines.shared_library import SharedLibrary
 from hvae_mnn.engines.worker import Worker
 from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
+from hvae_mnn.spice.library import SharedLibrary
 
 Array = NDArray[np.float64]
 

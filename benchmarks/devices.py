@@ -30,8 +30,6 @@ from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
-from hvae_mnn.engines.osdi import osdi_library, osdi_problem
-from hvae_mnn.engines.shared_library import SharedLibrary
 from hvae_mnn.netlist.arrays import array_lines
 from hvae_mnn.netlist.device_lines import (
     TRANSIENT_OPTIONS,
@@ -41,6 +39,8 @@ from hvae_mnn.netlist.device_lines import (
     library,
     model_file,
 )
+from hvae_mnn.spice.library import SharedLibrary
+from hvae_mnn.spice.osdi import osdi_library, osdi_problem
 
 COUNTS = {
     "small": {"static": (1, 100, 1_000, 10_000), "osdi": (1, 100, 1_000, 10_000), "behavioural": (1, 100, 1_000)},

@@ -27,7 +27,6 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
-from hvae_mnn.engines.cluster import open_cluster
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.experiments import verify_point as point_verification
 from hvae_mnn.experiments.grid import Plan, make_plan
@@ -38,6 +37,7 @@ from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.files import read_sealed
 from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
+from hvae_mnn.parallel.cluster import open_cluster
 from hvae_mnn.plots.cost import save_cost_figures
 from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.iv import save_iv_figures

@@ -16,8 +16,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import save_checkpoint

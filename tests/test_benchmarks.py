@@ -17,7 +17,7 @@ from benchmarks.figures import Figure, in_turns
 from benchmarks.step import expected_currents
 from benchmarks.workspace import decks, random_reads
 from hvae_mnn import build_netlist
-from hvae_mnn.engines.osdi import osdi_problem
+from hvae_mnn.spice.osdi import osdi_problem
 
 
 @pytest.fixture(scope="module")

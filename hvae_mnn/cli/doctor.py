@@ -65,7 +65,7 @@ def _python_checks() -> Iterator[Check]:
 
 
 def _ngspice_checks() -> Iterator[Check]:
-    from hvae_mnn.engines.probe import command_line_version, probe
+    from hvae_mnn.spice.probe import command_line_version, probe
 
     facts = probe()
     if facts.problem is not None:
@@ -91,8 +91,8 @@ def _ngspice_checks() -> Iterator[Check]:
 
 def _device_checks() -> Iterator[Check]:
     """Every back end of moving memristors, by one pulse on one device."""
-    from hvae_mnn.engines.backends import backend_problem
     from hvae_mnn.netlist.device_lines import BACKENDS
+    from hvae_mnn.spice.backends import backend_problem
 
     yield Check("devices: static", "resistors, on any ngspice")
     for backend in BACKENDS:
@@ -117,7 +117,7 @@ def _osdi_check(osdi: bool, versions: tuple[str, ...]) -> Check:
         )
     if versions:
         return Check("OSDI", f"{' and '.join(versions)}, each by loading a library compiled here")
-    from hvae_mnn.engines.probe import c_compiler
+    from hvae_mnn.spice.probe import c_compiler
 
     compiler = "there is no C compiler" if c_compiler() is None else "the probe library was refused"
     return Check("OSDI", f"live; version not proven, as {compiler}", "note", "install a C compiler, e.g. gcc")

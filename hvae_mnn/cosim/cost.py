@@ -23,7 +23,6 @@ from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_c
 from hvae_mnn.crossbar.power import ReadPower
 from hvae_mnn.crossbar.settling import Settling
 from hvae_mnn.engines.array_process import array_decks
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.power import TRANSIENT_LIMIT_S, array_power, ngspice_power, ngspice_settling, tile_settling
@@ -32,6 +31,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
+from hvae_mnn.parallel.cluster import Cluster
 
 Array = NDArray[np.float64]
 STEPS, TILES = 40, 4

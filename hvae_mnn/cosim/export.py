@@ -18,7 +18,6 @@ from hvae_mnn.crossbar.hardware_file import read_hardware
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V
-from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.folders import check_place
@@ -29,6 +28,7 @@ from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBack
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.reading import absolute
+from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.torch_weights import acting_weight, running_class
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.vae.stepwise import PERCENTILES, model_layers

@@ -18,13 +18,13 @@ from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.programming import Controller, Settings, program_devices
 from hvae_mnn.devices.spread import Spread
-from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.engines.wired_programming import WiredProgrammed, check_size, program_wired
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray
+from hvae_mnn.spice.osdi import osdi_library
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]

@@ -27,7 +27,6 @@ from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.crossbar.hardware_file import hardware_to_dict
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
@@ -40,6 +39,7 @@ from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
+from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint

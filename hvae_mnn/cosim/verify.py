@@ -16,7 +16,6 @@ from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.engines.array_process import array_decks
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.referee import TileCase, TileVerdict, judge, ngspice_potentials
@@ -25,6 +24,7 @@ from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
+from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.tables import write_rows
 
 Array = NDArray[np.float64]

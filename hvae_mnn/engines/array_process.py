@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines import frames
-from hvae_mnn.engines.osdi import osdi_library
 from hvae_mnn.errors import EnvironmentProblem, ManifestError
 from hvae_mnn.files import disk_errors, sha256
 from hvae_mnn.netlist.arrays import state_nodes
@@ -27,6 +26,7 @@ from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, library, model_file
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
+from hvae_mnn.spice.osdi import osdi_library
 
 Array = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import ArrayDeck, place_files
-from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.netlist.array_deck import array_deck
 from hvae_mnn.netlist.decks import amperes_per_sensed
 from hvae_mnn.netlist.running import sensed_vectors
+from hvae_mnn.spice.batch import deck_folder, read_point, run_text
 
 Array = NDArray[np.float64]
 LIMIT_S = 3600.0

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.dense import at_once, in_blocks
 from hvae_mnn.engines.tile_solutions import NonlinearArray, SaturatingArray, solve_tiles
 from hvae_mnn.engines.transfer_cache import TransferCache
+from hvae_mnn.parallel.cluster import Cluster
 
 Array = NDArray[np.float64]
 _TILES_PER_TASK = 16

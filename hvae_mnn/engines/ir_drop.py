@@ -31,13 +31,13 @@ from hvae_mnn.crossbar.transfer import tile_transfer
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
-from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import sensed
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_labels
+from hvae_mnn.spice.batch import deck_folder, read_point, run_text
 from hvae_mnn.tables import write_rows
 
 Array = NDArray[np.float64]

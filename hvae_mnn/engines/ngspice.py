@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
-from hvae_mnn.engines.batch import deck_folder
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.drift import drift_of
-from hvae_mnn.engines.probe import probe
 from hvae_mnn.engines.remote_array import RemoteArray
-from hvae_mnn.engines.shared_library import library_name
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.arrays import with_states
 from hvae_mnn.netlist.decks import moving_unit_deck, unit_deck
 from hvae_mnn.owned import temporary_folder_of
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.spice.batch import deck_folder
+from hvae_mnn.spice.library import library_name
+from hvae_mnn.spice.probe import probe
 
 __all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 

@@ -16,14 +16,14 @@ from hvae_mnn.crossbar.power import ReadPower, read_power, tile_power
 from hvae_mnn.crossbar.settling import Settling, settling
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.crossbar.wires import Wires
-from hvae_mnn.engines.batch import deck_folder, read_point, read_raw, run_text
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.referee import TileCase, ngspice_potentials
 from hvae_mnn.netlist.arrays import amplifier_output, inverted
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import model_file
 from hvae_mnn.netlist.settling_deck import CURVE, FINAL, settling_deck
 from hvae_mnn.netlist.tile_deck import tile_labels, tile_vectors
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.spice.batch import deck_folder, read_point, read_raw, run_text
 
 Array = NDArray[np.float64]
 _TILES_PER_TASK = 16

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.nodal import nodal_potentials
-from hvae_mnn.engines.batch import deck_folder, read_point, run_text
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import model_file
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_vectors
+from hvae_mnn.spice.batch import deck_folder, read_point, run_text
 
 Array = NDArray[np.float64]
 

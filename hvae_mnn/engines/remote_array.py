@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess, WorkerDied, place_array
-from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.engines.cluster_map import WorkerGone
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.owned import temporary_folder_of
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.parallel.map import WorkerGone
 
 Array = NDArray[np.float64]
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.programming import Controller, Settings
-from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.errors import InputError
 from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray, programming_deck, schedule
+from hvae_mnn.spice.batch import run_deck
 
 Array = NDArray[np.float64]
 _PATIENCE = 3

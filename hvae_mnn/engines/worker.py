@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.engines import frames
-from hvae_mnn.engines.shared_library import SharedLibrary, library_name
-from hvae_mnn.engines.tied import end_at_hangup
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.netlist.arrays import with_states
 from hvae_mnn.netlist.device_lines import OSDI_FILE
+from hvae_mnn.spice.library import SharedLibrary, library_name
+from hvae_mnn.spice.tied import end_at_hangup
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import versions
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import HvaeMnnError, RunError
 from hvae_mnn.experiments.grid import Plan
 from hvae_mnn.experiments.point import run_task
@@ -32,6 +31,7 @@ from hvae_mnn.experiments.task import Outcome, Task
 from hvae_mnn.files import disk_errors, write_sealed, write_text
 from hvae_mnn.folders import taken
 from hvae_mnn.owned import is_vacant
+from hvae_mnn.parallel.cluster import Cluster
 
 SWEEP = "sweep.toml"
 TASK_LIMIT_S = 6 * 3600.0

@@ -18,7 +18,6 @@ from hvae_mnn.crossbar.hardware_file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.array_referee import ArrayCase, ngspice_currents
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.point import checkpoint_of, drawn_network
@@ -28,6 +27,7 @@ from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import check_place
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.vae.stepwise import run_batch
 
 Array = NDArray[np.float64]

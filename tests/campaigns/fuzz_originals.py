@@ -22,12 +22,12 @@ from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.crossbar.hardware_file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.engines import ir_drop
-from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.engines.probe import probe
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.spice.probe import probe
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary

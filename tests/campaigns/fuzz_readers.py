@@ -26,7 +26,6 @@ from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import read_preset
-from hvae_mnn.engines import osdi
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.experiments.curves import all_curves, chosen_metrics
@@ -38,6 +37,7 @@ from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.plots import accuracy, converters, cost, ir_drop, iv, programming, verify
 from hvae_mnn.plots import simulation as simulated
 from hvae_mnn.plots.training import training_figure
+from hvae_mnn.spice import osdi
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hvae_mnn.devices.presets import AIST, AIST_LITERAL, HP_TIO2
-from hvae_mnn.engines.osdi import osdi_library, osdi_problem
+from hvae_mnn.spice.osdi import osdi_library, osdi_problem
 
 pytestmark = pytest.mark.spice
 

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from hvae_mnn import sweep
-from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.engines.local_cluster import _PER_CORE
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.parallel.local_cluster import _PER_CORE
 
 
 def listening() -> list[tuple[str, int]]:
@@ -83,7 +83,7 @@ def test_more_workers_than_a_machine_bears_are_refused():
 
 
 def test_too_few_open_files_are_noticed_before_anything_is_started(monkeypatch):
-    import hvae_mnn.engines.local_cluster as local_cluster
+    import hvae_mnn.parallel.local_cluster as local_cluster
 
     monkeypatch.setattr(local_cluster, "distributed", None)  # not reached
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import RunError
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.parallel.cluster import Cluster
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,6 @@ import pytest
 
 from hvae_mnn import sweep
 from hvae_mnn.cli.main import main
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.errors import InputError, ManifestError, RunError, UncheckedFileWarning
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.point import run_task
@@ -21,6 +20,7 @@ from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.experiments.table import find_task, part_path
 from hvae_mnn.owned import alone
+from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.tables import read_table, write_rows
 
 TEXT = """

@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.engines import array_process, dask_client, remote_array
+from hvae_mnn.engines import array_process, remote_array
 from hvae_mnn.engines.array_process import ArrayProcess
-from hvae_mnn.engines.cluster import Cluster
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.remote_array import RemoteArray
 from hvae_mnn.errors import EnvironmentProblem, ManifestError, RunError, SimulatorError
+from hvae_mnn.parallel import dask_client
+from hvae_mnn.parallel.cluster import Cluster
 
 pytestmark = pytest.mark.spice
 
@@ -501,7 +502,7 @@ def test_it_is_quiet(still, tmp_path):
     script.write_text(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from hvae_mnn.engines.cluster import Cluster\n"
+        "from hvae_mnn.parallel.cluster import Cluster\n"
         "from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks\n"
         "from hvae_mnn.netlist.manifest import read_manifest\n"
         "import numpy as np\n"

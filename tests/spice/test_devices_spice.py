@@ -10,10 +10,10 @@ import pytest
 from hvae_mnn.devices.presets import AIST, AIST_LITERAL, HP_TIO2
 from hvae_mnn.devices.reference import integrate
 from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses
-from hvae_mnn.engines.batch import run_deck
-from hvae_mnn.engines.osdi import osdi_problem
 from hvae_mnn.errors import DeviceError, SimulatorError
 from hvae_mnn.netlist.iv_deck import iv_deck
+from hvae_mnn.spice.batch import run_deck
+from hvae_mnn.spice.osdi import osdi_problem
 
 pytestmark = pytest.mark.spice
 

@@ -24,9 +24,9 @@ from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine, array_decks
-from hvae_mnn.engines.probe import probe
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.running import WINDOWS_PER_RUN
+from hvae_mnn.spice.probe import probe
 
 PAPER = read_hardware("paper")
 

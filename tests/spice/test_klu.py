@@ -14,9 +14,9 @@ from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.array_process import ArrayDeck
-from hvae_mnn.engines.cluster import Cluster
-from hvae_mnn.engines.probe import probe
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.spice.probe import probe
 
 pytestmark = pytest.mark.spice
 

@@ -21,11 +21,11 @@ from torch import nn
 from hvae_mnn import build_netlist
 from hvae_mnn.cli.main import main
 from hvae_mnn.devices.presets import AIST
-from hvae_mnn.engines import osdi
-from hvae_mnn.engines.backends import backend_problem
-from hvae_mnn.engines.batch import read_point, run_text
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
-from hvae_mnn.engines.probe import probe
+from hvae_mnn.spice import osdi
+from hvae_mnn.spice.backends import backend_problem
+from hvae_mnn.spice.batch import read_point, run_text
+from hvae_mnn.spice.probe import probe
 
 pytestmark = pytest.mark.spice
 
@@ -35,10 +35,10 @@ VOLTS = np.random.default_rng(0).uniform(-0.05, 0.05, (2, 6))
 CHILD = """
 import json, sys
 import numpy as np
-from hvae_mnn.engines.backends import backend_problem
+from hvae_mnn.spice.backends import backend_problem
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
-from hvae_mnn.engines.probe import probe
-from hvae_mnn.engines.shared_library import SharedLibrary
+from hvae_mnn.spice.probe import probe
+from hvae_mnn.spice.library import SharedLibrary
 from hvae_mnn.netlist.manifest import read_manifest
 
 facts = probe()

@@ -21,8 +21,8 @@ from hvae_mnn.devices.presets import AIST, HP_TIO2
 from hvae_mnn.engines import array_process
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
-from hvae_mnn.engines.osdi import osdi_problem
 from hvae_mnn.errors import InputError, ManifestError, RunError, SimulatorError
+from hvae_mnn.spice.osdi import osdi_problem
 
 pytestmark = pytest.mark.spice
 

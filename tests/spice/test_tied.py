@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from hvae_mnn.engines.batch import deck_folder, run_text
-from hvae_mnn.engines.tied import CANNOT_START, tied
 from hvae_mnn.errors import SimulatorError
 from hvae_mnn.owned import remove_abandoned
+from hvae_mnn.spice.batch import deck_folder, run_text
+from hvae_mnn.spice.tied import CANNOT_START, tied
 
 pytestmark = pytest.mark.spice
 
@@ -77,13 +77,13 @@ def parent(tmp_path):
 
 BATCH = f"""
 import threading
-from hvae_mnn.engines.batch import deck_folder, run_text
+from hvae_mnn.spice.batch import deck_folder, run_text
 with deck_folder("verify") as folder:
     threading.Timer(0, print, ("begun",), dict(flush=True)).start()
     run_text({ENDLESS!r}, folder, "deck", ["deck"])
 """
 QUIET = """
-import subprocess; from hvae_mnn.engines.tied import tied
+import subprocess; from hvae_mnn.spice.tied import tied
 print("begun", flush=True)
 subprocess.run(tied(["/bin/sh", "-c", "while :; do :; done"]))
 """
@@ -98,7 +98,7 @@ frames.send(worker.stdin, frames.SETUP, json.dumps(setup).encode()); worker.stdi
 print("begun", flush=True); worker.wait()
 """
 CLUSTER = """
-import time; from hvae_mnn.engines.cluster import Cluster
+import time; from hvae_mnn.parallel.cluster import Cluster
 if __name__ == "__main__":
     with Cluster.local(2) as cluster:
         print("begun", flush=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hvae_mnn.engines.dask_client import one_line
 from hvae_mnn.errors import HvaeMnnError, RunError
+from hvae_mnn.parallel.dask_client import one_line
 
 if TYPE_CHECKING:
-    from hvae_mnn.engines.cluster import Cluster
+    from hvae_mnn.parallel.cluster import Cluster
 
 T = TypeVar("T")
 R = TypeVar("R")

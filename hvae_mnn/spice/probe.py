@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvae_mnn.engines.tied import tied
 from hvae_mnn.owned import temporary_folder
+from hvae_mnn.spice.tied import tied
 
 if TYPE_CHECKING:
-    from hvae_mnn.engines.shared_library import SharedLibrary
+    from hvae_mnn.spice.library import SharedLibrary
 
 _DECK = """hvae-mnn probe: a divider
 .options klu
@@ -89,7 +89,7 @@ def osdi_refusal(library: Path) -> str | None:
 
 
 def _in_child(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    return _ended([sys.executable, "-m", "hvae_mnn.engines.probe", *arguments], folder)
+    return _ended([sys.executable, "-m", "hvae_mnn.spice.probe", *arguments], folder)
 
 
 def _ended(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str] | None:
@@ -163,7 +163,7 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
 
 def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
     """The probe itself; runs in the child process. `libraries`: paths from its working folder, by OSDI version."""
-    from hvae_mnn.engines.shared_library import SharedLibrary, library_name
+    from hvae_mnn.spice.library import SharedLibrary, library_name
 
     library = SharedLibrary()
     version = _version_in(library.command("version -f"))
@@ -196,7 +196,7 @@ def _loading_errors(library: SharedLibrary, path: str) -> list[str]:
 
 def _try_here(path: str) -> None:
     """Load one compiled device; ends with 1 and what ngspice says when it is refused. Runs in the child process."""
-    from hvae_mnn.engines.shared_library import SharedLibrary
+    from hvae_mnn.spice.library import SharedLibrary
 
     errors = _loading_errors(SharedLibrary(), path)
     print("\n".join(errors))  # noqa: T201

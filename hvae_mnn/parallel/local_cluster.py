@@ -8,8 +8,8 @@ import os
 import threading
 from typing import Any
 
-from hvae_mnn.engines.dask_client import distributed
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.parallel.dask_client import distributed
 
 _LOOPBACK = "127.0.0.1"
 _PER_CORE = 16
@@ -50,7 +50,7 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
                 scheduler_kwargs={"dashboard": False},
                 memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
                 local_directory=folder,
-                preload="hvae_mnn.engines.local_worker",
+                preload="hvae_mnn.parallel.local_worker",
                 silence_logs=logging.CRITICAL,
             )
         )

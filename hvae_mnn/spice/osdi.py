@@ -19,14 +19,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvae_mnn.engines.probe import c_compiler, osdi_refusal, probe
-from hvae_mnn.engines.tied import CANNOT_START, tied
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, InputError, StorageError
 from hvae_mnn.files import disk_errors, replacing, sha256
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 from hvae_mnn.owned import temporary_folder
 from hvae_mnn.reading import absolute, is_file, read_text
+from hvae_mnn.spice.probe import c_compiler, osdi_refusal, probe
+from hvae_mnn.spice.tied import CANNOT_START, tied
 
 READY_MADE = "HVAE_MNN_OSDI"
 """Environment variable that names a library built elsewhere."""

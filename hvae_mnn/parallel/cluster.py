@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from hvae_mnn.engines.cluster_map import POLL_S, ItemError, Mapping, WorkerGone, guarded
-from hvae_mnn.engines.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
-from hvae_mnn.engines.local_cluster import start_local
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError, InputError, RunError
 from hvae_mnn.owned import temporary_folder
+from hvae_mnn.parallel.dask_client import CONNECT_S, connect, distributed, failures, is_loss, one_line, quiet
+from hvae_mnn.parallel.local_cluster import start_local
+from hvae_mnn.parallel.map import POLL_S, ItemError, Mapping, WorkerGone, guarded
 
 T = TypeVar("T")
 R = TypeVar("R")

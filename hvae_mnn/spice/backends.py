@@ -7,10 +7,10 @@ import numpy as np
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.devices.stepping import advance
-from hvae_mnn.engines.batch import run_deck
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, Backend, control_prologue, device_header, device_line
 from hvae_mnn.owned import temporary_folder
+from hvae_mnn.spice.batch import run_deck
 
 _VOLTS, _SECONDS, _X0 = 0.2, 1e-3, 0.05
 _TOLERANCE = 1e-3
