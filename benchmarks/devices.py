@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.figures import Answer, Figure
 from benchmarks.workspace import Workspace
 from hvae_mnn import build_netlist, simulate
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine

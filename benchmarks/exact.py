@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Workspace
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import Network, factorise, nodal_transfer
 from hvae_mnn.crossbar.nonlinear import NonlinearTile
 from hvae_mnn.crossbar.transfer import tile_transfer
-from hvae_mnn.crossbar.wires import Wires
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ _SINH_PER_VOLT = 2.0
 _MEMORY = """
 import resource, sys, torch
 from hvae_mnn.crossbar.transfer import tile_transfer
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.wires import Wires
 size = int(sys.argv[1])
 tile_transfer(torch.rand(1, 1, size, size, dtype=torch.float64) * 1e-4, Wires(1.0, 1.0))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

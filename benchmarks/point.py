@@ -14,7 +14,7 @@ import torch
 from benchmarks.figures import Answer, Figure, seconds
 from benchmarks.workspace import Workspace
 from hvae_mnn.cosim.export import CHECKPOINT
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming
 from hvae_mnn.crossbar.transfer import threads

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hvae_mnn import Options, build_netlist, read_hardware, simulate, verify
-from hvae_mnn.crossbar.hardware import SCHEMES
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.spec import SCHEMES
+from hvae_mnn.crossbar.hardware.wires import Wires
 
 parser = argparse.ArgumentParser()
 parser.add_argument("checkpoint", type=Path)

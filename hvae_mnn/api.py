@@ -21,8 +21,8 @@ from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
 from hvae_mnn.cosim.verify import Verification
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer, row_weights, to_conductance
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.gates import recurrent_layers

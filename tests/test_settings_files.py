@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from hvae_mnn.cosim.programming_targets import find_targets
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.errors import InputError

@@ -17,7 +17,7 @@ from hvae_mnn.cli.mistakes import Group
 from hvae_mnn.cli.options import WORD
 
 if TYPE_CHECKING:
-    from hvae_mnn.crossbar.hardware import ConverterSpec, Hardware
+    from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Hardware
 
 Row = tuple[str, str, str]
 """What, value and unit."""
@@ -65,7 +65,7 @@ def command() -> None:
 @command.command(epilog=EPILOG)
 def presets() -> None:
     """List the descriptions that come with hvae-mnn, a line each."""
-    from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_summary
+    from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_summary
 
     width = max(map(len, HARDWARE_PRESETS))
     for name in HARDWARE_PRESETS:
@@ -79,14 +79,14 @@ def presets() -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON schema of such files.")
 def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
     """Print a description resolved, with what follows from it; NAME_OR_FILE is paper if left out."""
-    from hvae_mnn.crossbar.hardware_file import hardware_to_dict, hardware_to_toml, read_hardware
-    from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_text
+    from hvae_mnn.crossbar.hardware.file import hardware_to_dict, hardware_to_toml, read_hardware
+    from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_text
     from hvae_mnn.errors import InputError
 
     if as_json + as_toml + schema > 1:
         raise InputError("--json, --toml and --schema each print something else; give one of them")
     if schema:
-        from hvae_mnn.crossbar.hardware_schema import hardware_schema
+        from hvae_mnn.crossbar.hardware.schema import hardware_schema
 
         click.echo(json.dumps(hardware_schema(), indent=2, ensure_ascii=False))
         return
@@ -104,7 +104,7 @@ def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
 @click.argument("names", metavar="FILE...", type=WORD, nargs=-1, required=True)
 def check(names: tuple[str, ...]) -> None:
     """Say whether descriptions are good, or everything that is wrong with them."""
-    from hvae_mnn.crossbar.hardware_file import read_hardware
+    from hvae_mnn.crossbar.hardware.file import read_hardware
     from hvae_mnn.errors import HardwareError
 
     wrong = False

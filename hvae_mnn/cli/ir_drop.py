@@ -115,7 +115,7 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
 def _show(
     console: Console, settings: Settings, rows: list[dict[str, Any]], summary: dict[str, Any], folder: Path
 ) -> None:
-    from hvae_mnn.crossbar.hardware import SCHEMES
+    from hvae_mnn.crossbar.hardware.spec import SCHEMES
     from hvae_mnn.engines.ir_drop import SCHEME_OHM, means
 
     by_point = means(rows, settings.scheme)

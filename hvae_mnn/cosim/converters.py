@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import ConverterSpec
+from hvae_mnn.crossbar.hardware.spec import ConverterSpec
 from hvae_mnn.errors import InputError
 
 Array = NDArray[np.float64]

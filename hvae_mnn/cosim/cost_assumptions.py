@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.errors import InputError
 from hvae_mnn.netlist.manifest import Manifest
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hvae_mnn.cosim.converters import Converter
 from hvae_mnn.cosim.noise_streams import NoiseStreams
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.crossbar.hardware import ConverterSpec
+from hvae_mnn.crossbar.hardware.spec import ConverterSpec
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry

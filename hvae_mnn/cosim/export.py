@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from hvae_mnn.cosim.calibration import calibration_sentences, needs_text, partial_sum_ranges
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V

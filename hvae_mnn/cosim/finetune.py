@@ -25,8 +25,8 @@ from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.finetune_state import Place, read_state, write_state
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import HardwareWeights, MixedStepper, unit_parameters
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError

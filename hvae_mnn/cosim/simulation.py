@@ -26,7 +26,7 @@ from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.run_folder import RUNS, new_run
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks

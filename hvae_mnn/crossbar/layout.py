@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import Hardware, Scheme
+from hvae_mnn.crossbar.hardware.spec import Hardware, Scheme
 from hvae_mnn.errors import HardwareError
 
 Array = NDArray[np.float64]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import Cells, Hardware
+from hvae_mnn.crossbar.hardware.spec import Cells, Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.errors import MappingError

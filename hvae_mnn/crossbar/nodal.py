@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU, splu
 
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.wires import Wires
 
 Array = NDArray[np.float64]
 Nodes = NDArray[np.int64]

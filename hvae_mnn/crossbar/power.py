@@ -28,9 +28,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hvae_mnn.crossbar.hardware import Amplifier
+from hvae_mnn.crossbar.hardware.spec import Amplifier
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.transfer import Rows, bit_line_inverses, cholesky_inverse, ideal_bit_lines, word_lines
-from hvae_mnn.crossbar.wires import Wires
 
 Array = NDArray[np.float64]
 

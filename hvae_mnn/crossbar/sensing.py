@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import Amplifier
+from hvae_mnn.crossbar.hardware.spec import Amplifier
 from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]

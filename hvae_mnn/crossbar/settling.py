@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU
 
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import Network, factorise
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.errors import MappingError
 
 _SMALLEST_FALL = 1e-60

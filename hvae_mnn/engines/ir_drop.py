@@ -24,11 +24,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Cells, Hardware, Scheme, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Cells, Hardware, Scheme, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
 from hvae_mnn.crossbar.transfer import tile_transfer
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.errors import InputError

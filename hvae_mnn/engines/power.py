@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.power import ReadPower, read_power, tile_power
 from hvae_mnn.crossbar.settling import Settling, settling
 from hvae_mnn.crossbar.transfer import threads
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.referee import TileCase, ngspice_potentials
 from hvae_mnn.netlist.arrays import amplifier_output, inverted
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.reading import is_file

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hvae_mnn.crossbar.hardware_schema import hardware_schema
+from hvae_mnn.crossbar.hardware.schema import hardware_schema
 from hvae_mnn.crossbar.nonidealities.file import KEYS
 from hvae_mnn.names import nearest, unknown_name
 

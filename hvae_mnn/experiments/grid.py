@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.crossbar.hardware import Amplifier, Cells, Hardware, Tiling
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict, laid_over, read_hardware
-from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict, laid_over, read_hardware
+from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS
+from hvae_mnn.crossbar.hardware.spec import Amplifier, Cells, Hardware, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict, nonidealities_to_dict
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.axes import HARDWARE, MODEL, NOISE, PATHS, Grid, Settings
 from hvae_mnn.experiments.sweep_file import SweepFile, problems_error

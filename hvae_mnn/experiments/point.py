@@ -13,8 +13,8 @@ from typing import Any
 from hvae_mnn.cosim.drawn import DrawnNetwork, draw_network
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.transfer import threads

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hvae_mnn.cosim.export import CALIBRATIONS, DEFAULT_HARDWARE
-from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS
-from hvae_mnn.crossbar.hardware_problems import shown
+from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS
+from hvae_mnn.crossbar.hardware.problems import shown
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, Settings, spaced, unknown_path
 from hvae_mnn.names import nearest, unknown_name

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hvae_mnn.cosim.calibration import SENTENCES, needs_text
-from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.task import Kind, TextChoice
 from hvae_mnn.reading import absolute

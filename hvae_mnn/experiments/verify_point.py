@@ -14,7 +14,7 @@ from hvae_mnn.cosim.drawn import DrawnNetwork
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.run_folder import RUNS, new_run
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.array_referee import ArrayCase, ngspice_currents

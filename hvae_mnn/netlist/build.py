@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from hvae_mnn.crossbar.hardware import Hardware
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import disk_errors, sha256, write_json

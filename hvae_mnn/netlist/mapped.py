@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, check_tiling
 from hvae_mnn.crossbar.mapping import GateArray, largest_weight, map_layer, row_weights
 from hvae_mnn.errors import HardwareError, MappingError

@@ -19,7 +19,7 @@ from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.finetune import finetune
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences
-from hvae_mnn.crossbar.hardware_file import hardware_to_toml, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.engines import ir_drop
 from hvae_mnn.experiments.grid import make_plan

@@ -22,7 +22,7 @@ from hvae_mnn.cosim import finetune, simulation
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.cosim.programming_targets import find_targets
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import read_preset

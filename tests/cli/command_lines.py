@@ -11,7 +11,7 @@ from pathlib import Path
 import rich_click as click
 
 from hvae_mnn.cli.main import COMMANDS, cli
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.vae.config import parse_cells

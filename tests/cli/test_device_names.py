@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict, read_hardware
 from hvae_mnn.devices.presets import HP_TIO2, find_device
 from hvae_mnn.engines.ir_drop import Settings
 

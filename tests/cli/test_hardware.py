@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
-from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS
 
 
 @pytest.fixture(autouse=True)

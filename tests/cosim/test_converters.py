@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvae_mnn.cosim.converters import HISTOGRAM_BINS, Converter, histogram_edges
-from hvae_mnn.crossbar.hardware import ConverterSpec
+from hvae_mnn.crossbar.hardware.spec import ConverterSpec
 from hvae_mnn.errors import InputError
 
 

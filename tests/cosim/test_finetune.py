@@ -16,11 +16,11 @@ from hvae_mnn.cosim.finetune import clip_weights, costs, finetune, weight_bounds
 from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.mixed_stepper import MixedStepper
-from hvae_mnn.crossbar.hardware import ConverterSpec, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.text.batches import collate

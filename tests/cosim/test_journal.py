@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from hvae_mnn.cosim import journal as module
 from hvae_mnn.cosim.journal import JournalEngine
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.errors import MendedWarning, RunError, UncheckedFileWarning

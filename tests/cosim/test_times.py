@@ -12,7 +12,7 @@ import pytest
 from hvae_mnn import Options, build_netlist
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.journal import JournalEngine
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ideal import IdealEngine

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.transfer import tile_transfer
-from hvae_mnn.crossbar.wires import Wires
 
 
 @pytest.fixture(scope="module")

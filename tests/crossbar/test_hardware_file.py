@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvae_mnn.crossbar.hardware import Amplifier, Cells, ConverterSpec, Hardware, Tiling
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict, hardware_to_toml, read_hardware
-from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_summary, preset_text
-from hvae_mnn.crossbar.hardware_schema import hardware_schema
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict, hardware_to_toml, read_hardware
+from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_summary, preset_text
+from hvae_mnn.crossbar.hardware.schema import hardware_schema
+from hvae_mnn.crossbar.hardware.spec import Amplifier, Cells, ConverterSpec, Hardware, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.devices.presets import AIST, HP_TIO2, PRESETS
 from hvae_mnn.errors import HardwareError
 
@@ -54,7 +54,7 @@ def problems(read):
 
 
 def test_the_presets_are_the_files_in_the_package():
-    folder = files("hvae_mnn.crossbar") / "presets"
+    folder = files("hvae_mnn.crossbar.hardware") / "preset_files"
     assert {entry.name for entry in folder.iterdir()} == {f"{name}.toml" for name in HARDWARE_PRESETS}
 
 

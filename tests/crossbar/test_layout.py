@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Cells, Tiling
 from hvae_mnn.crossbar.layout import ArrayLayout, check_tiling
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
 from hvae_mnn.errors import HardwareError

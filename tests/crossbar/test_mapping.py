@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import nn
 
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, map_layer, to_conductance
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import MappingError

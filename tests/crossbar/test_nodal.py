@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import nodal_network, nodal_potentials, nodal_transfer
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import MappingError
 
 ALL_WIRES = [Wires(*ohms) for ohms in product((0, 2.0), (0, 3.0), (0, 50.0), (0, 20.0))]

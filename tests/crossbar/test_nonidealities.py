@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.nonidealities.device_spread import with_device_spread
 from hvae_mnn.crossbar.nonidealities.draw import draw_array
@@ -24,7 +25,6 @@ from hvae_mnn.crossbar.nonidealities.spec import (
 )
 from hvae_mnn.crossbar.nonidealities.stuck import with_stuck_cells
 from hvae_mnn.crossbar.nonidealities.temperature import hardware_at
-from hvae_mnn.crossbar.wires import Wires
 
 COUNT = 200_000
 EVERYTHING = Nonidealities(

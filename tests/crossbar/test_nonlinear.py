@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.crossbar.nonlinear import NonlinearTile
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import RunError
 
 WIRES = Wires(word_ohm=20.0, bit_ohm=30.0, driver_ohm=100.0, sense_ohm=15.0)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from hvae_mnn.crossbar.hardware import Amplifier
+from hvae_mnn.crossbar.hardware.spec import Amplifier
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import Network, nodal_potentials
 from hvae_mnn.crossbar.power import read_power, tile_power
 from hvae_mnn.crossbar.settling import settled_after, settling
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.errors import RunError
 
 SIGNS = {1: (1,), 2: (1, -1)}

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Tiling
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.nonidealities.read_noise import BOLTZMANN, ArrayNoise
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, ReadNoise, Temperature

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hvae_mnn
-from hvae_mnn.crossbar.hardware import Amplifier
+from hvae_mnn.crossbar.hardware.spec import Amplifier
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.sensing import read_out, sensed_transfer
 from hvae_mnn.crossbar.transfer import tile_network
-from hvae_mnn.crossbar.wires import Wires
 
 WIRES = Wires(word_ohm=3.0, bit_ohm=2.0, driver_ohm=40.0)
 AMPLIFIER = Amplifier("transimpedance", feedback_ohm=8e3, gain=2e4, offset_v=1.5e-3, swing_v=0.2)

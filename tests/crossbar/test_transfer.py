@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_mnn.crossbar import transfer as module
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nodal import nodal_network
 from hvae_mnn.crossbar.transfer import tile_network, tile_transfer
-from hvae_mnn.crossbar.wires import Wires
 
 ALL_WIRES = [Wires(*ohms) for ohms in product((0, 2.0), (0, 3.0), (0, 50.0), (0, 20.0))]
 SHAPES = [(1, 1, 1), (1, 1, 6), (1, 6, 1), (1, 5, 4), (2, 4, 5), (2, 1, 3), (2, 3, 1), (1, 3, 70), (1, 70, 3)]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hvae_mnn.crossbar.hardware import Amplifier, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import Amplifier, Cells, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.errors import CacheWarning

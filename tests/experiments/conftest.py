@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hvae_mnn.crossbar.hardware import Hardware
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict
+from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.experiments.task import ModelChoice, Task

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.crossbar.hardware import Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import Tiling
 from hvae_mnn.crossbar.nonidealities.spec import DeviceSpread, Nonidealities, Programming, ReadNoise, StuckCells
 from hvae_mnn.errors import CheckpointError, InputError, TextError
 from hvae_mnn.experiments.point import checkpoint_of, drawn_network, run_task

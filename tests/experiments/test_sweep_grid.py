@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hvae_mnn
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict, hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.experiments.axes import PATHS, Grid, spaced

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import seal, sha256

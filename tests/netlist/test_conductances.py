@@ -16,7 +16,7 @@ from torch import nn
 from hvae_mnn.cosim.inspection import inspect_tile
 from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.cosim.simulation import start_engine
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import seal, sha256

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import seal, sha256

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hvae_mnn.cosim.simulation import newest_netlist
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.errors import ManifestError, RunError, StorageError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist import replacement

@@ -13,9 +13,9 @@ from torch import nn
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.errors import InputError
 from hvae_mnn.gates import recurrent_layers

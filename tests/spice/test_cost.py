@@ -20,10 +20,10 @@ from hvae_mnn.cosim.cost_assumptions import COMPARED, Given, assumptions
 from hvae_mnn.cosim.pulses import pulse_reads
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.tile_cases import text_reads
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
-from hvae_mnn.crossbar.hardware_file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.power import array_power, ngspice_power, ngspice_settling, tile_settling
 from hvae_mnn.engines.referee import TileCase
 from hvae_mnn.errors import InputError

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.ideal import IdealEngine

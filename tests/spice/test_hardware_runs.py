@@ -15,8 +15,8 @@ from hvae_mnn import Options, build_netlist, load_checkpoint, read_hardware, res
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.simulation import start_engine
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import HardwareError, InputError, RunError, SimulatorError
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.crossbar.hardware import SCHEMES
+from hvae_mnn.crossbar.hardware.spec import SCHEMES
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ir_drop import (
     AGREEMENT,

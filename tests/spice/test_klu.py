@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from hvae_mnn.crossbar.hardware import SCHEMES, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Cells, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.layout import ArrayLayout
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines import ngspice
 from hvae_mnn.engines.array_process import ArrayDeck
 from hvae_mnn.errors import EnvironmentProblem

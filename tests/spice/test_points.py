@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from hvae_mnn.crossbar.hardware import Amplifier, ConverterSpec, Tiling
-from hvae_mnn.crossbar.hardware_file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
+from hvae_mnn.crossbar.hardware.spec import Amplifier, ConverterSpec, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import (
     DeviceSpread,
@@ -19,7 +20,6 @@ from hvae_mnn.crossbar.nonidealities.spec import (
     StuckCells,
     Temperature,
 )
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.array_referee import ArrayCase
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments import verify_point as verification

@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.crossbar.hardware import SCHEMES, Amplifier, Cells, Tiling
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
 from hvae_mnn.crossbar.nodal import nodal_transfer
-from hvae_mnn.crossbar.wires import Wires
 from hvae_mnn.engines.array_process import ArrayDeck
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks

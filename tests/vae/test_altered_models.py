@@ -17,7 +17,7 @@ from torch_modules import (
 
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.cosim.mixed_stepper import unit_parameters
-from hvae_mnn.crossbar.hardware_file import read_hardware
+from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.errors import CheckpointError, InputError, MappingError
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.vae.checkpoint import load_checkpoint, save_checkpoint

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.crossbar.hardware_problems import shown
+from hvae_mnn.crossbar.hardware.problems import shown
 from hvae_mnn.crossbar.nonidealities.spec import (
     PROGRAMMING_KINDS,
     DeviceSpread,

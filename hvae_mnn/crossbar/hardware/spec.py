@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
 
 Scheme = Literal["fixed_resistor_per_cell", "reference_column", "differential_pair"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hvae_mnn.crossbar.hardware_schema import DacSection, HardwareFile, MetalSection, hardware_schema
+from hvae_mnn.crossbar.hardware.schema import DacSection, HardwareFile, MetalSection, hardware_schema
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.names import nearest, unknown_name
 

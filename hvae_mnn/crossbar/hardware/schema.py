@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from hvae_mnn.crossbar.hardware import Coding, Gates, PartialSums, RangeKind, ReadLaw, Scale, Scheme
-from hvae_mnn.crossbar.hardware_presets import PresetName
+from hvae_mnn.crossbar.hardware.presets import PresetName
+from hvae_mnn.crossbar.hardware.spec import Coding, Gates, PartialSums, RangeKind, ReadLaw, Scale, Scheme
 from hvae_mnn.devices.presets import PRESET_NAMES
 
 AmplifierKind = Literal["ideal", "transimpedance"]

@@ -12,7 +12,7 @@ HARDWARE_PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 def preset_text(name: PresetName) -> str:
     """The TOML text of a preset, comments included."""
-    return (files("hvae_mnn.crossbar") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return (files("hvae_mnn.crossbar.hardware") / "preset_files" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def preset_summary(name: PresetName) -> str:

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.crossbar.hardware import Amplifier, Cells, ConverterSpec, Hardware, Tiling
-from hvae_mnn.crossbar.hardware_presets import HARDWARE_PRESETS, preset_text
-from hvae_mnn.crossbar.hardware_problems import (
+from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_text
+from hvae_mnn.crossbar.hardware.problems import (
     DEVICE_KEYS,
     Table,
     contradictions,
@@ -27,8 +26,9 @@ from hvae_mnn.crossbar.hardware_problems import (
     touches,
     validated,
 )
-from hvae_mnn.crossbar.hardware_schema import DacSection, DeviceSection, HardwareFile
-from hvae_mnn.crossbar.wires import Wires
+from hvae_mnn.crossbar.hardware.schema import DacSection, DeviceSection, HardwareFile
+from hvae_mnn.crossbar.hardware.spec import Amplifier, Cells, ConverterSpec, Hardware, Tiling
+from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, preset_named, read_preset, spec_from_dict
 from hvae_mnn.errors import DeviceError, HardwareError
