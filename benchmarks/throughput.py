@@ -15,10 +15,10 @@ from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.engines.exact import ExactEngine
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.stepwise import Stepper, run_batch
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.text.vocabulary import EOS, SOS
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.stepwise import Stepper, run_batch
 
 _STEPS, _SENTENCES = 40, 64
 _CALLS = 10

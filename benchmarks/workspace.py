@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from hvae_mnn import build_netlist
 from hvae_mnn.engines.ngspice import ArrayDeck, array_decks
+from hvae_mnn.models.checkpoint import save_checkpoint
+from hvae_mnn.models.config import configure
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import save_checkpoint
-from hvae_mnn.vae.config import configure
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import activation_ranges
 
 Array = NDArray[np.float64]
 Reads = dict[str, Array]

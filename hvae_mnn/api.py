@@ -36,6 +36,7 @@ from hvae_mnn.experiments.table import find_task
 from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.files import read_sealed
 from hvae_mnn.folders import check_place
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.parallel.cluster import open_cluster
 from hvae_mnn.plots.cost import save_cost_figures
@@ -46,8 +47,7 @@ from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.plots.verify import save_verify_figures
 from hvae_mnn.reading import absolute
 from hvae_mnn.text.corpus import load_corpus
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.vae.training_state import METRICS
+from hvae_mnn.training.state import METRICS
 
 
 def simulate(

@@ -17,13 +17,13 @@ import torch
 from hypothesis import settings
 
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.models.checkpoint import save_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import save_checkpoint
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import activation_ranges
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no error
 settings.load_profile("patient")

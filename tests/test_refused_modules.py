@@ -23,7 +23,7 @@ from torch_modules import (
 
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.vae.peephole import PeepholeLSTM
+from hvae_mnn.models.peephole import PeepholeLSTM
 
 
 @pytest.fixture(autouse=True)

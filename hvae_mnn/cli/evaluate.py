@@ -15,9 +15,9 @@ from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, THREADS, WORD, Choi
 from hvae_mnn.reading import absolute
 
 if TYPE_CHECKING:
-    from hvae_mnn.vae.evaluation_paper import PaperReport
-    from hvae_mnn.vae.evaluation_proper import ProperReport
-    from hvae_mnn.vae.scoring import Check
+    from hvae_mnn.evaluation.paper import PaperReport
+    from hvae_mnn.evaluation.proper import ProperReport
+    from hvae_mnn.evaluation.scoring import Check
 
 EPILOG = """
 Examples:
@@ -88,14 +88,14 @@ def command(
     import torch
 
     from hvae_mnn import __version__
+    from hvae_mnn.evaluation.report import encode_split, evaluate
     from hvae_mnn.files import sha256, write_sealed
     from hvae_mnn.folders import refuse_other
+    from hvae_mnn.models.checkpoint import load_checkpoint
+    from hvae_mnn.models.device import pick_device
     from hvae_mnn.plots.evaluation import save_evaluation_figure
     from hvae_mnn.text.corpus import load_corpus
-    from hvae_mnn.vae.checkpoint import load_checkpoint
-    from hvae_mnn.vae.evaluation import encode_split, evaluate
-    from hvae_mnn.vae.placement import pick_device
-    from hvae_mnn.vae.training_state import BEST, LAST
+    from hvae_mnn.training.state import BEST, LAST
 
     console = Console()
     if threads is not None:

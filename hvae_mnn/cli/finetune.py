@@ -96,7 +96,7 @@ def command(
     from hvae_mnn.api import finetune
     from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
     from hvae_mnn.files import read_sealed
-    from hvae_mnn.vae.training_state import METRICS
+    from hvae_mnn.training.state import METRICS
 
     torch.set_num_threads(threads)
     with progress_bar(Console(stderr=True)) as bar, resumable(lambda: "rerun with --resume to resume the run"):

@@ -13,7 +13,7 @@ from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, SEED, THREADS, WORD, Cho
 from hvae_mnn.cli.signals import resumable
 
 if TYPE_CHECKING:
-    from hvae_mnn.vae.training import TrainingEvent
+    from hvae_mnn.training.loop import TrainingEvent
 
 EPILOG = """
 Examples:
@@ -146,12 +146,12 @@ def command(
     Rerun a killed run with --resume and the same options to resume it; the result is that of an undisturbed run.
     """
     from hvae_mnn.errors import InputError
+    from hvae_mnn.models.config import configure, parse_cells
     from hvae_mnn.plots.training import save_training_figure
     from hvae_mnn.text.corpus import load_corpus
     from hvae_mnn.text.vocabulary import Vocabulary
-    from hvae_mnn.vae.config import configure, parse_cells
-    from hvae_mnn.vae.training import train
-    from hvae_mnn.vae.training_state import METRICS, read_history
+    from hvae_mnn.training.loop import train
+    from hvae_mnn.training.state import METRICS, read_history
 
     console = Console()
     if threads is None and preset == "tiny":

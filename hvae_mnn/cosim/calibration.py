@@ -14,9 +14,9 @@ from torch import Tensor
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import row_weights
+from hvae_mnn.models.checkpoint import Checkpoint
+from hvae_mnn.models.stepwise import PERCENTILES, Preactivations, Stepper, run_batch
 from hvae_mnn.text.corpus import load_corpus
-from hvae_mnn.vae.checkpoint import Checkpoint
-from hvae_mnn.vae.stepwise import PERCENTILES, Preactivations, Stepper, run_batch
 
 Array = NDArray[np.float64]
 SENTENCES = 32

@@ -22,6 +22,8 @@ from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.folders import check_place
 from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.models.stepwise import PERCENTILES, model_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
@@ -30,8 +32,6 @@ from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_netw
 from hvae_mnn.reading import absolute
 from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.torch_weights import acting_weight, running_class
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.vae.stepwise import PERCENTILES, model_layers
 
 NETLISTS = Path("netlists")
 CHECKPOINT = "checkpoint.pt"
@@ -183,7 +183,7 @@ def _check_unchanged(checkpoint: Checkpoint) -> None:
         if key not in stored or key not in own or not torch.equal(stored[key].double(), own[key].double()):
             raise CheckpointError(
                 f"{checkpoint.path}: the model in memory has other weights ({key!r}) than the file, which travels with"
-                " its netlists; save it (hvae_mnn.vae.checkpoint.save_checkpoint) and build from that file"
+                " its netlists; save it (hvae_mnn.models.checkpoint.save_checkpoint) and build from that file"
             )
 
 

@@ -30,19 +30,19 @@ from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError
+from hvae_mnn.evaluation.answers import run_answers
+from hvae_mnn.evaluation.text_metrics import compute_metrics
 from hvae_mnn.files import require_room, sha256, write_sealed
 from hvae_mnn.folders import taken
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hvae_mnn.models.hsrvae import Posterior, sample_latent
+from hvae_mnn.models.objective import batch_loss, charged_kl
+from hvae_mnn.models.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
 from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence, shuffled_order
 from hvae_mnn.text.corpus import Corpus
-from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from hvae_mnn.vae.model import Posterior, sample_latent
-from hvae_mnn.vae.objective import batch_loss, charged_kl
-from hvae_mnn.vae.stepwise import LAYERS, activation_ranges, forced_states, tokens_at
-from hvae_mnn.vae.text_metrics import compute_metrics
-from hvae_mnn.vae.training import CALIBRATION_SENTENCES, spawn_seed
-from hvae_mnn.vae.training_state import BEST, LAST, METRICS, corpus_digest, state_bytes
+from hvae_mnn.training.loop import CALIBRATION_SENTENCES, spawn_seed
+from hvae_mnn.training.state import BEST, LAST, METRICS, corpus_digest, state_bytes
 
 _ORDER, _BATCH, _DRAW, _VALID = range(4)  # branches of the seed tree
 _VALIDATION_BATCH = 64

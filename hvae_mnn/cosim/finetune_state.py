@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.checkpoint import check_parts, check_ranges, check_weights
-from hvae_mnn.vae.config import TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.objective import kl_weight
-from hvae_mnn.vae.optimizer_state import restore_optimizer
+from hvae_mnn.models.archive import read_archive, write_archive
+from hvae_mnn.models.checkpoint import check_parts, check_ranges, check_weights
+from hvae_mnn.models.config import TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.objective import kl_weight
+from hvae_mnn.training.optimizer_state import restore_optimizer
 
 STATE_FORMAT = "hvae-mnn finetuning state/2"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import Preactivations, PreactivationSource, State, Stepper
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.stepwise import Preactivations, PreactivationSource, State, Stepper
 
 
 class HardwareStepper(Stepper):

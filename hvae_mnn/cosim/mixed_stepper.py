@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import GATE_UNITS, cell_of
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import LAYERS, Preactivations, State, Stepper, WeightsSource, model_layers
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.stepwise import LAYERS, Preactivations, State, Stepper, WeightsSource, model_layers
 
 
 @dataclass(frozen=True)

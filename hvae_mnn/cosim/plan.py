@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 from hvae_mnn.cosim.converters import check_bits
 from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.files import read_sealed, write_sealed
+from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import is_missing
 from hvae_mnn.text.corpus import SPLITS, load_corpus
 from hvae_mnn.text.tokenizers import tokenize
-from hvae_mnn.vae.checkpoint import Checkpoint
 
 PLAN = "run.json"
 FORMAT = "hvae-mnn-run/2"

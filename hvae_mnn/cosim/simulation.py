@@ -35,6 +35,7 @@ from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import check_place, newest_first
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
 from hvae_mnn.netlist.replacement import recover
@@ -42,7 +43,6 @@ from hvae_mnn.owned import alone, is_held
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
 
 SUMMARY = "summary.json"
 JOURNAL = "journal.bin"

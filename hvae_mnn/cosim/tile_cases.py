@@ -16,11 +16,11 @@ from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import choose_sentences
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.referee import TileCase
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.netlist.tile_deck import tile_elements
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.stepwise import run_batch
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from hvae_mnn.experiments.sweep_file import SweepFile, problems_error
 from hvae_mnn.experiments.task import Kind, ModelChoice, Task, TextChoice
 from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.files import sha256
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 
 Table = dict[str, Any]
 BITS = {"dac": f"{HARDWARE}.dac.bits", "adc": f"{HARDWARE}.adc.bits"}

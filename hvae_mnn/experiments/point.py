@@ -19,16 +19,16 @@ from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.evaluation.answers import Answers, run_answers
+from hvae_mnn.evaluation.text_metrics import compute_metrics, passes_for
+from hvae_mnn.evaluation.unigram import unigram_metrics
 from hvae_mnn.experiments.reference import BATCH_SIZE, reference_answers
 from hvae_mnn.experiments.task import Kind, ModelChoice, Outcome, Task, TextChoice
 from hvae_mnn.experiments.text import chosen_sentences, further_text, text_sha256
 from hvae_mnn.files import sha256
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.mapped import MappedNetwork
 from hvae_mnn.reading import is_file
-from hvae_mnn.vae.answers import Answers, run_answers
-from hvae_mnn.vae.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.vae.text_metrics import compute_metrics, passes_for
-from hvae_mnn.vae.unigram import unigram_metrics
 
 
 def run_task(task: Task) -> Outcome:

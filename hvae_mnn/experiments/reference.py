@@ -12,12 +12,12 @@ from pathlib import Path
 
 from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
+from hvae_mnn.evaluation.answers import Answers, run_answers
 from hvae_mnn.experiments.task import Task
 from hvae_mnn.folders import check_place
+from hvae_mnn.models.checkpoint import Checkpoint
+from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.reading import is_file
-from hvae_mnn.vae.answers import Answers, run_answers
-from hvae_mnn.vae.checkpoint import Checkpoint
-from hvae_mnn.vae.stepwise import Stepper
 
 FORMAT = "hvae-mnn-answers/1"
 """Goes up whenever the digital model would answer differently."""

@@ -15,12 +15,12 @@ from hvae_mnn.cosim.export import CALIBRATIONS, DEFAULT_HARDWARE
 from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS
 from hvae_mnn.crossbar.hardware.problems import shown
 from hvae_mnn.errors import InputError
+from hvae_mnn.evaluation.text_metrics import METRICS
 from hvae_mnn.experiments.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, Settings, spaced, unknown_path
 from hvae_mnn.names import nearest, unknown_name
 from hvae_mnn.reading import SETTINGS_BYTES, absolute, few, is_file, is_missing, parse_toml, read_text
 from hvae_mnn.reading import shown as shown_path
 from hvae_mnn.text.corpus import SPLITS
-from hvae_mnn.vae.text_metrics import METRICS
 
 SEEDS = 5
 """How many seeds every point gets, unless the file says otherwise."""

@@ -11,9 +11,9 @@ from hvae_mnn.cosim.calibration import SENTENCES, needs_text
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.errors import InputError
 from hvae_mnn.experiments.task import Kind, TextChoice
+from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.reading import absolute
 from hvae_mnn.text.corpus import load_corpus
-from hvae_mnn.vae.checkpoint import Checkpoint
 
 Sentence = list[str]
 

@@ -25,10 +25,10 @@ from hvae_mnn.experiments.task import Task
 from hvae_mnn.experiments.text import chosen_sentences
 from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import check_place
+from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
-from hvae_mnn.vae.stepwise import run_batch
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-9

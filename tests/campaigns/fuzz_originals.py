@@ -22,21 +22,21 @@ from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.crossbar.hardware.file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.engines import ir_drop
+from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.experiments.grid import make_plan
 from hvae_mnn.experiments.sweep import run_sweep
 from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.stepwise import Stepper, activation_ranges
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.spice.probe import probe
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.stepwise import Stepper, activation_ranges
-from hvae_mnn.vae.training import train
+from hvae_mnn.training.loop import train
 
 VARIANTS = ("a", "b")
 CACHE = "HVAE_MNN_CACHE"

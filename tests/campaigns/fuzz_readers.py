@@ -28,11 +28,13 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import read_preset
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
+from hvae_mnn.evaluation.answers import Answers
 from hvae_mnn.experiments.curves import all_curves, chosen_metrics
 from hvae_mnn.experiments.results import read_results
 from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.experiments.table import read_parts
 from hvae_mnn.files import read_sealed
+from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.plots import accuracy, converters, cost, ir_drop, iv, programming, verify
 from hvae_mnn.plots import simulation as simulated
@@ -41,9 +43,8 @@ from hvae_mnn.spice import osdi
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae import training, training_state
-from hvae_mnn.vae.answers import Answers
-from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.training import loop as training
+from hvae_mnn.training import state as training_state
 from tests.campaigns import fuzz_seals as seals
 
 Found = dict[str, Any]

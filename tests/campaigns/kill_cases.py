@@ -13,10 +13,10 @@ from typing import Any
 
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.files import sha256
+from hvae_mnn.models.archive import read_archive
 from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.vae.archive import read_archive
 
 _DRAWINGS = {".png", ".svg", ".pdf"}
 """Files that carry dates: only that they are there is compared."""

@@ -10,7 +10,7 @@ import torch
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.files import sha256
-from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.models.checkpoint import load_checkpoint
 
 QUICK = ["--sentences", "40", "--importance-samples", "8", "--importance-sentences", "6", "--threads", "1"]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hvae_mnn.cli.main import main
+from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.vae.checkpoint import load_checkpoint
 
 SIZES = ["--embedding", "8", "--hidden", "10", "--latent", "4", "--batch-size", "16", "--epochs", "2", "--threads", "1"]
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from hvae_mnn.cli.main import cli
 from hvae_mnn.errors import HvaeMnnError
-from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.models.checkpoint import load_checkpoint
 
 
 def call(*arguments):

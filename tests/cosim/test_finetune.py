@@ -23,12 +23,12 @@ from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.hsrvae import sample_latent
+from hvae_mnn.models.objective import charged_kl, reconstruction
+from hvae_mnn.models.stepwise import model_layers, run_batch
 from hvae_mnn.text.batches import collate
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.model import sample_latent
-from hvae_mnn.vae.objective import charged_kl, reconstruction
-from hvae_mnn.vae.stepwise import model_layers, run_batch
 
 CELLS = ["lstm", "gru", "mixed", "peephole"]
 SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))

@@ -4,9 +4,9 @@ import pytest
 
 from hvae_mnn.cosim.plan import Options, Plan, choose_sentences
 from hvae_mnn.errors import InputError, RunError, TextError
+from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
-from hvae_mnn.vae.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")

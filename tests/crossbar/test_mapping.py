@@ -13,7 +13,7 @@ from hvae_mnn.crossbar.mapping import GateArray, RowGroup, map_layer, to_conduct
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.vae.peephole import PeepholeLSTM
+from hvae_mnn.models.peephole import PeepholeLSTM
 
 PAPER = read_hardware("paper")
 

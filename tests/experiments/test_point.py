@@ -14,12 +14,12 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Tiling
 from hvae_mnn.crossbar.nonidealities.spec import DeviceSpread, Nonidealities, Programming, ReadNoise, StuckCells
 from hvae_mnn.errors import CheckpointError, InputError, TextError
+from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.experiments.point import checkpoint_of, drawn_network, run_task
 from hvae_mnn.experiments.reference import reference_answers
 from hvae_mnn.experiments.task import TextChoice
 from hvae_mnn.experiments.text import choose_text, chosen_sentences, further_text
-from hvae_mnn.vae.answers import run_answers
-from hvae_mnn.vae.checkpoint import load_checkpoint
+from hvae_mnn.models.checkpoint import load_checkpoint
 
 SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
 

@@ -18,10 +18,10 @@ from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.models.peephole import PeepholeLSTM
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.manifest import read_manifest
 from hvae_mnn.netlist.mapped import LayerExport
-from hvae_mnn.vae.peephole import PeepholeLSTM
 
 PAPER = read_hardware("paper")
 AMPLIFIER = Amplifier("transimpedance", feedback_ohm=2e4, gain=500.0, offset_v=-1e-4)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.vae.peephole import PeepholeLSTM
+from hvae_mnn.models.peephole import PeepholeLSTM
 
 pytestmark = pytest.mark.spice
 

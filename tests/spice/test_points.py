@@ -28,9 +28,9 @@ from hvae_mnn.experiments.task import ModelChoice, Task
 from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.experiments.verify_point import verify_point
 from hvae_mnn.files import sha256
+from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.vae.checkpoint import load_checkpoint
 
 WIRED = Wires(word_ohm=3.0, bit_ohm=2.0, driver_ohm=50.0)
 POINTS = {

@@ -108,7 +108,7 @@ def test_free_running_reads_its_own_tokens_and_ends(netlist, tmp_path):
 
 
 def test_a_model_that_has_ended_says_eos_until_the_other_one_ends(make_checkpoint, tmp_path, monkeypatch):
-    from hvae_mnn.vae.stepwise import Stepper
+    from hvae_mnn.models.stepwise import Stepper
 
     manifest = build_netlist(make_checkpoint("rnn"), tmp_path / "net")
     logits, ends = Stepper.logits, {}

@@ -19,10 +19,10 @@ from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.cosim.mixed_stepper import unit_parameters
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.errors import CheckpointError, InputError, MappingError
+from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
+from hvae_mnn.models.config import TrainingConfig
+from hvae_mnn.models.stepwise import Stepper, model_layers, run_batch
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.vae.config import TrainingConfig
-from hvae_mnn.vae.stepwise import Stepper, model_layers, run_batch
 
 
 @pytest.fixture(autouse=True)

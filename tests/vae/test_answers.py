@@ -17,15 +17,15 @@ from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.errors import InputError, StorageError, TensorsError
+from hvae_mnn.evaluation import answers as module
+from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, run_answers
+from hvae_mnn.evaluation.scoring import sentence_noise
+from hvae_mnn.evaluation.text_metrics import METRICS, compute_metrics
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.tensors import write_tensors
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
-from hvae_mnn.vae import answers as module
-from hvae_mnn.vae.answers import NOT_FINITE, Answers, run_answers
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.scoring import sentence_noise
-from hvae_mnn.vae.stepwise import Stepper
-from hvae_mnn.vae.text_metrics import METRICS, compute_metrics
 
 CELLS = ["lstm", "gru", "rnn", "mixed", "peephole"]
 PASSES = {"teacher", "sampled", "free"}

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hvae_mnn.errors import CheckpointError, UncheckedFileWarning
-from hvae_mnn.vae.archive import read_archive, write_archive
+from hvae_mnn.models.archive import read_archive, write_archive
 
 CONTENT: dict[str, Any] = {
     "weights": {"a": torch.arange(600.0).reshape(20, 30) / 7, "b": torch.tensor(-0.0), "c": torch.zeros(0, 3)},

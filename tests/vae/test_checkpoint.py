@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from hvae_mnn.errors import CheckpointError, StorageError
+from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
 
 VOCABULARY = Vocabulary.build([["a", "b", "c", "d", "e"]])
 CONFIG = ModelConfig(len(VOCABULARY), 4, 5, 3, encoder_cells=("gru", "lstm"), peepholes=True)

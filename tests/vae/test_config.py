@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig, configure, parse_cells
+from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure, parse_cells
 
 
 def test_the_paper_preset_has_the_published_sizes() -> None:

@@ -11,16 +11,16 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.evaluation.importance import log_weights
+from hvae_mnn.evaluation.paper import paper_report
+from hvae_mnn.evaluation.proper import proper_report
+from hvae_mnn.evaluation.report import evaluate
+from hvae_mnn.evaluation.scoring import log_likelihood
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.objective import gaussian_kl
 from hvae_mnn.text.batches import collate
 from hvae_mnn.text.vocabulary import EOS, SOS
-from hvae_mnn.vae.config import ModelConfig
-from hvae_mnn.vae.evaluation import evaluate
-from hvae_mnn.vae.evaluation_paper import paper_report
-from hvae_mnn.vae.evaluation_proper import proper_report
-from hvae_mnn.vae.importance import log_weights
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.objective import gaussian_kl
-from hvae_mnn.vae.scoring import log_likelihood
 
 WORDS = 12
 
@@ -66,7 +66,7 @@ def test_log_likelihood_in_slices_equals_word_by_word(monkeypatch: pytest.Monkey
     whole = log_likelihood(model, collate(sentences).tokens, latent)
     for place, sentence in enumerate(sentences):
         assert whole[place].item() == pytest.approx(by_hand(model, sentence, latent[place]), abs=1e-4)
-    monkeypatch.setattr("hvae_mnn.vae.scoring._LOGITS_AT_ONCE", 3 * WORDS)
+    monkeypatch.setattr("hvae_mnn.evaluation.scoring._LOGITS_AT_ONCE", 3 * WORDS)
     torch.testing.assert_close(log_likelihood(model, collate(sentences).tokens, latent), whole)
 
 

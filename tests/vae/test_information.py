@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from hvae_mnn.vae.information import (
+from hvae_mnn.evaluation.information import (
     active_units,
     aggregate_log_density,
     batch_information,
@@ -18,8 +18,8 @@ from hvae_mnn.vae.information import (
     log_density,
     set_information,
 )
-from hvae_mnn.vae.model import Posterior
-from hvae_mnn.vae.objective import gaussian_kl
+from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.objective import gaussian_kl
 
 
 def draw(mean: Tensor, log_variance: Tensor, seed: int = 0) -> Tensor:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from hvae_mnn.evaluation.proper import proper_report
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.config import configure
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.config import configure
-from hvae_mnn.vae.evaluation_proper import proper_report
-from hvae_mnn.vae.training import train
+from hvae_mnn.training.loop import train
 
 
 @pytest.fixture(autouse=True)

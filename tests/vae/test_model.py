@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
 from hvae_mnn.text.batches import collate
-from hvae_mnn.vae.config import ModelConfig
-from hvae_mnn.vae.model import HSRVAE, sample_latent
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3]]
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure
+from hvae_mnn.models.hsrvae import HSRVAE, Posterior
+from hvae_mnn.models.objective import batch_loss, charged_kl, gaussian_kl, kl_weight, reconstruction, step_kl
 from hvae_mnn.text.batches import collate
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig, configure
-from hvae_mnn.vae.model import HSRVAE, Posterior
-from hvae_mnn.vae.objective import batch_loss, charged_kl, gaussian_kl, kl_weight, reconstruction, step_kl
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3]]
 

@@ -3,7 +3,7 @@ import math
 import torch
 from torch import nn
 
-from hvae_mnn.vae.peephole import PeepholeLSTM
+from hvae_mnn.models.peephole import PeepholeLSTM
 
 
 def test_without_peepholes_it_is_pytorchs_lstm() -> None:

@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.stepwise import Stepper, activation_ranges, run_batch
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.stepwise import Stepper, activation_ranges, run_batch
 
 CELLS = ["lstm", "gru", "rnn", "mixed", "peephole"]
 

@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from hvae_mnn.errors import CheckpointError, InputError, TextError, TrainingError, UnknownWordsWarning
+from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure
+from hvae_mnn.models.device import pick_device, pick_precision
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae import training
-from hvae_mnn.vae.checkpoint import load_checkpoint
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig, configure
-from hvae_mnn.vae.placement import pick_device, pick_precision
-from hvae_mnn.vae.training import TrainingEvent, learning_rate, spawn_seed, train
-from hvae_mnn.vae.training_state import read_history
-from hvae_mnn.vae.validation import valid_figures
+from hvae_mnn.training import loop as training
+from hvae_mnn.training.loop import TrainingEvent, learning_rate, spawn_seed, train
+from hvae_mnn.training.state import read_history
+from hvae_mnn.training.validation import valid_figures
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +115,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.training import train
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.training.loop import train
 import json
 model, training = json.loads(sys.argv[2])
 seen = []

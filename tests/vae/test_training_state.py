@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError, UncheckedFileWarning
+from hvae_mnn.models.archive import read_archive, write_archive
+from hvae_mnn.models.config import configure
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.config import configure
-from hvae_mnn.vae.training import train
-from hvae_mnn.vae.training_state import read_history
+from hvae_mnn.training.loop import train
+from hvae_mnn.training.state import read_history
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.objective import gaussian_kl, reconstruction
 from hvae_mnn.text.batches import collate
-from hvae_mnn.vae.config import ModelConfig
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.objective import gaussian_kl, reconstruction
-from hvae_mnn.vae.validation import valid_figures
+from hvae_mnn.training.validation import valid_figures
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3], [2, 5, 5, 5, 3]]
 

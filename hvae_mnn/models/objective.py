@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hvae_mnn.models.config import KlTarget, TrainingConfig
+from hvae_mnn.models.hsrvae import Posterior
 from hvae_mnn.text.vocabulary import PAD
-from hvae_mnn.vae.config import KlTarget, TrainingConfig
-from hvae_mnn.vae.model import Posterior
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

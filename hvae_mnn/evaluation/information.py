@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvae_mnn.vae.model import Posterior
-from hvae_mnn.vae.objective import step_kl
+from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.objective import step_kl
 
 ACTIVE_VARIANCE = 0.01
 """A latent unit is active if its posterior mean varies over the set by at least this much (Burda et al. 2016)."""

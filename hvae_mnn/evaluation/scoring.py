@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import PAD
-from hvae_mnn.vae.model import HSRVAE
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done and how much there is."""

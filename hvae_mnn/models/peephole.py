@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hvae_mnn.vae.cells import lstm_hidden, lstm_memory
+from hvae_mnn.models.cells import lstm_hidden, lstm_memory
 
 
 class PeepholeLSTM(nn.Module):

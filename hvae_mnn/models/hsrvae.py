@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.gates import Cell
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.peephole import PeepholeLSTM
 from hvae_mnn.text.vocabulary import EOS, PAD
-from hvae_mnn.vae.config import ModelConfig
-from hvae_mnn.vae.peephole import PeepholeLSTM
 
 RecurrentLayer = nn.LSTM | nn.GRU | nn.RNN | PeepholeLSTM
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvae_mnn.errors import InputError, TensorsError
+from hvae_mnn.evaluation.scoring import Progress, sentence_noise
+from hvae_mnn.models.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
 from hvae_mnn.names import unknown_name
 from hvae_mnn.tensors import read_tensors, write_tensors
 from hvae_mnn.text.vocabulary import EOS, SOS
-from hvae_mnn.vae.scoring import Progress, sentence_noise
-from hvae_mnn.vae.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
 
 Pass = Literal["teacher", "sampled", "free"]
 NOT_FINITE = -1

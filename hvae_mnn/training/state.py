@@ -13,14 +13,14 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import read_sealed, write_sealed
+from hvae_mnn.models.archive import read_archive, write_archive
+from hvae_mnn.models.checkpoint import check_parts, check_weights
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.reading import is_missing
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.checkpoint import check_parts, check_weights
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.optimizer_state import restore_optimizer
+from hvae_mnn.training.optimizer_state import restore_optimizer
 
 STATE_FORMAT = "hvae-mnn training state"
 STATE_VERSION = 1

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity, sentence_noise
+from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
 from hvae_mnn.text.batches import EncodedSentence
-from hvae_mnn.vae.model import HSRVAE, sample_latent
-from hvae_mnn.vae.scoring import Progress, log_likelihood, perplexity, sentence_noise
 
 _ROWS_AT_ONCE = 1 << 15  # decoder states held at once: 32 MiB at 256 hidden units
 _PURPOSE = 2

@@ -14,11 +14,8 @@ from typing import Any
 
 import torch
 
-from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
-from hvae_mnn.vae.information import batch_information
-from hvae_mnn.vae.model import HSRVAE, sample_latent
-from hvae_mnn.vae.objective import charged_kl
-from hvae_mnn.vae.scoring import (
+from hvae_mnn.evaluation.information import batch_information
+from hvae_mnn.evaluation.scoring import (
     Check,
     Progress,
     at_most,
@@ -28,6 +25,9 @@ from hvae_mnn.vae.scoring import (
     require_finite,
     require_sentences,
 )
+from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.objective import charged_kl
+from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvae_mnn.errors import TextError
-from hvae_mnn.text.batches import EncodedSentence
-from hvae_mnn.text.corpus import Corpus
-from hvae_mnn.vae.checkpoint import Checkpoint
-from hvae_mnn.vae.evaluation_paper import PaperReport, paper_report
-from hvae_mnn.vae.evaluation_proper import (
+from hvae_mnn.evaluation.paper import PaperReport, paper_report
+from hvae_mnn.evaluation.proper import (
     IMPORTANCE_SAMPLES,
     IMPORTANCE_SENTENCES,
     ProperReport,
     proper_report,
 )
-from hvae_mnn.vae.model import HSRVAE
-from hvae_mnn.vae.scoring import Progress
+from hvae_mnn.evaluation.scoring import Progress
+from hvae_mnn.models.checkpoint import Checkpoint
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.text.batches import EncodedSentence
+from hvae_mnn.text.corpus import Corpus
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.names import unknown_name
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
 
 BF16_CPU_OUTPUT_WEIGHTS = 500_000
 """Size of the output layer (H x V) from which bfloat16 pays on a CPU that multiplies it natively. Measured on two cores

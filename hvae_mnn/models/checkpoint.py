@@ -13,12 +13,12 @@ from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.gates import GATE_UNITS
+from hvae_mnn.models.archive import read_archive, write_archive
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.reading import shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.archive import read_archive, write_archive
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE
 
 FORMAT = "hvae-mnn checkpoint"
 VERSION = 1

@@ -24,16 +24,16 @@ from torch import Tensor, nn
 from hvae_mnn.errors import InputError, TrainingError
 from hvae_mnn.files import require_room
 from hvae_mnn.folders import taken
+from hvae_mnn.models.checkpoint import save_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.device import pick_device, pick_precision
+from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.objective import batch_loss, charged_kl, kl_weight, reconstruction
+from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.batches import Batch, EncodedSentence, collate, shuffled_order, sorted_order
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.vae.checkpoint import save_checkpoint
-from hvae_mnn.vae.config import ModelConfig, TrainingConfig
-from hvae_mnn.vae.model import HSRVAE, sample_latent
-from hvae_mnn.vae.objective import batch_loss, charged_kl, kl_weight, reconstruction
-from hvae_mnn.vae.placement import pick_device, pick_precision
-from hvae_mnn.vae.stepwise import activation_ranges
-from hvae_mnn.vae.training_state import (
+from hvae_mnn.training.state import (
     BEST,
     LAST,
     Place,
@@ -45,7 +45,7 @@ from hvae_mnn.vae.training_state import (
     save_state,
     state_bytes,
 )
-from hvae_mnn.vae.validation import valid_figures
+from hvae_mnn.training.validation import valid_figures
 
 CALIBRATION_SENTENCES = 200
 """Valid sentences whose activations calibrate the converters."""

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
+from hvae_mnn.models.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
+from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.text.vocabulary import EOS
-from hvae_mnn.vae.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
-from hvae_mnn.vae.model import HSRVAE
 
 LAYERS = ("encoder1", "encoder2", "decoder")
 PERCENTILES = {"max": 1.0, "p99.99": 0.9999, "p99.9": 0.999, "p99": 0.99}

@@ -16,12 +16,9 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
-from hvae_mnn.vae.importance import ImportanceReport, importance_report
-from hvae_mnn.vae.information import KlProfile, active_units, kl_profile, set_information
-from hvae_mnn.vae.model import HSRVAE, Posterior, sample_latent
-from hvae_mnn.vae.objective import gaussian_kl
-from hvae_mnn.vae.scoring import (
+from hvae_mnn.evaluation.importance import ImportanceReport, importance_report
+from hvae_mnn.evaluation.information import KlProfile, active_units, kl_profile, set_information
+from hvae_mnn.evaluation.scoring import (
     Check,
     Progress,
     at_most,
@@ -33,6 +30,9 @@ from hvae_mnn.vae.scoring import (
     require_sentences,
     sentence_noise,
 )
+from hvae_mnn.models.hsrvae import HSRVAE, Posterior, sample_latent
+from hvae_mnn.models.objective import gaussian_kl
+from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 IMPORTANCE_SAMPLES = 500
 """Latents per sentence, as in the published tables."""

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.objective import charged_kl, gaussian_kl, reconstruction
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
-from hvae_mnn.vae.model import HSRVAE, sample_latent
-from hvae_mnn.vae.objective import charged_kl, gaussian_kl, reconstruction
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, Pass
+from hvae_mnn.evaluation.bleu import corpus_bleu
 from hvae_mnn.names import unknown_name
 from hvae_mnn.text.vocabulary import EOS
-from hvae_mnn.vae.answers import NOT_FINITE, Answers, Pass
-from hvae_mnn.vae.bleu import corpus_bleu
 
 Array = NDArray[np.float64]
 Words = NDArray[np.int64]
