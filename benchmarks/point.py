@@ -19,14 +19,14 @@ from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.evaluation.text_metrics import METRICS
-from hvae_mnn.experiments.point import run_task
-from hvae_mnn.experiments.reference import BATCH_SIZE
-from hvae_mnn.experiments.task import Kind, ModelChoice, Task
-from hvae_mnn.experiments.text import choose_text, chosen_sentences
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.sweeps.digital import BATCH_SIZE
+from hvae_mnn.sweeps.point import run_task
+from hvae_mnn.sweeps.sentences import choose_text, chosen_sentences
+from hvae_mnn.sweeps.task import Kind, ModelChoice, Task
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 _SENTENCES = 256

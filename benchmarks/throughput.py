@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Workspace
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.cosim.source import CrossbarSource
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.stepwise import Stepper, run_batch

@@ -8,19 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.cosim import characterise, programming, simulation
-from hvae_mnn.cosim import cost as token_cost
-from hvae_mnn.cosim import finetune as finetuning
-from hvae_mnn.cosim import verify as verification
-from hvae_mnn.cosim.characterise import Drive, IvResult
-from hvae_mnn.cosim.cost_result import Cost
+from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.export import build_netlist, default_name
-from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences
-from hvae_mnn.cosim.programming import ProgrammingResult, Wired
 from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
-from hvae_mnn.cosim.verify import Verification
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
@@ -28,13 +20,9 @@ from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.experiments import verify_point as point_verification
-from hvae_mnn.experiments.grid import Plan, make_plan
-from hvae_mnn.experiments.sweep import SweepResult, cores, default_folder, refuse_foreign, remaining, run_sweep
-from hvae_mnn.experiments.sweep_file import SweepFile, read_sweep
-from hvae_mnn.experiments.table import find_task
-from hvae_mnn.experiments.verify_point import PointVerification
 from hvae_mnn.files import read_sealed
+from hvae_mnn.finetune import loop as finetuning
+from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.folders import check_place
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
@@ -46,6 +34,20 @@ from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.plots.simulation import save_simulation_figures
 from hvae_mnn.plots.verify import save_verify_figures
 from hvae_mnn.reading import absolute
+from hvae_mnn.studies import verify as verification
+from hvae_mnn.studies.cost import run as token_cost
+from hvae_mnn.studies.cost.result import Cost
+from hvae_mnn.studies.iv import run as characterise
+from hvae_mnn.studies.iv.run import Drive, IvResult
+from hvae_mnn.studies.programming import run as programming
+from hvae_mnn.studies.programming.run import ProgrammingResult, Wired
+from hvae_mnn.studies.verify import Verification
+from hvae_mnn.sweeps import verify as point_verification
+from hvae_mnn.sweeps.file import SweepFile, read_sweep
+from hvae_mnn.sweeps.grid import Plan, make_plan
+from hvae_mnn.sweeps.run import SweepResult, cores, default_folder, refuse_foreign, remaining, run_sweep
+from hvae_mnn.sweeps.table import find_task
+from hvae_mnn.sweeps.verify import PointVerification
 from hvae_mnn.text.corpus import load_corpus
 from hvae_mnn.training.state import METRICS
 

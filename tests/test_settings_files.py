@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments.grid import make_plan
-from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.studies.programming.targets import find_targets
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import make_plan
 
 MARK = b"\xef\xbb\xbf"
 SWEEP = """models = { net = "net.pt" }

@@ -31,9 +31,9 @@ from torch_modules import (
     wide,
 )
 
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.models.peephole import PeepholeLSTM
 from hvae_mnn.models.stepwise import State, WeightsSource, layer_step

@@ -16,7 +16,7 @@ from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, WORD, sched
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hvae_mnn.cosim.cost_result import Cost, LayerCost
+    from hvae_mnn.studies.cost.result import Cost, LayerCost
 
 EPILOG = """
 Examples:
@@ -107,7 +107,7 @@ def command(
     Every assumption is printed with its source.
     """
     from hvae_mnn import api
-    from hvae_mnn.cosim.cost_assumptions import Given
+    from hvae_mnn.studies.cost.assumptions import Given
 
     if text is not None:
         refuse_beside(context, ("steps", "data_dir"), "--text is the one sentence, all of it")
@@ -132,8 +132,8 @@ def command(
 
 
 def _show(console: Console, found: Cost) -> None:
-    from hvae_mnn.cosim.cost_result import NOT_COUNTED, SETTLING_TOLERANCE, baselines
     from hvae_mnn.plots.cost import multiple, quantity
+    from hvae_mnn.studies.cost.result import NOT_COUNTED, SETTLING_TOLERANCE, baselines
 
     hardware, token = found.manifest.hardware, found.token
     table = Table(

@@ -16,7 +16,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted
 
 if TYPE_CHECKING:
-    from hvae_mnn.engines.ir_drop import Settings
+    from hvae_mnn.studies.ir_drop import Settings
 
 EPILOG = """
 Examples:
@@ -91,8 +91,8 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
     """
     from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.devices.presets import find_device
-    from hvae_mnn.engines.ir_drop import Settings, run_study
     from hvae_mnn.plots.ir_drop import save_ir_drop_figures
+    from hvae_mnn.studies.ir_drop import Settings, run_study
 
     settings = Settings(
         sizes=_numbers(sizes, "--sizes", int),
@@ -116,7 +116,7 @@ def _show(
     console: Console, settings: Settings, rows: list[dict[str, Any]], summary: dict[str, Any], folder: Path
 ) -> None:
     from hvae_mnn.crossbar.hardware.spec import SCHEMES
-    from hvae_mnn.engines.ir_drop import SCHEME_OHM, means
+    from hvae_mnn.studies.ir_drop import SCHEME_OHM, means
 
     by_point = means(rows, settings.scheme)
     table = Table(

@@ -13,7 +13,7 @@ from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, WORD, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hvae_mnn.cosim.characterise import IvResult, Shape
+    from hvae_mnn.studies.iv.run import IvResult, Shape
 
 EPILOG = """
 Examples:
@@ -88,10 +88,10 @@ def command(
     from one secondary source, not measured; in its equation SET slows as the voltage rises.
     """
     # Not from hvae_mnn.api, which imports torch.
-    from hvae_mnn.cosim.characterise import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
     from hvae_mnn.devices.presets import find_device
     from hvae_mnn.errors import InputError
     from hvae_mnn.plots.iv import save_iv_figures
+    from hvae_mnn.studies.iv.run import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
 
     spec = find_device(device or preset or "aist")
     if device is not None and preset is not None and find_device(preset) != spec:

@@ -13,7 +13,7 @@ from hvae_mnn.cli.mistakes import Group
 from hvae_mnn.cli.options import FOLDER, PLACE, SEED, WORD, Choice
 
 if TYPE_CHECKING:
-    from hvae_mnn.experiments.bootstrap import BandKind
+    from hvae_mnn.sweeps.bands import BandKind
 
 EPILOG = """
 Examples:
@@ -64,11 +64,11 @@ def command() -> None:
 @click.option("--out", type=FOLDER, help="Folder of figure and tables.  [default: a new one in runs/]")
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
-    from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
     from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.cosim.simulation import newest_netlist
     from hvae_mnn.netlist.manifest import read_manifest
     from hvae_mnn.plots.crossbar import save_crossbar_figure
+    from hvae_mnn.studies.inspection import inspect_tile, write_inspection
 
     manifest = read_manifest(netlist if netlist is not None else newest_netlist())
     found = inspect_tile(manifest, array, tile, seed)
@@ -128,11 +128,11 @@ def accuracy_vs_noise(
     """Draw every grid of SWEEP (default: the newest finished one): metrics along its axis, with bands over seeds and
     baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
     from hvae_mnn.cosim.run_folder import new_run
-    from hvae_mnn.experiments.curves import all_curves, chosen_metrics, relative_to_digital
-    from hvae_mnn.experiments.results import newest_sweep, read_sweeps
-    from hvae_mnn.experiments.sweep import SWEEP
     from hvae_mnn.folders import refuse_other
-    from hvae_mnn.plots.accuracy import save_accuracy_figures
+    from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
+    from hvae_mnn.sweeps.curves import all_curves, chosen_metrics, relative_to_digital
+    from hvae_mnn.sweeps.results import newest_sweep, read_sweeps
+    from hvae_mnn.sweeps.run import SWEEP
 
     folders = sweeps or (newest_sweep(),)
     chosen = []

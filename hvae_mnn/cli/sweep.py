@@ -19,11 +19,11 @@ from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import InputError
 
 if TYPE_CHECKING:
-    from hvae_mnn.experiments.axes import Grid
-    from hvae_mnn.experiments.grid import Plan
-    from hvae_mnn.experiments.summary import PointSummary
-    from hvae_mnn.experiments.sweep import SweepResult
-    from hvae_mnn.experiments.sweep_file import SweepFile
+    from hvae_mnn.sweeps.axes import Grid
+    from hvae_mnn.sweeps.file import SweepFile
+    from hvae_mnn.sweeps.grid import Plan
+    from hvae_mnn.sweeps.run import SweepResult
+    from hvae_mnn.sweeps.summary import PointSummary
 
 EPILOG = """
 Examples:
@@ -89,10 +89,10 @@ def command(
     adds.
     """
     from hvae_mnn import api
-    from hvae_mnn.experiments.grid import make_plan
-    from hvae_mnn.experiments.summary import summarise
-    from hvae_mnn.experiments.sweep import default_folder
-    from hvae_mnn.experiments.sweep_file import read_sweep, seeds_of
+    from hvae_mnn.sweeps.file import read_sweep, seeds_of
+    from hvae_mnn.sweeps.grid import make_plan
+    from hvae_mnn.sweeps.run import default_folder
+    from hvae_mnn.sweeps.summary import summarise
 
     if not task_limit > 0:
         raise InputError(f"--task-limit is {task_limit:g}; it must be above 0 (hours)")
@@ -175,7 +175,7 @@ def _values(grid: Grid, step: tuple[str, ...]) -> str:
 
 
 def _show_remaining(console: Console, plan: Plan, folder: Path, retry_failed: bool, fresh: bool) -> None:
-    from hvae_mnn.experiments.sweep import look
+    from hvae_mnn.sweeps.run import look
 
     found, damaged = ({}, []) if fresh else look(plan, folder, retry_failed=retry_failed)
     failed = sum(one.status == "failed" for one in found.values())

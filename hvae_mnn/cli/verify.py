@@ -15,7 +15,7 @@ from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, WORD, sched
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hvae_mnn.cosim.verify import Verification
+    from hvae_mnn.studies.verify import Verification
 
 EPILOG = """
 Examples:

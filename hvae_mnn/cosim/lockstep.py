@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.plan import Options
 from hvae_mnn.cosim.records import Records
+from hvae_mnn.cosim.source import CrossbarSource
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.stepwise import Preactivations, State, Stepper
 from hvae_mnn.text.vocabulary import EOS, Vocabulary

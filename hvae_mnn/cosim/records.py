@@ -13,7 +13,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from hvae_mnn.cosim.converters import Converter, histogram_edges
-from hvae_mnn.cosim.crossbar_source import Disturb
+from hvae_mnn.cosim.source import Disturb
 from hvae_mnn.tables import Tables
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 import hvae_mnn
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import CHECKPOINT, NETLISTS
 from hvae_mnn.cosim.journal import JournalEngine, remove_journal
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.run_folder import RUNS, new_run
+from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine

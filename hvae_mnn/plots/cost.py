@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hvae_mnn.cosim.cost_result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
+from hvae_mnn.studies.cost.result import CURVE_SCHEMA, CURVES, SUMMARY
 from hvae_mnn.tables import read_columns
 
 PARTS = (("array_j", "read of the arrays"), ("dac_j", "DACs"), ("adc_j", "ADCs"))

@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.inspection import TileInspection
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
+from hvae_mnn.studies.inspection import TileInspection
 
 Array = NDArray[np.float64]
 Extend = Literal["neither", "min", "max", "both"]

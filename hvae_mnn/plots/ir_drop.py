@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware.spec import SCHEMES
-from hvae_mnn.engines.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
+from hvae_mnn.studies.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
 from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]

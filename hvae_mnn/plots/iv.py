@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.characterise import SUMMARY
-from hvae_mnn.cosim.characterise_records import SCHEMAS, SWITCHING, TRACES, TRAINS
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
+from hvae_mnn.studies.iv.records import SCHEMAS, SWITCHING, TRACES, TRAINS
+from hvae_mnn.studies.iv.run import SUMMARY
 from hvae_mnn.tables import read_columns
 
 _LINES: dict[str, dict[str, Any]] = {

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.programming_records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
+from hvae_mnn.studies.programming.records import DEVICES, ROUNDS, SCHEMAS, SUMMARY, WIRED
 from hvae_mnn.tables import read_columns
 
 _DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
+from hvae_mnn.studies.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
 from hvae_mnn.tables import read_columns
 
 _FLOOR = 1e-18

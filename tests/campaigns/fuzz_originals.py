@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hvae_mnn.cosim import characterise, cost, programming, simulation, verify
+from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.finetune import finetune
-from hvae_mnn.cosim.finetune_config import FinetuneConfig
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.crossbar.hardware.file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
-from hvae_mnn.engines import ir_drop
 from hvae_mnn.evaluation.answers import run_answers
-from hvae_mnn.experiments.grid import make_plan
-from hvae_mnn.experiments.sweep import run_sweep
-from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.finetune.config import FinetuneConfig
+from hvae_mnn.finetune.loop import finetune
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.hsrvae import HSRVAE
@@ -33,6 +29,13 @@ from hvae_mnn.models.stepwise import Stepper, activation_ranges
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.spice.probe import probe
+from hvae_mnn.studies import ir_drop, verify
+from hvae_mnn.studies.cost import run as cost
+from hvae_mnn.studies.iv import run as characterise
+from hvae_mnn.studies.programming import run as programming
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import make_plan
+from hvae_mnn.sweeps.run import run_sweep
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary

@@ -18,10 +18,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from hvae_mnn.cosim import finetune, simulation
-from hvae_mnn.cosim.finetune_config import FinetuneConfig
+from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.journal import JournalEngine
-from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
@@ -29,17 +27,21 @@ from hvae_mnn.devices.presets import read_preset
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.evaluation.answers import Answers
-from hvae_mnn.experiments.curves import all_curves, chosen_metrics
-from hvae_mnn.experiments.results import read_results
-from hvae_mnn.experiments.sweep_file import read_sweep
-from hvae_mnn.experiments.table import read_parts
 from hvae_mnn.files import read_sealed
+from hvae_mnn.finetune import loop as finetune
+from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.plots import accuracy, converters, cost, ir_drop, iv, programming, verify
+from hvae_mnn.plots import converters, cost, ir_drop, iv, programming, verify
 from hvae_mnn.plots import simulation as simulated
+from hvae_mnn.plots.sweeps import accuracy
 from hvae_mnn.plots.training import training_figure
 from hvae_mnn.spice import osdi
+from hvae_mnn.studies.programming.targets import find_targets
+from hvae_mnn.sweeps.curves import all_curves, chosen_metrics
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.results import read_results
+from hvae_mnn.sweeps.table import read_parts
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim import cost as cost_module
 from hvae_mnn.cosim import simulation
-from hvae_mnn.cosim import verify as verify_module
+from hvae_mnn.studies import verify as verify_module
+from hvae_mnn.studies.cost import run as cost_module
 from hvae_mnn.text.grammar import grammar_corpus
 
 SIZES = ("--embedding", "8", "--hidden", "10", "--latent", "4")

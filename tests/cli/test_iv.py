@@ -10,12 +10,12 @@ import pytest
 from scipy.integrate import trapezoid
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim.characterise import Drive, iv
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import EnvironmentProblem, RunError
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.spice import osdi
 from hvae_mnn.spice.batch import read_raw
+from hvae_mnn.studies.iv.run import Drive, iv
 
 pytestmark = pytest.mark.spice
 

@@ -12,13 +12,13 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.programming import Wired, program
-from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.devices.presets import AIST, HP_TIO2
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.errors import DeviceError, InputError, ManifestError, RunError, StorageError
 from hvae_mnn.files import read_sealed
+from hvae_mnn.studies.programming.run import Wired, program
+from hvae_mnn.studies.programming.targets import find_targets
 
 
 @pytest.fixture

@@ -9,13 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hvae_mnn.cosim import finetune as module
-from hvae_mnn.cosim.drawn import draw_network
+from hvae_mnn.cosim.chip import draw_network
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
-from hvae_mnn.cosim.finetune import clip_weights, costs, finetune, weight_bounds
-from hvae_mnn.cosim.finetune_config import FinetuneConfig
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
-from hvae_mnn.cosim.mixed_stepper import MixedStepper
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
@@ -23,6 +19,10 @@ from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
+from hvae_mnn.finetune import loop as module
+from hvae_mnn.finetune.config import FinetuneConfig
+from hvae_mnn.finetune.loop import clip_weights, costs, finetune, weight_bounds
+from hvae_mnn.finetune.stepper import MixedStepper
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.hsrvae import sample_latent
 from hvae_mnn.models.objective import charged_kl, reconstruction

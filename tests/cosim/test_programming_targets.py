@@ -9,8 +9,8 @@ import pickle
 import numpy as np
 import pytest
 
-from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.errors import InputError
+from hvae_mnn.studies.programming.targets import find_targets
 
 
 def npy(shape, dtype="<f8", fortran=False, data=b"", version=(1, 0)):

@@ -12,10 +12,10 @@ from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.evaluation.text_metrics import METRICS
-from hvae_mnn.experiments.task import ModelChoice, Task
-from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
+from hvae_mnn.sweeps.task import ModelChoice, Task
 
 
 @pytest.fixture

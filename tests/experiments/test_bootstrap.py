@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments.bootstrap import BAND_KINDS, mean_band
+from hvae_mnn.sweeps.bands import BAND_KINDS, mean_band
 
 
 def coverage(n, kind, samples=1200):

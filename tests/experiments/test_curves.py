@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments.curve_files import write_curves
-from hvae_mnn.experiments.curves import all_curves, band, chosen_metrics, relative_to_digital
-from hvae_mnn.experiments.results import newest_sweep, read_results, read_sweeps
-from hvae_mnn.experiments.table import FORMAT
+from hvae_mnn.sweeps.curve_files import write_curves
+from hvae_mnn.sweeps.curves import all_curves, band, chosen_metrics, relative_to_digital
+from hvae_mnn.sweeps.results import newest_sweep, read_results, read_sweeps
+from hvae_mnn.sweeps.table import FORMAT
 from hvae_mnn.tables import write_table
 
 SIGMA, SCHEME = "noise.programming.sigma", "hardware.array.scheme"

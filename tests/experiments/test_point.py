@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Tiling
 from hvae_mnn.crossbar.nonidealities.spec import DeviceSpread, Nonidealities, Programming, ReadNoise, StuckCells
 from hvae_mnn.errors import CheckpointError, InputError, TextError
 from hvae_mnn.evaluation.answers import run_answers
-from hvae_mnn.experiments.point import checkpoint_of, drawn_network, run_task
-from hvae_mnn.experiments.reference import reference_answers
-from hvae_mnn.experiments.task import TextChoice
-from hvae_mnn.experiments.text import choose_text, chosen_sentences, further_text
 from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.sweeps.digital import reference_answers
+from hvae_mnn.sweeps.point import checkpoint_of, drawn_network, run_task
+from hvae_mnn.sweeps.sentences import choose_text, chosen_sentences, further_text
+from hvae_mnn.sweeps.task import TextChoice
 
 SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
 

@@ -8,9 +8,9 @@ import pytest
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.errors import HardwareError, InputError
-from hvae_mnn.experiments.grid import make_plan
-from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.parallel import dask_client
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import make_plan
 
 GRID = '[[grid]]\nname = "g"\naxes = { "noise.stuck.on" = [0, 0.1] }\n'
 HEAD = 'models = { net = "net.pt" }\n'

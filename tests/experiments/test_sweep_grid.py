@@ -16,9 +16,9 @@ import hvae_mnn
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
-from hvae_mnn.experiments.axes import PATHS, Grid, spaced
-from hvae_mnn.experiments.grid import converters_only, make_plan
-from hvae_mnn.experiments.sweep_file import read_sweep
+from hvae_mnn.sweeps.axes import PATHS, Grid, spaced
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import converters_only, make_plan
 
 HEAD = 'name = "s"\nseeds = 2\nsentences = 3\nmetrics = ["top1", "mean_error"]\n'
 

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.errors import RunError
-from hvae_mnn.experiments.grid import make_plan
-from hvae_mnn.experiments.sweep import run_sweep
-from hvae_mnn.experiments.sweep_file import read_sweep
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import make_plan
+from hvae_mnn.sweeps.run import run_sweep
 
 pytestmark = pytest.mark.slow
 

@@ -13,14 +13,14 @@ import pytest
 from hvae_mnn import sweep
 from hvae_mnn.cli.main import main
 from hvae_mnn.errors import InputError, ManifestError, RunError, UncheckedFileWarning
-from hvae_mnn.experiments.grid import make_plan
-from hvae_mnn.experiments.point import run_task
-from hvae_mnn.experiments.summary import summarise
-from hvae_mnn.experiments.sweep import run_sweep
-from hvae_mnn.experiments.sweep_file import read_sweep
-from hvae_mnn.experiments.table import find_task, part_path
 from hvae_mnn.owned import alone
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.grid import make_plan
+from hvae_mnn.sweeps.point import run_task
+from hvae_mnn.sweeps.run import run_sweep
+from hvae_mnn.sweeps.summary import summarise
+from hvae_mnn.sweeps.table import find_task, part_path
 from hvae_mnn.tables import read_table, write_rows
 
 TEXT = """
@@ -173,7 +173,7 @@ def difficult():
         from dataclasses import replace
 
         from hvae_mnn.errors import ManifestError
-        from hvae_mnn.experiments.point import run_task
+        from hvae_mnn.sweeps.point import run_task
 
         if task.kind == "point" and task.seed == 0 and task.noise["programming"]["sigma"] == 0.2:
             raise ManifestError("no such point;\ntake another")
@@ -215,7 +215,7 @@ def test_a_task_that_kills_its_worker_fails_alone(plan, folder):
         import os
         import signal
 
-        from hvae_mnn.experiments.point import run_task
+        from hvae_mnn.sweeps.point import run_task
 
         if task.kind == "point" and task.seed == 1 and task.noise["programming"]["sigma"] == 0:
             os.kill(os.getpid(), signal.SIGKILL)

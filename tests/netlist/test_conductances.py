@@ -13,8 +13,6 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from hvae_mnn.cosim.inspection import inspect_tile
-from hvae_mnn.cosim.programming_targets import find_targets
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
@@ -25,6 +23,8 @@ from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.studies.inspection import inspect_tile
+from hvae_mnn.studies.programming.targets import find_targets
 
 NAME = "conductances.safetensors"
 Change = Callable[[dict[str, Any]], object]

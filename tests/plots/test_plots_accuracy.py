@@ -10,14 +10,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.experiments.curves import all_curves, band, relative_to_digital
-from hvae_mnn.experiments.results import read_sweeps
-from hvae_mnn.experiments.table import FORMAT
-from hvae_mnn.plots.accuracy import accuracy_figure, save_accuracy_figures
-from hvae_mnn.plots.axis_names import axis_name
 from hvae_mnn.plots.files import COLORS
-from hvae_mnn.plots.heat_map import heat_map_figure
-from hvae_mnn.plots.places import Places
+from hvae_mnn.plots.sweeps.accuracy import accuracy_figure, save_accuracy_figures
+from hvae_mnn.plots.sweeps.axis import Places
+from hvae_mnn.plots.sweeps.heat_map import heat_map_figure
+from hvae_mnn.plots.sweeps.names import axis_name
+from hvae_mnn.sweeps.curves import all_curves, band, relative_to_digital
+from hvae_mnn.sweeps.results import read_sweeps
+from hvae_mnn.sweeps.table import FORMAT
 from hvae_mnn.tables import write_table
 
 SIGMA, SCHEME, BITS, OHM = (

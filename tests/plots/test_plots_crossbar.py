@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim.inspection import inspect_tile, write_inspection
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
@@ -22,6 +21,7 @@ from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.plots.crossbar import crossbar_figure
+from hvae_mnn.studies.inspection import inspect_tile, write_inspection
 
 PAPER = read_hardware("paper")
 WIRED = replace(PAPER, wires=Wires(30.0, 50.0, 20.0), tiling=Tiling(3, 2))

@@ -10,8 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.colors import to_hex
 
-from hvae_mnn.cosim.characterise import Drive, iv
-from hvae_mnn.cosim.characterise_records import SWITCHING, TRACES, TRAINS
 from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.plots.files import COLORS
 from hvae_mnn.plots.iv import (
@@ -21,6 +19,8 @@ from hvae_mnn.plots.iv import (
     state_and_resistance,
     switching_time,
 )
+from hvae_mnn.studies.iv.records import SWITCHING, TRACES, TRAINS
+from hvae_mnn.studies.iv.run import Drive, iv
 from hvae_mnn.tables import write_table
 
 FREQUENCIES = (20.0, 100.0)

@@ -7,12 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hvae_mnn.cosim.programming import program
-from hvae_mnn.cosim.programming_records import ProgrammingRecords
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
-from hvae_mnn.engines.wired_programming import WiredProgrammed
 from hvae_mnn.files import write_sealed
 from hvae_mnn.plots.programming import (
     disturbed_figure,
@@ -21,6 +18,9 @@ from hvae_mnn.plots.programming import (
     save_programming_figures,
     target_figure,
 )
+from hvae_mnn.studies.programming.records import ProgrammingRecords
+from hvae_mnn.studies.programming.run import program
+from hvae_mnn.studies.programming.wired import WiredProgrammed
 
 
 @pytest.fixture(scope="module")

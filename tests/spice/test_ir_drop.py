@@ -13,7 +13,9 @@ import pytest
 from hvae_mnn.cli.main import main
 from hvae_mnn.crossbar.hardware.spec import SCHEMES
 from hvae_mnn.devices.presets import AIST
-from hvae_mnn.engines.ir_drop import (
+from hvae_mnn.errors import InputError
+from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
+from hvae_mnn.studies.ir_drop import (
     AGREEMENT,
     Error,
     RandomTile,
@@ -27,8 +29,6 @@ from hvae_mnn.engines.ir_drop import (
     tile_hardware,
     write_study,
 )
-from hvae_mnn.errors import InputError
-from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
 
 SMALL = Settings(sizes=(1, 5, 9), ohms=(0.0, 1.0, 40.0), spice_sizes=(), tiles=3, reads=2, scheme="reference_column")
 SWEEP = Settings(sizes=(2, 5), ohms=(0.0, 1.0, 10.0), spice_sizes=(), tiles=3, reads=4, seed=1)

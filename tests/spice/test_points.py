@@ -20,17 +20,17 @@ from hvae_mnn.crossbar.nonidealities.spec import (
     StuckCells,
     Temperature,
 )
-from hvae_mnn.engines.array_referee import ArrayCase
 from hvae_mnn.errors import InputError
-from hvae_mnn.experiments import verify_point as verification
-from hvae_mnn.experiments.point import drawn_network
-from hvae_mnn.experiments.task import ModelChoice, Task
-from hvae_mnn.experiments.text import choose_text, further_text, text_sha256
-from hvae_mnn.experiments.verify_point import verify_point
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.studies.referee.array import ArrayCase
+from hvae_mnn.sweeps import verify as verification
+from hvae_mnn.sweeps.point import drawn_network
+from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
+from hvae_mnn.sweeps.task import ModelChoice, Task
+from hvae_mnn.sweeps.verify import verify_point
 
 WIRED = Wires(word_ohm=3.0, bit_ohm=2.0, driver_ohm=50.0)
 POINTS = {

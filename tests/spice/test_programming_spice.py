@@ -12,11 +12,11 @@ from hvae_mnn.devices.presets import AIST, HP_TIO2
 from hvae_mnn.devices.programming import Controller, Settings
 from hvae_mnn.devices.pulse_map import PulseMap
 from hvae_mnn.devices.spread import Devices
-from hvae_mnn.engines.wired_programming import program_wired
 from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, control_prologue, device_header, device_line
 from hvae_mnn.netlist.programming_deck import WiredArray, programming_deck, schedule
 from hvae_mnn.spice.batch import run_deck
 from hvae_mnn.spice.osdi import osdi_problem
+from hvae_mnn.studies.programming.wired import program_wired
 
 pytestmark = pytest.mark.spice
 EDGE_S = 1e-9

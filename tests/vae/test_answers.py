@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from hvae_mnn.cosim.crossbar_source import CrossbarSource
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.hardware_stepper import HardwareStepper
 from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.cosim.source import CrossbarSource
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.errors import InputError, StorageError, TensorsError
 from hvae_mnn.evaluation import answers as module
 from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, run_answers

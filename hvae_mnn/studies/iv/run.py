@@ -1,0 +1,336 @@
+"""One memristor by itself: I-V loops, switching times and pulse trains, from every back end and from the reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvae_mnn.cosim.run_folder import new_run
+from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.presets import find_device
+from hvae_mnn.devices.programming import LARGEST_V
+from hvae_mnn.devices.reference import integrate, switching_time
+from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import write_sealed
+from hvae_mnn.names import unknown_name
+from hvae_mnn.netlist.device_lines import BACKENDS, Backend
+from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
+from hvae_mnn.spice.batch import run_deck
+from hvae_mnn.spice.osdi import osdi_library, osdi_problem
+from hvae_mnn.studies.iv.records import IvRecords
+
+Array = NDArray[np.float64]
+Shape = Literal["sine", "triangle", "pulses"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+Who = Literal["behavioural", "osdi", "reference"]
+SUMMARY = "summary.json"
+DECKS = "ngspice"
+"""Folder of decks and raw files, in the run's."""
+Progress = Callable[[str, int, int], None]
+"""(what is being run, done, total)."""
+
+_STEPS_PER_PERIOD = 1000
+_MOST_CYCLES = 500
+_STEPS_PER_PULSE = 100
+_TRAIN_PULSES = 15
+_TRAIN_PARTS = 10
+"""A pulse of the train takes this part of the time that the slower polarity needs to switch."""
+_X_FROM, _X_TO = 0.05, 0.95
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a memristor is driven with."""
+
+    amplitude_v: float
+    frequencies_hz: tuple[float, ...]
+    """One run each. Of pulses: width and pause are half a period."""
+    waveform: Shape = "sine"
+    cycles: int = 2
+    """Periods; of pulses: their number per polarity."""
+    x0: float | None = None
+    """State at the beginning; None: that of a fresh device."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no drive."""
+        if not 0 < self.amplitude_v <= LARGEST_V:
+            raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is above 0, {LARGEST_V:g} V at most")
+        if not self.frequencies_hz or not all(1e-3 <= f <= 1e9 for f in self.frequencies_hz):
+            found = ", ".join(f"{frequency:g}" for frequency in self.frequencies_hz) or "missing"
+            raise InputError(f"--frequency is {found}; allowed: 0.001 to 1e9 Hz")
+        names = [f"{frequency:g}" for frequency in self.frequencies_hz]
+        if len(set(names)) != len(names):
+            raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")
+        if self.waveform not in SHAPES:
+            raise InputError(unknown_name("waveform", self.waveform, SHAPES))
+        if not isinstance(self.cycles, int) or not 1 <= self.cycles <= _MOST_CYCLES:
+            raise InputError(f"--cycles is {self.cycles}; allowed is a whole number from 1 to {_MOST_CYCLES}")
+        if self.x0 is not None and not 0 <= self.x0 <= 1:
+            raise InputError(f"--x0 is {self.x0:g}; a state lies within 0 and 1")
+
+    def at(self, frequency: float) -> tuple[Sine | PiecewiseLinear, float]:
+        """The voltage over time, and the longest time step in seconds that shows it well."""
+        if self.waveform == "sine":
+            return Sine(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
+        if self.waveform == "triangle":
+            return triangle(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
+        half = 0.5 / frequency
+        train = pulses(self.amplitude_v, self.cycles, half, half, edge_s=half * 1e-4)
+        return train.waveform(), half / _STEPS_PER_PULSE
+
+
+USUAL_AMPLITUDE_V = {"aist": 0.5, "hp": 1.0}
+"""By law: shows a loop."""
+USUAL_FREQUENCIES_HZ = {"aist": (10.0, 50.0, 250.0), "hp": (1.0, 2.0, 5.0)}
+"""By law: shows the loop shrink."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one back end gave; arrays are (T,)."""
+
+    time_s: Array
+    volts: Array
+    amperes: Array
+    """Through the device, positive from te to be."""
+    x: Array
+
+
+@dataclass(frozen=True)
+class IvResult:
+    """A finished run."""
+
+    folder: Path
+    """Where its files are: summary, tables, decks, raw files, figures."""
+    summary: dict[str, Any]
+    """What `summary.json` holds."""
+
+
+def iv(
+    device: MemristorSpec | str | Path = "aist",
+    *,
+    backend: str = "all",
+    drive: Drive | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    draw: Callable[[Path], list[Path]] | None = None,
+) -> IvResult:
+    """Drive one memristor and write what it does to `out` (default: a new folder in `runs/`).
+
+    `backend` is `behavioural`, `osdi`, `reference` (LSODA, no ngspice), or `all` of them that run here; the reference
+    is always computed, since the others are compared with it. Besides the I-V runs of `drive`, the time to switch is
+    found at several voltages, and a train of potentiating and depressing pulses is run. `draw(folder)` makes the
+    figures at the end.
+
+    Raises `DeviceError`, `InputError`, `RunError` for bad input, `EnvironmentProblem` when `osdi` is asked for and
+    cannot run here, `SimulatorError`, `StorageError`.
+    """
+    spec = device if isinstance(device, MemristorSpec) else find_device(device)
+    drive = drive or Drive(USUAL_AMPLITUDE_V[spec.law], USUAL_FREQUENCIES_HZ[spec.law])
+    chosen, missing = _backends(backend, spec)
+    with new_run(None if out is None else Path(out), f"iv-{spec.name}") as folder:
+        decks = folder / DECKS
+        steps = _Steps(progress, (1 + len(chosen)) * (len(drive.frequencies_hz) + 1) + 1 + len(chosen))
+        with IvRecords(folder) as records:
+            runs = [
+                _compare(spec, f"{frequency:g}hz", *drive.at(frequency), _x0(spec, drive), chosen, decks, steps)
+                for frequency in drive.frequencies_hz
+            ]
+            for frequency, (traces, _) in zip(drive.frequencies_hz, runs, strict=True):
+                for who, trace in traces.items():
+                    records.trace(
+                        who, frequency, trace.time_s, trace.volts, trace.amperes, trace.x, spec.resistance(trace.x)
+                    )
+            _train(spec, drive.amplitude_v, chosen, decks, records, steps)
+            switching = _switching(spec, drive.amplitude_v, chosen, decks, records, steps)
+        summary = {
+            "device": spec.to_dict(),
+            "drive": asdict(drive),
+            "back_ends": list(chosen),
+            "missing": missing,
+            "runs": [
+                {"frequency_hz": frequency, "lobe_area_va": _lobe_area(traces["reference"], drive), **figures}
+                for frequency, (traces, figures) in zip(drive.frequencies_hz, runs, strict=True)
+            ],
+            "switching_largest_error": switching,
+        }
+        write_sealed(folder / SUMMARY, summary)
+        if draw is not None:
+            draw(folder)
+    return IvResult(folder, summary)
+
+
+class _Steps:
+    """Counts what is done, for a progress bar."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def __call__(self, what: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(what, self._done, self._total)
+
+
+def _backends(asked: str, spec: MemristorSpec) -> tuple[tuple[Backend, ...], dict[str, str]]:
+    """The back ends of ngspice to run, and why others that were meant do not."""
+    if asked == "reference":
+        return (), {}
+    if asked == "all":
+        problem = osdi_problem(spec.law)
+        return (BACKENDS, {}) if problem is None else (("behavioural",), {"osdi": problem})
+    for name in BACKENDS:
+        if asked == name:
+            if name == "osdi":
+                osdi_library(spec.law)  # what is missing is told before a folder is made
+            return (name,), {}
+    raise InputError(unknown_name("back end", asked, (*BACKENDS, "reference", "all")))
+
+
+def _x0(spec: MemristorSpec, drive: Drive) -> float:
+    return spec.x_init if drive.x0 is None else drive.x0
+
+
+def _run(
+    spec: MemristorSpec,
+    backend: Backend,
+    name: str,
+    waveform: Sine | PiecewiseLinear,
+    step_s: float,
+    x0: float,
+    folder: Path,
+) -> Trace:
+    name = f"{backend}-{name}"
+    found = run_deck(iv_deck(name, spec, backend, waveform, x0, step_s), folder, name, spec, backend)
+    return Trace(found[TIME], found[VOLTS], -found[CURRENT], found[X])
+
+
+def _reference(spec: MemristorSpec, waveform: Sine | PiecewiseLinear, times: Array, x0: float) -> Trace:
+    x = integrate(spec, waveform, x0, times)
+    volts = waveform.volts(times)
+    return Trace(times, volts, volts / spec.resistance(x), x)
+
+
+def _compare(
+    spec: MemristorSpec,
+    name: str,
+    waveform: Sine | PiecewiseLinear,
+    step_s: float,
+    x0: float,
+    backends: Sequence[Backend],
+    folder: Path,
+    steps: _Steps,
+) -> tuple[dict[str, Trace], dict[str, Any]]:
+    """Traces by back end, the reference among them, and how far they are apart."""
+    count = round(waveform.duration_s / step_s) + 1
+    grid = np.unique(np.concatenate([np.linspace(0, waveform.duration_s, count), waveform.crossings(())]))
+    traces: dict[str, Trace] = {"reference": _reference(spec, waveform, grid, x0)}
+    steps(f"reference, {name}")
+    figures: dict[str, Any] = {}
+    for backend in backends:
+        begun = time.perf_counter()
+        trace = traces[backend] = _run(spec, backend, name, waveform, step_s, x0, folder)
+        seconds = time.perf_counter() - begun
+        apart = np.abs(trace.x - integrate(spec, waveform, x0, np.minimum(trace.time_s, waveform.duration_s)))
+        figures[backend] = {
+            "max_dx": float(apart.max()),
+            "rms_dx": float(np.sqrt((apart**2).mean())),
+            "points": int(trace.time_s.size),
+            "seconds": round(seconds, 3),
+            "deck": f"{backend}-{name}.cir",
+        }
+        steps(f"{backend}, {name}")
+    if len(backends) > 1:
+        first, second = (traces[backend] for backend in backends)
+        between = np.interp(first.time_s, second.time_s, second.x)
+        figures["between_back_ends_max_dx"] = float(np.abs(first.x - between).max())
+    return traces, figures
+
+
+def _lobe_area(trace: Trace, drive: Drive) -> float | None:
+    """Volt-amperes that the pinched loop encloses in a period: |integral of i dv| of both polarities, mean over all
+    periods. None for pulses, which draw no loop."""
+    if drive.waveform == "pulses":
+        return None
+    change = np.diff(trace.volts)
+    middle, current = (trace.volts[1:] + trace.volts[:-1]) / 2, (trace.amperes[1:] + trace.amperes[:-1]) / 2
+    return float(sum(abs((current * change)[side].sum()) for side in (middle > 0, middle < 0))) / drive.cycles
+
+
+def _train(
+    spec: MemristorSpec,
+    amplitude: float,
+    backends: Sequence[Backend],
+    folder: Path,
+    records: IvRecords,
+    steps: _Steps,
+) -> None:
+    """Potentiation, then depression by as many equal pulses; conductance after each. No train where a polarity
+    moves nothing."""
+    slower = max(float(switching_time(spec, sign * amplitude, _X_FROM, _X_TO)) for sign in (1, -1))
+    if not np.isfinite(slower):
+        steps("pulse trains")
+        return
+    width = slower / _TRAIN_PARTS
+    train = pulses(amplitude, _TRAIN_PULSES, width, width / 4, edge_s=width * 1e-5)
+    waveform, between = train.waveform(), train.read_times_s
+    found = {"reference": integrate(spec, waveform, _X_FROM, between)}
+    steps("reference, pulse trains")
+    for backend in backends:
+        trace = _run(spec, backend, "pulse-train", waveform, width / _STEPS_PER_PULSE, _X_FROM, folder)
+        found[backend] = np.interp(between, trace.time_s, trace.x)
+        steps(f"{backend}, pulse trains")
+    for who, x in found.items():
+        records.train(who, train.amplitudes_v, width, x, spec.conductance(x))
+
+
+def _switching(
+    spec: MemristorSpec,
+    amplitude: float,
+    backends: Sequence[Backend],
+    folder: Path,
+    records: IvRecords,
+    steps: _Steps,
+) -> dict[str, float]:
+    """Time to switch against voltage by quadrature, a few voltages in ngspice too; largest relative error of those."""
+    lowest = spec.threshold_v * 1.05 or amplitude / 20
+    magnitudes = np.geomspace(lowest, max(2 * amplitude, 2 * lowest), 40)
+    volts = np.concatenate([-magnitudes[::-1], magnitudes])
+    records.switching("reference", volts, switching_time(spec, volts, _X_FROM, _X_TO))
+    steps("switching times")
+    worst: dict[str, float] = {}
+    few = [sign * magnitude for sign in (1, -1) for magnitude in magnitudes[[8, 20, 32]].tolist()]
+    expected = switching_time(spec, few, _X_FROM, _X_TO)
+    for backend in backends:
+        found = np.array([_switch(spec, backend, v, s, folder) for v, s in zip(few, expected.tolist(), strict=True)])
+        records.switching(backend, np.array(few), found)
+        worst[backend] = float(np.nanmax(np.abs(found / expected - 1)))
+        steps(f"{backend}, switching times")
+    return worst
+
+
+def _switch(spec: MemristorSpec, backend: Backend, volts: float, expected_s: float, folder: Path) -> float:
+    """Seconds from the one state to the other at a constant voltage, as ngspice finds it."""
+    if not np.isfinite(expected_s):
+        return float("nan")
+    begin, end = (_X_FROM, _X_TO) if volts > 0 else (_X_TO, _X_FROM)
+    rise = expected_s * 1e-6
+    step = PiecewiseLinear((0.0, rise, 1.2 * expected_s), (0.0, volts, volts))
+    trace = _run(
+        spec,
+        backend,
+        f"switch-{'set' if volts > 0 else 'reset'}-{abs(volts) * 1e3:g}mv",
+        step,
+        expected_s / _STEPS_PER_PERIOD,
+        begin,
+        folder,
+    )
+    towards = 1 if volts > 0 else -1
+    return float(np.interp(towards * end, towards * trace.x, trace.time_s)) - rise

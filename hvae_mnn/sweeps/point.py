@@ -1,0 +1,172 @@
+"""Runs one task of a sweep: draws the hardware, solves it, runs the text, and measures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hvae_mnn.cosim.chip import DrawnNetwork, draw_network
+from hvae_mnn.cosim.export import map_checkpoint
+from hvae_mnn.cosim.stepper import HardwareStepper
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict
+from hvae_mnn.crossbar.hardware.spec import Hardware
+from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
+from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.crossbar.transfer import threads
+from hvae_mnn.errors import CheckpointError, InputError
+from hvae_mnn.evaluation.answers import Answers, run_answers
+from hvae_mnn.evaluation.text_metrics import compute_metrics, passes_for
+from hvae_mnn.evaluation.unigram import unigram_metrics
+from hvae_mnn.files import sha256
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.netlist.mapped import MappedNetwork
+from hvae_mnn.reading import is_file
+from hvae_mnn.sweeps.digital import BATCH_SIZE, reference_answers
+from hvae_mnn.sweeps.sentences import chosen_sentences, further_text, text_sha256
+from hvae_mnn.sweeps.task import Kind, ModelChoice, Outcome, Task, TextChoice
+
+
+def run_task(task: Task) -> Outcome:
+    """Run it, on one thread, so that the bits of a result do not depend on how many tasks run beside it.
+
+    Raises `HvaeMnnError` for a point that cannot be built or run.
+    """
+    with threads(1):
+        return _RUNNERS[task.kind](task)
+
+
+def drawn_network(task: Task) -> DrawnNetwork:
+    """The hardware of a point as its seed draws it; netlists of it are the same circuit."""
+    network = _mapped(task)
+    return draw_network(network, _noise(task.noise), task.seed or 0)
+
+
+def checkpoint_of(task: Task) -> Checkpoint:
+    """The task's checkpoint; raises `CheckpointError` when it is another file by now."""
+    return _load(task.model.checkpoint, task.model.sha256)
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, expected: str) -> Checkpoint:
+    found = sha256(Path(path)) if is_file(Path(path)) else None
+    if found is not None and found != expected:
+        raise CheckpointError(f"{path}: it is another file than when the sweep began; start the sweep again")
+    return load_checkpoint(path)
+
+
+def _mapped(task: Task) -> MappedNetwork:
+    return _map(task.model, task.text, json.dumps(task.hardware), task.further_text)
+
+
+@lru_cache(maxsize=2)
+def _map(model: ModelChoice, text: TextChoice, hardware: str, further: str) -> MappedNetwork:
+    described = hardware_from_dict(json.loads(hardware), "hardware")
+    checkpoint = _load(model.checkpoint, model.sha256)
+    lines = _further(checkpoint, text, "point", described, further)
+    sentences = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+    return map_checkpoint(checkpoint, described, calibration=model.calibration, text=sentences)
+
+
+def _further(
+    checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None, expected: str
+) -> list[list[str]]:
+    """The task's further text; raises `InputError` when it is another one by now."""
+    lines = further_text(checkpoint, text, kind, hardware)
+    if lines and text_sha256(lines) != expected:
+        raise InputError(
+            f"{text.data_dir or 'the built-in corpus'}: sentences of another split that the result depends on are"
+            " others than when the sweep began; start the sweep again"
+        )
+    return lines
+
+
+def _noise(values: Mapping[str, Any]) -> Nonidealities:
+    return nonidealities_from_dict(values, "noise") if values else Nonidealities()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[what] = time.perf_counter() - start
+
+
+def _run_on_hardware(task: Task) -> Outcome:
+    """`point` and `digital_bits`."""
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    network = _mapped(task)
+    seconds = {"load": time.perf_counter() - start}
+    with _timed(seconds, "reference"):
+        reference = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
+    with _timed(seconds, "draw"):
+        drawn = draw_network(network, _noise(task.noise), task.seed or 0)
+    with _timed(seconds, "transfer"):
+        engine = drawn.exact_engine()
+    source = drawn.source(engine)
+    answers = run_answers(
+        HardwareStepper(checkpoint.model, source),
+        sentences,
+        passes_for(task.metrics),
+        begin=source.begin,
+        batch_size=BATCH_SIZE,
+    )
+    facts = {
+        "stuck_on": float(drawn.stuck_on),
+        "stuck_off": float(drawn.stuck_off),
+        "dac_clipped": float(sum(converter.clipped for converter in source.dacs.values())),
+        "adc_clipped": float(sum(converter.clipped for converter in source.adcs.values())),
+    }
+    seconds |= {"forward": answers.seconds["recurrent"], "logits": answers.seconds["logits"]}
+    return _outcome(task, answers, reference, sentences, seconds, start, facts)
+
+
+def _run_digital(task: Task) -> Outcome:
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    seconds = {"load": time.perf_counter() - start}
+    # Often they are there already: how long they once took is not this task's time.
+    with _timed(seconds, "reference"):
+        answers = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
+    return _outcome(task, answers, answers, sentences, seconds, start, {})
+
+
+def _run_unigram(task: Task) -> Outcome:
+    start = time.perf_counter()
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    lines = _further(checkpoint, task.text, "unigram", None, task.further_text)
+    train = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
+    found = unigram_metrics(train, sentences, len(checkpoint.vocabulary))
+    metrics = {name: value for name, value in found.items() if name in task.metrics}
+    seconds = {"total": time.perf_counter() - start}
+    return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences))
+
+
+def _outcome(
+    task: Task,
+    answers: Answers,
+    reference: Answers,
+    sentences: list[list[int]],
+    seconds: dict[str, float],
+    start: float,
+    facts: dict[str, float],
+) -> Outcome:
+    metrics = compute_metrics(answers, reference, sentences, task.metrics)
+    seconds["total"] = time.perf_counter() - start
+    return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences), facts)
+
+
+_RUNNERS: dict[Kind, Callable[[Task], Outcome]] = {
+    "point": _run_on_hardware,
+    "digital_bits": _run_on_hardware,
+    "digital": _run_digital,
+    "unigram": _run_unigram,
+}

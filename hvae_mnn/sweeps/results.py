@@ -1,0 +1,157 @@
+"""The tables of finished sweeps, read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+
+from hvae_mnn.cosim.run_folder import RUNS
+from hvae_mnn.errors import InputError, TableError
+from hvae_mnn.folders import newest_first
+from hvae_mnn.reading import absolute, is_file, is_folder, is_missing, parse_json, shown
+from hvae_mnn.sweeps.table import RESULTS, SUMMARY, check_format
+from hvae_mnn.sweeps.task import Kind
+from hvae_mnn.tables import read_table
+
+MODEL = "model"
+FIXED = (
+    "sweep",
+    "grid",
+    "kind",
+    MODEL,
+    "seed",
+    "task",
+    "status",
+    "reason",
+    "settings",
+    "sentences",
+    "tokens",
+)
+"""Columns of every table; the others are axes, called by a setting's path, and metrics."""
+_NUMBERS = ("seed", "sentences", "tokens")
+_NOT_METRICS = ("hardware", "hardware.", "noise.")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """One table."""
+
+    folder: Path
+    name: str
+    rows: tuple[Row, ...]
+    """Values by column."""
+    axes: tuple[str, ...]
+    """Paths of settings that any grid changes, in the table's order; `model` is none of them."""
+    metrics: tuple[str, ...]
+    finished: bool = True
+    """Whether all tasks of the sweep are in it."""
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """Names of all grids, in the table's order."""
+        return tuple(dict.fromkeys(row["grid"] for row in self.rows if row["kind"] == "point"))
+
+
+def newest_sweep(root: Path = RUNS) -> Path:
+    """The sweep in `root` that was finished last; raises `InputError` when there is none."""
+    found = [path.parent for path in newest_first(root, RESULTS) if is_file(path.parent / SUMMARY)]
+    if not found:
+        raise InputError(f"no finished sweep in {root}/; run one with hvae-mnn sweep, or name its folder")
+    return found[0]
+
+
+def read_results(folder: Path) -> SweepResults:
+    """The table of a sweep, as far as it has come.
+
+    Raises `InputError` for a folder that is none, and for a table that is damaged or from another version.
+    """
+    if not is_folder(folder):
+        raise InputError(f"{folder} is no folder; name the folder of a finished sweep")
+    path = folder / RESULTS
+    if is_missing(path):
+        raise InputError(f"{folder} has no {RESULTS}: no sweep was finished there; continue it with hvae-mnn sweep")
+    try:
+        table = read_table(path)
+    except TableError as error:
+        raise TableError(f"{error} by running the sweep again") from None
+    try:
+        check_format(path, table)
+    except InputError:
+        raise InputError(f"{path} was written by another version of hvae-mnn; run the sweep again") from None
+    return _checked(folder, path, table)
+
+
+def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
+    names = table.column_names
+    missing = [name for name in FIXED if name not in names]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}: it is from another version; run the sweep again")
+    for name in FIXED:
+        kind, allowed = table.schema.field(name).type, pa.int64() if name in _NUMBERS else pa.string()
+        if kind not in (allowed, pa.null()):
+            raise TableError(f"{path}: column {name} is {shown(kind)}, allowed is {allowed}; run the sweep again")
+    others = [name for name in names if name not in FIXED]
+    axes = tuple(name for name in others if name == _NOT_METRICS[0] or name.startswith(_NOT_METRICS[1:]))
+    metrics = tuple(name for name in others if name not in axes)
+    for name in metrics:
+        if not pa.types.is_floating(table.schema.field(name).type):
+            kind = table.schema.field(name).type
+            raise InputError(f"{path}: column {name} is {kind}, and neither an axis nor a metric; run the sweep again")
+    if not metrics:
+        raise InputError(f"{path} has no column of a metric: it is from another version; run the sweep again")
+    rows = tuple(table.to_pylist())
+    if not rows:
+        raise InputError(f"{path} has no rows; run the sweep again")
+    for row in rows:
+        # NaN is drawn as a run without a number; nothing gives infinity.
+        wrong = [name for name in metrics if row[name] is not None and math.isinf(row[name])]
+        if wrong or not _is_object(row["settings"]):
+            what = f"{shown(wrong[0])} is {row[wrong[0]]}" if wrong else f"settings are {shown(row['settings'])}"
+            raise TableError(f"{path}: in a row {what}, which no sweep gives; run the sweep again")
+        if row["kind"] not in get_args(Kind) or row["status"] not in ("done", "failed"):
+            raise InputError(
+                f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
+                " run the sweep again"
+            )
+    return SweepResults(folder, str(rows[0]["sweep"]), rows, axes, metrics, is_file(folder / SUMMARY))
+
+
+def _is_object(text: str | None) -> bool:
+    try:
+        return isinstance(parse_json(text or "{}", "settings"), dict)
+    except InputError:
+        return False
+
+
+def read_sweeps(folders: Sequence[Path]) -> list[SweepResults]:
+    """Several of them; those of one name are called by their folders' names. Raises `InputError` for a folder that is
+    named twice."""
+    resolved = [absolute(folder) for folder in folders]
+    for folder, place in zip(folders, resolved, strict=True):
+        if resolved.count(place) > 1:
+            raise InputError(f"{folder} is named twice; name every sweep once")
+    found = [read_results(folder) for folder in folders]
+    names = [sweep.name for sweep in found]
+    return [
+        replace(sweep, name=absolute(sweep.folder).name) if names.count(sweep.name) > 1 else sweep for sweep in found
+    ]
+
+
+def setting(row: Row, path: str) -> Any:
+    """What a row's settings say of a path, whether they are nested or flat; None where they say nothing."""
+    if row.get(path) is not None:
+        return row[path]
+    known = json.loads(row["settings"] or "{}")
+    if path in known:
+        return known[path]
+    for key in path.split("."):
+        known = known.get(key) if isinstance(known, dict) else None
+    return known

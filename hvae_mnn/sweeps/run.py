@@ -1,0 +1,238 @@
+"""Runs a sweep's tasks on a cluster, keeps every result as it comes, and goes on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hvae_mnn.cosim.run_folder import RUNS
+from hvae_mnn.cosim.simulation import versions
+from hvae_mnn.errors import HvaeMnnError, RunError
+from hvae_mnn.files import disk_errors, write_sealed, write_text
+from hvae_mnn.folders import taken
+from hvae_mnn.owned import is_vacant
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.sweeps.digital import note_cache_problems
+from hvae_mnn.sweeps.grid import Plan
+from hvae_mnn.sweeps.point import run_task
+from hvae_mnn.sweeps.table import (
+    FORMAT,
+    PARTS,
+    SUMMARY,
+    Finished,
+    read_parts,
+    remove_results,
+    write_part,
+    write_tables,
+)
+from hvae_mnn.sweeps.task import Outcome, Task
+
+SWEEP = "sweep.toml"
+TASK_LIMIT_S = 6 * 3600.0
+"""Longest time that a task may take; one of full size takes minutes."""
+_OLD_LOCK = ".lock"
+"""Of version 0.1, which left it there."""
+_TABLES_EVERY_S = 30.0
+"""How often tables are written while tasks run."""
+
+Progress = Callable[[int, int], None]
+"""(tasks that are finished, of how many)."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that came to its end."""
+
+    folder: Path
+    plan: Plan
+    finished: Mapping[str, Finished]
+    """By task, all of the plan's."""
+    kept: int
+    """How many of them were there before."""
+    mended: tuple[Path, ...]
+    """Files that were found damaged, and whose tasks were run again."""
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Finished, ...]:
+        """Tasks that gave no result."""
+        return tuple(one for one in self.finished.values() if one.status == "failed")
+
+
+def default_folder(plan: Plan) -> Path:
+    """`runs/<name>`."""
+    return RUNS / plan.file.name
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def look(plan: Plan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[str, Finished], list[Path]]:
+    """Results of the plan that are in `folder` and stay, by task, and damaged files.
+
+    Raises `RunError` for a folder with other things in it, `InputError` for results of another version.
+    """
+    refuse_foreign(folder)
+    found, damaged = read_parts(folder, plan.tasks)
+    return {key: one for key, one in found.items() if one.status == "done" or not retry_failed}, damaged
+
+
+def remaining(plan: Plan, folder: Path, *, retry_failed: bool = False) -> int:
+    """How many tasks `run_sweep` would run; errors as of `look`."""
+    return len(plan.tasks) - len(look(plan, folder, retry_failed=retry_failed)[0])
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise `RunError` for a folder that holds something else than a sweep."""
+    with disk_errors(folder):
+        foreign = folder.exists() and not (folder / SWEEP).exists() and (not folder.is_dir() or not is_vacant(folder))
+    if foreign:
+        raise RunError(f"{folder} exists and is no sweep's folder; choose another --out")
+
+
+def run_sweep(
+    plan: Plan,
+    folder: Path,
+    cluster: Cluster,
+    *,
+    progress: Progress | None = None,
+    retry_failed: bool = False,
+    fresh: bool = False,
+    limit_s: float = TASK_LIMIT_S,
+    run: Callable[[Task], Outcome] = run_task,
+) -> SweepResult:
+    """Run every task of the plan that has no result in `folder` yet; with `retry_failed` also those that failed, with
+    `fresh` all.
+
+    A result is written as it comes. A task that raises an error of ours, gives a metric that is not finite, or loses
+    its worker twice, is kept as failed with its reason, and the others go on. What is in the folder does not depend on
+    how often it was interrupted, on what the cluster is, and on the order in which results came.
+
+    Raises `RunError` when another process has the folder, or the cluster is lost half-way; `StorageError` when the disk
+    is full. What was finished is kept then, and the same call goes on.
+    """
+    began = time.perf_counter()
+    with _ours(folder, plan, fresh):
+        found, damaged = look(plan, folder, retry_failed=retry_failed)
+        keeper = _Keeper(plan, folder, found, progress)
+        todo = [task for key, task in plan.tasks.items() if key not in found]
+        if todo:
+            if not cluster.is_here:
+                note_cache_problems()
+            (folder / SUMMARY).unlink(missing_ok=True)
+        try:
+            keeper.tell()
+            _run(run, todo, cluster, keeper, limit_s)
+        finally:
+            keeper.write_tables()
+        result = SweepResult(folder, plan, keeper.finished, len(found), tuple(damaged), time.perf_counter() - began)
+        write_sealed(folder / SUMMARY, _summary(result, cluster))
+    return result
+
+
+@contextlib.contextmanager
+def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
+    """The folder, for this process alone, with the sweep's file in it."""
+    refuse_foreign(folder)
+    with taken(folder, "being run", SWEEP):
+        (folder / _OLD_LOCK).unlink(missing_ok=True)
+        for left in (folder / PARTS).glob(".*"):  # half-written by a process that was killed
+            left.unlink()
+        if fresh:
+            remove_results(folder)
+        write_text(folder / SWEEP, plan.file.text)
+        yield
+
+
+def _run(run: Callable[[Task], Outcome], todo: list[Task], cluster: Cluster, keeper: _Keeper, limit_s: float) -> None:
+    try:
+        cluster.each(
+            run,
+            todo,
+            lambda index, outcome: keeper.done(todo[index], outcome),
+            lambda index, error: keeper.failed(todo[index], error),
+            limit_s=limit_s,
+        )
+    except RunError as error:
+        raise RunError(
+            f"{error}; {len(keeper.finished)} of {len(keeper.plan.tasks)} results are kept in {keeper.folder}, and the"
+            " same command goes on"
+        ) from None
+
+
+def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
+    """What `sweep.json` holds."""
+    plan, file = result.plan, result.plan.file
+    done = [one for one in result.finished.values() if one.status == "done"]
+    return {
+        "format": FORMAT,
+        "name": file.name,
+        "tasks": len(plan.tasks),
+        "done": len(done),
+        "failed": len(result.failed),
+        "rows": len(plan.rows),
+        "grids": {grid.name: {"points": grid.count, "axes": list(grid.axes)} for grid in file.all_grids},
+        "models": {
+            task.model.label: {"sha256": task.model.sha256, "calibration": task.model.calibration}
+            for task in plan.tasks.values()
+        },
+        "split": file.split,
+        "sentences": max((one.outcome.sentences for one in done), default=0),
+        "tokens": max((one.outcome.tokens for one in done), default=0),
+        "seeds": list(file.seeds),
+        "metrics": list(file.metrics),
+        "seconds_in_tasks": round(sum(one.outcome.seconds.get("total", 0.0) for one in done), 3),
+        "last_session": {
+            "tasks": len(plan.tasks) - result.kept,
+            "seconds": round(result.seconds, 3),
+            "where": cluster.describe(),
+        },
+        "versions": versions(),
+    }
+
+
+class _Keeper:
+    """Writes results down."""
+
+    def __init__(self, plan: Plan, folder: Path, found: Mapping[str, Finished], progress: Progress | None) -> None:
+        self.plan, self.folder = plan, folder
+        self.finished = dict(found)
+        self._progress = progress
+        self._written = time.monotonic()
+
+    def tell(self) -> None:
+        if self._progress is not None:
+            self._progress(len(self.finished), len(self.plan.tasks))
+
+    def done(self, task: Task, outcome: Outcome) -> None:
+        wrong = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
+        if wrong:
+            self._keep(_failed(task, f"not finite: {', '.join(wrong)}", outcome.seconds))
+        else:
+            self._keep(Finished(task, "done", "", outcome))
+
+    def failed(self, task: Task, error: HvaeMnnError) -> None:
+        self._keep(_failed(task, " ".join(str(error).split())))
+
+    def _keep(self, one: Finished) -> None:
+        write_part(self.folder, one)
+        self.finished[one.task.key] = one
+        self.tell()
+        if time.monotonic() - self._written > _TABLES_EVERY_S:
+            self.write_tables()
+            self._written = time.monotonic()
+
+    def write_tables(self) -> None:
+        write_tables(self.folder, self.plan, self.finished)
+
+
+def _failed(task: Task, reason: str, seconds: Mapping[str, float] | None = None) -> Finished:
+    return Finished(task, "failed", reason, Outcome({}, dict(seconds or {}), 0, 0))

@@ -1,0 +1,201 @@
+"""The proof of a point of a sweep: its draw written as netlists, and read by ngspice where the sweep read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hvae_mnn.cosim.chip import DrawnNetwork
+from hvae_mnn.cosim.export import CHECKPOINT
+from hvae_mnn.cosim.run_folder import RUNS, new_run
+from hvae_mnn.cosim.stepper import HardwareStepper
+from hvae_mnn.crossbar.hardware.file import hardware_from_dict
+from hvae_mnn.crossbar.transfer import threads
+from hvae_mnn.engines.array_process import array_decks
+from hvae_mnn.engines.ngspice import require_klu
+from hvae_mnn.errors import InputError
+from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import check_place
+from hvae_mnn.models.stepwise import run_batch
+from hvae_mnn.netlist.build import write_network
+from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.studies.referee.array import ArrayCase, ngspice_currents
+from hvae_mnn.sweeps.point import checkpoint_of, drawn_network
+from hvae_mnn.sweeps.sentences import chosen_sentences
+from hvae_mnn.sweeps.task import Task
+
+Array = NDArray[np.float64]
+TOLERANCE = 1e-9
+NETLIST = "netlist"
+SUMMARY = "verify.json"
+
+
+@dataclass(frozen=True)
+class ArrayVerdict:
+    """How far ngspice and the sweep's engine are apart in one array."""
+
+    array: str
+    reads: int
+    cells: int
+    """Memristors."""
+    full_scale: float
+    """Largest pre-activation that ngspice gave, in the model's units."""
+    noise: float
+    """Largest part of a pre-activation that is read noise, in the model's units."""
+    difference: float
+    """Largest difference of a pre-activation, parts of full scale."""
+
+
+@dataclass(frozen=True)
+class PointVerification:
+    """What was found."""
+
+    folder: Path
+    """The netlists of the draw, and the summary."""
+    task: str
+    seed: int | None
+    verdicts: tuple[ArrayVerdict, ...]
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """Largest difference, parts of full scale."""
+        return max(verdict.difference for verdict in self.verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every difference is within the tolerance."""
+        return self.worst <= self.tolerance
+
+
+def verify_point(
+    task: Task,
+    *,
+    steps: int = 2,
+    arrays: int | None = None,
+    tolerance: float = TOLERANCE,
+    out: Path | None = None,
+    cluster: Cluster | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PointVerification:
+    """Write the netlists of a point's draw to `out`, let ngspice read `arrays` arrays of it (None: all) in `steps` time
+    steps, and compare with what the sweep's own engine gives for the same voltages.
+
+    Steps and arrays are chosen with the task's seed from the first sentence that has so many steps. Read noise stands
+    in ngspice's circuits as current sources. Raises `InputError` for a task that has no circuit, `SimulatorError` when
+    ngspice fails.
+    """
+    if task.kind not in ("point", "digital_bits"):
+        raise InputError(f"task {task.key} is a baseline without a circuit ({task.kind}); choose a point")
+    for name, value in (("steps", steps), ("arrays", arrays), ("tolerance", tolerance)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; allowed: above 0")
+    hardware = hardware_from_dict(task.hardware, "hardware")
+    linear = hardware.cells.read_law == "ohmic" and np.isinf(hardware.amplifier.swing_v)
+    if hardware.coding == "pulse_width" and not linear:
+        raise InputError(
+            f"task {task.key} has pulses in a nonlinear circuit, which one operating point does not show; build its"
+            " netlists with build-netlist --hardware, and let ngspice run them (simulate --engine ngspice)"
+        )
+    check_place(out or RUNS)
+    cluster = cluster or Cluster.here()
+    with threads(1):  # as the sweep had it
+        drawn = drawn_network(task)
+        heard = _heard(task, drawn, steps)
+    with new_run(out, f"verify-{task.key[:12]}") as folder:
+        attached = {CHECKPOINT: checkpoint_of(task).path}
+        manifest = write_network(drawn.network.at(folder / NETLIST), attached)
+        rng = np.random.default_rng(np.random.SeedSequence([task.seed or 0, 5]))
+        chosen = _chosen(manifest, arrays, rng)
+        require_klu([deck for deck in array_decks(manifest) if deck.name in chosen], cluster)
+        cases, expected = [], []
+        for deck in array_decks(manifest):
+            if deck.name in chosen:
+                reads = heard[deck.name]
+                places = np.sort(rng.choice(len(reads), min(steps, len(reads)), replace=False))
+                part = [reads[place] for place in places]
+                noise = None if part[0].noise is None else np.array([read.noise for read in part])
+                cases.append(ArrayCase(deck, np.array([read.volts for read in part]), noise))
+                expected.append(np.array([read.currents for read in part]))
+        answers = cluster.map(ngspice_currents, cases, progress=progress)
+        verdicts = tuple(
+            _verdict(manifest, case, own, answer) for case, own, answer in zip(cases, expected, answers, strict=True)
+        )
+        found = PointVerification(folder, task.key, task.seed, verdicts, tolerance)
+        _write(found, task)
+    return found
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One read of an array, as the sweep's engine had it."""
+
+    volts: Array
+    currents: Array
+    """With noise."""
+    noise: Array | None
+
+
+def _heard(task: Task, drawn: DrawnNetwork, steps: int) -> dict[str, list[_Read]]:
+    """Every read of every array in the first sentence that has so many steps, or else in the longest."""
+    checkpoint = checkpoint_of(task)
+    sentences = chosen_sentences(checkpoint, task.text)
+    long = [number for number, sentence in enumerate(sentences) if len(sentence) > steps]
+    number = long[0] if long else max(range(len(sentences)), key=lambda place: len(sentences[place]))
+    heard: dict[str, list[_Read]] = {}
+
+    def observe(name: str, volts: Array, currents: Array, noise: Array | None) -> None:
+        noises = [None] * len(volts) if noise is None else list(noise)
+        heard.setdefault(name, []).extend(map(_Read, volts, currents, noises))
+
+    source = drawn.source(drawn.exact_engine(), observe)
+    source.begin([number])
+    with torch.inference_mode():
+        run_batch(HardwareStepper(checkpoint.model, source), [sentences[number]])
+    return heard
+
+
+def _chosen(manifest: Manifest, arrays: int | None, rng: np.random.Generator) -> set[str]:
+    names = [unit.array for _, unit in manifest.units()]
+    if arrays is None or arrays >= len(names):
+        return set(names)
+    return {names[place] for place in rng.choice(len(names), arrays, replace=False)}
+
+
+def _verdict(manifest: Manifest, case: ArrayCase, expected: Array, answer: Array) -> ArrayVerdict:
+    """Compare currents (K, outputs) in the model's units."""
+    layer, unit = next((layer, unit) for layer, unit in manifest.units() if unit.array == case.deck.name)
+
+    def units(currents: Array) -> Array:
+        parts = currents.reshape(len(currents), -1, unit.columns)
+        return np.asarray(parts * (unit.scale / layer.volts_per_unit))
+
+    found = units(answer)
+    full_scale = float(np.abs(found).max()) or 1.0
+    return ArrayVerdict(
+        array=case.deck.name,
+        reads=len(case.volts),
+        cells=case.deck.shape[0] * case.deck.shape[1],
+        full_scale=full_scale,
+        noise=0.0 if case.noise is None else float(np.abs(units(case.noise)).max()),
+        difference=float(np.abs(found - units(expected)).max()) / full_scale,
+    )
+
+
+def _write(found: PointVerification, task: Task) -> None:
+    write_sealed(
+        found.folder / SUMMARY,
+        {
+            "task": task.to_dict() | {"key": task.key},
+            "tolerance": found.tolerance,
+            "worst": found.worst,
+            "passed": found.passed,
+            "arrays": [asdict(verdict) for verdict in found.verdicts],
+        },
+    )
