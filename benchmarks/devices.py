@@ -28,17 +28,11 @@ from benchmarks.workspace import Workspace
 from hvae_mnn import build_netlist, simulate
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup
+from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ngspice import ArrayDeck, NgspiceEngine
 from hvae_mnn.netlist.arrays import array_lines
-from hvae_mnn.netlist.device_lines import (
-    TRANSIENT_OPTIONS,
-    MovingDevices,
-    device_header,
-    device_line,
-    library,
-    model_file,
-)
+from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, device_header, device_line, library, model_file
 from hvae_mnn.spice.library import SharedLibrary
 from hvae_mnn.spice.osdi import osdi_library, osdi_problem
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hvae_mnn.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hvae_mnn.api import (
         Checkpoint,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
         verify,
         verify_point,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Checkpoint",

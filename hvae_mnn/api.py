@@ -11,7 +11,6 @@ from typing import Any
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.export import build_netlist, default_name
 from hvae_mnn.cosim.plan import Options, choose_sentences
-from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.cosim.simulation import Progress, SimulationResult, newest_netlist, newest_run
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
@@ -23,7 +22,7 @@ from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.files import read_sealed
 from hvae_mnn.finetune import loop as finetuning
 from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import RUNS, check_place
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.manifest import Manifest, read_manifest
 from hvae_mnn.parallel.cluster import open_cluster
@@ -48,7 +47,7 @@ from hvae_mnn.sweeps.grid import Plan, make_plan
 from hvae_mnn.sweeps.run import SweepResult, cores, default_folder, refuse_foreign, remaining, run_sweep
 from hvae_mnn.sweeps.table import find_task
 from hvae_mnn.sweeps.verify import PointVerification
-from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.text.sources import load_corpus
 from hvae_mnn.training.state import METRICS
 
 

@@ -11,6 +11,8 @@ from hvae_mnn.files import disk_errors, require_room
 from hvae_mnn.owned import alone, is_vacant
 from hvae_mnn.reading import absolute, is_folder, is_missing, shown
 
+RUNS = Path("runs")
+"""Where runs go by default."""
 _LEAST_BYTES = 2**16
 """What a run writes at the least: a disk without so much room is full, which is noticed before the work."""
 _MARKS = {
@@ -124,3 +126,10 @@ def newest_first(root: Path, mark: str) -> list[Path]:
             if not path.parent.name.startswith("."):
                 found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def new_run(
+    out: Path | None, name: str, remedy: str = "choose another --out"
+) -> contextlib.AbstractContextManager[Path]:
+    """`new_folder` for `out`, or by default for `runs/<name>`."""
+    return new_folder(out, RUNS / name, remedy)

@@ -15,7 +15,7 @@ from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, WORD, BuildName, Choice
 from hvae_mnn.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hvae_mnn.netlist.device_lines import DeviceBackend
+    from hvae_mnn.devices.moving import DeviceBackend
     from hvae_mnn.netlist.manifest import Manifest
 
 EPILOG = """

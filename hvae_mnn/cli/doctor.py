@@ -91,7 +91,7 @@ def _ngspice_checks() -> Iterator[Check]:
 
 def _device_checks() -> Iterator[Check]:
     """Every back end of moving memristors, by one pulse on one device."""
-    from hvae_mnn.netlist.device_lines import BACKENDS
+    from hvae_mnn.devices.moving import BACKENDS
     from hvae_mnn.spice.backends import backend_problem
 
     yield Check("devices: static", "resistors, on any ngspice")

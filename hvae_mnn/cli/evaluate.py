@@ -82,20 +82,18 @@ def command(
     `paper` follows the published formulas to the letter, to stand beside the paper's own rows. `proper` gives bounds on
     the likelihood (ELBO, importance-weighted) and says what the latent carries.
     """
-    import platform
 
-    import numpy
     import torch
 
-    from hvae_mnn import __version__
     from hvae_mnn.evaluation.report import encode_split, evaluate
     from hvae_mnn.files import sha256, write_sealed
     from hvae_mnn.folders import refuse_other
     from hvae_mnn.models.checkpoint import load_checkpoint
     from hvae_mnn.models.device import pick_device
     from hvae_mnn.plots.evaluation import save_evaluation_figure
-    from hvae_mnn.text.corpus import load_corpus
+    from hvae_mnn.text.sources import load_corpus
     from hvae_mnn.training.state import BEST, LAST
+    from hvae_mnn.version import versions
 
     console = Console()
     if threads is not None:
@@ -146,12 +144,7 @@ def command(
         **evaluation.to_dict(),
         "device": target.type,
         "seconds": round(seconds, 3),
-        "versions": {
-            "hvae_mnn": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": numpy.__version__,
-        },
+        "versions": versions(),
     }
     write_sealed(folder / "evaluation.json", record)
     figures = save_evaluation_figure(record["proper"], folder)

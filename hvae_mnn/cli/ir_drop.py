@@ -89,8 +89,8 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
 
     Curves are exact solutions of random tiles; ngspice answers for the first of them from its netlist.
     """
-    from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.devices.presets import find_device
+    from hvae_mnn.folders import new_run
     from hvae_mnn.plots.ir_drop import save_ir_drop_figures
     from hvae_mnn.studies.ir_drop import Settings, run_study
 

@@ -12,12 +12,12 @@ import rich_click as click
 from click import exceptions as click_exceptions
 from rich.console import Console
 
-from hvae_mnn import __version__
 from hvae_mnn.cli.mistakes import Group, asks_for_help, one_line
 from hvae_mnn.cli.signals import Ended, ending_in_order, leave_with_code
 from hvae_mnn.cli.streams import guarded_streams, show_error, shown_notes
 from hvae_mnn.errors import EnvironmentProblem, HvaeMnnError
 from hvae_mnn.owned import remove_abandoned, temporary_root
+from hvae_mnn.version import __version__
 
 COMMANDS = (
     "doctor",

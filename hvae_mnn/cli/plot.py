@@ -64,8 +64,8 @@ def command() -> None:
 @click.option("--out", type=FOLDER, help="Folder of figure and tables.  [default: a new one in runs/]")
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
-    from hvae_mnn.cosim.run_folder import new_run
     from hvae_mnn.cosim.simulation import newest_netlist
+    from hvae_mnn.folders import new_run
     from hvae_mnn.netlist.manifest import read_manifest
     from hvae_mnn.plots.crossbar import save_crossbar_figure
     from hvae_mnn.studies.inspection import inspect_tile, write_inspection
@@ -127,8 +127,7 @@ def accuracy_vs_noise(
 ) -> None:
     """Draw every grid of SWEEP (default: the newest finished one): metrics along its axis, with bands over seeds and
     baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
-    from hvae_mnn.cosim.run_folder import new_run
-    from hvae_mnn.folders import refuse_other
+    from hvae_mnn.folders import new_run, refuse_other
     from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
     from hvae_mnn.sweeps.curves import all_curves, chosen_metrics, relative_to_digital
     from hvae_mnn.sweeps.results import newest_sweep, read_sweeps

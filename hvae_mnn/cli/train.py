@@ -148,7 +148,7 @@ def command(
     from hvae_mnn.errors import InputError
     from hvae_mnn.models.config import configure, parse_cells
     from hvae_mnn.plots.training import save_training_figure
-    from hvae_mnn.text.corpus import load_corpus
+    from hvae_mnn.text.sources import load_corpus
     from hvae_mnn.text.vocabulary import Vocabulary
     from hvae_mnn.training.loop import train
     from hvae_mnn.training.state import METRICS, read_history

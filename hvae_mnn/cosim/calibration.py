@@ -16,7 +16,7 @@ from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.models.stepwise import PERCENTILES, Preactivations, Stepper, run_batch
-from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.text.sources import load_corpus
 
 Array = NDArray[np.float64]
 SENTENCES = 32

@@ -16,6 +16,7 @@ from hvae_mnn.cosim.calibration import calibration_sentences, needs_text, partia
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import DEVICE_BACKENDS, DeviceBackend
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.errors import CheckpointError, InputError
@@ -26,7 +27,7 @@ from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.models.stepwise import PERCENTILES, model_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, OSDI_FILE, DeviceBackend
+from hvae_mnn.netlist.device_lines import OSDI_FILE
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.reading import absolute

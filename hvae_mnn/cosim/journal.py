@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.engines.drift import FIELDS
+from hvae_mnn.devices.moving import FIELDS
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import MendedWarning, RunError, TensorsError
 from hvae_mnn.files import disk_errors

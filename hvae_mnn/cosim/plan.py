@@ -13,7 +13,8 @@ from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import is_missing
-from hvae_mnn.text.corpus import SPLITS, load_corpus
+from hvae_mnn.text.corpus import SPLITS
+from hvae_mnn.text.sources import load_corpus
 from hvae_mnn.text.tokenizers import tokenize
 
 PLAN = "run.json"

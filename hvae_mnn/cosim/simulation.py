@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import hvae_mnn
 from hvae_mnn.cosim.export import CHECKPOINT, NETLISTS
 from hvae_mnn.cosim.journal import JournalEngine, remove_journal
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
 from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
-from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict
 from hvae_mnn.engines.exact import ExactEngine
@@ -34,7 +30,7 @@ from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
 from hvae_mnn.errors import InputError, ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
-from hvae_mnn.folders import check_place, newest_first
+from hvae_mnn.folders import RUNS, check_place, new_run, newest_first
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
@@ -43,6 +39,7 @@ from hvae_mnn.owned import alone, is_held
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.version import versions
 
 SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
@@ -341,9 +338,3 @@ def _devices(manifest: Manifest, source: CrossbarSource) -> dict[str, Any]:
 
 def _clipping(converter: Any) -> dict[str, int]:
     return {"clipped": converter.clipped, "samples": converter.samples}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"hvae_mnn": hvae_mnn.__version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in ("torch", "numpy", "PySpice")}

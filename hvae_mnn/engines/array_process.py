@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.engines import frames
 from hvae_mnn.errors import EnvironmentProblem, ManifestError
 from hvae_mnn.files import disk_errors, sha256
 from hvae_mnn.netlist.arrays import state_nodes
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
-from hvae_mnn.netlist.device_lines import OSDI_FILE, MovingDevices, library, model_file
+from hvae_mnn.netlist.device_lines import OSDI_FILE, library, model_file
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
 from hvae_mnn.spice.osdi import osdi_library

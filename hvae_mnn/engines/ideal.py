@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.devices.moving import MovingDevices, drift_of
 from hvae_mnn.devices.stepping import advance
 from hvae_mnn.engines.dense import aligned, in_blocks, row_by_row
-from hvae_mnn.engines.drift import drift_of
-from hvae_mnn.netlist.device_lines import MovingDevices
 
 Array = NDArray[np.float64]
 

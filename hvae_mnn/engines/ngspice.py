@@ -10,8 +10,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.devices.moving import drift_of
 from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
-from hvae_mnn.engines.drift import drift_of
 from hvae_mnn.engines.remote_array import RemoteArray
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.arrays import with_states
@@ -104,9 +104,9 @@ class NgspiceEngine:
         self.seconds_loading = time.perf_counter() - start
 
     def _process(self, deck: ArrayDeck, states: Array | None) -> ArrayProcess | RemoteArray:
-        if self._cluster.is_here:
+        if self._cluster.remote is None:
             return ArrayProcess(deck, self._folder, states)
-        return RemoteArray(deck, self._folder, states, self._cluster)
+        return RemoteArray(deck, self._folder, states, self._cluster.remote)
 
     def _ready(self, deck: ArrayDeck) -> None:
         try:

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess, WorkerDied, place_array
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.owned import temporary_folder_of
-from hvae_mnn.parallel.cluster import Cluster
-from hvae_mnn.parallel.map import WorkerGone
+from hvae_mnn.parallel.workers import WorkerGone, Workers
 
 Array = NDArray[np.float64]
 
@@ -152,7 +151,7 @@ class RemoteArray:
 
     limit_s = READ_LIMIT_S
 
-    def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None, cluster: Cluster) -> None:
+    def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None, workers: Workers) -> None:
         """As `ArrayProcess`; `folder` gets a copy of the array's file and of the log."""
         self.deck = deck
         self.states = np.empty(deck.shape if deck.moving else (0, 0))
@@ -163,13 +162,13 @@ class RemoteArray:
         self.pid: int | None = None
         """Process number of the ngspice process, on its machine; None until it is ready."""
         packed = zlib.compress((folder / place_array(deck, folder)).read_bytes(), 1)
-        self._cluster = cluster
+        self._workers = workers
         self._seconds_before = 0.0
         self._key = f"{deck.name}-{uuid.uuid4().hex}"
         self._coming: deque[Any] = deque()
         self._lost: str | None = None
         self._open = True
-        self._address = cluster.place(deck.name)
+        self._address = workers.place(deck.name)
         with contextlib.suppress(WorkerDied):  # told when it is waited for
             # The path means nothing there.
             self._ask("load", replace(deck, include=Path(f"{deck.name}.inc")), packed, states, self.limit_s)
@@ -197,9 +196,9 @@ class RemoteArray:
         if not self._open:
             return
         self._open = False
-        self._cluster.leave(self._address, self.deck.name if self._lost else None)
+        self._workers.leave(self._address, self.deck.name if self._lost else None)
         with contextlib.suppress(Exception):  # the worker or the whole cluster went first
-            ending = self._cluster.actor(Station, self._address).end(self._key)
+            ending = self._workers.actor(Station, self._address).end(self._key)
             if self._lost is None:
                 ending.result(timeout=_CLOSING_S)
 
@@ -207,7 +206,7 @@ class RemoteArray:
         if self._lost is not None:
             raise WorkerDied(self._lost)
         try:
-            station = self._cluster.actor(Station, self._address)
+            station = self._workers.actor(Station, self._address)
             self._coming.append(getattr(station, action)(self._key, *arguments))
         except WorkerGone as gone:
             self._lost = str(gone)
@@ -220,7 +219,7 @@ class RemoteArray:
         if self._lost is not None:
             raise WorkerDied(self._lost)
         try:
-            kind, found, news = self._cluster.wait_for(self._coming.popleft(), self._address)
+            kind, found, news = self._workers.wait_for(self._coming.popleft(), self._address)
         except WorkerGone as gone:
             self._lost = str(gone)
             raise WorkerDied(self._lost) from None

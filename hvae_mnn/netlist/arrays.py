@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
 from hvae_mnn.crossbar.mapping import GateArray
-from hvae_mnn.netlist.device_lines import MovingDevices, line_ending
+from hvae_mnn.devices.moving import MovingDevices
+from hvae_mnn.netlist.device_lines import line_ending
 
 Array = NDArray[np.float64]
 

@@ -14,13 +14,14 @@ from safetensors.numpy import save
 
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.devices.moving import DeviceBackend
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import disk_errors, sha256, write_json
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.conductances import stored_tensors
 from hvae_mnn.netlist.decks import TIA_LIBRARY, layer_deck, pulse_deck, unit_deck
-from hvae_mnn.netlist.device_lines import DeviceBackend, library, model_file
+from hvae_mnn.netlist.device_lines import library, model_file
 from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry, read_manifest
 from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.netlist.replacement import replacing_folder

@@ -10,14 +10,10 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.gates import Cell
 from hvae_mnn.netlist.arrays import amplifier_output, bit_line, inverted, sense_labels, sense_source
-from hvae_mnn.netlist.device_lines import (
-    READ_OPTIONS,
-    MovingDevices,
-    control_prologue,
-    device_header,
-)
+from hvae_mnn.netlist.device_lines import READ_OPTIONS, control_prologue, device_header
 
 Array = NDArray[np.float64]
 

@@ -6,20 +6,12 @@ in volts, and holds `x0` in an operating point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.presets import DEFAULT_PRESET, PRESETS
 from hvae_mnn.errors import EnvironmentProblem
-
-Backend = Literal["behavioural", "osdi"]
-"""`behavioural`: B sources, on any ngspice; `osdi`: compiled, on an ngspice that loads OSDI 0.3."""
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
-DeviceBackend = Literal["static", "behavioural", "osdi"]
-"""`static`: a resistor of the device's conductance, which never moves."""
-DEVICE_BACKENDS: tuple[DeviceBackend, ...] = get_args(DeviceBackend)
 
 OSDI_FILE = "memristor.osdi"
 """Compiled device beside a deck."""
@@ -34,16 +26,6 @@ extrapolated from the voltage before, so that a read below threshold moves a sta
 READ_OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=1e4"
 """For reads in a row: a voltage that jumps from one read to the next looks like a large error of the time step, and is
 none, since a read begins with a step of first order. A read takes five time points then instead of twelve."""
-
-
-@dataclass(frozen=True)
-class MovingDevices:
-    """How an array's memristors are simulated when their states may move."""
-
-    spec: MemristorSpec
-    backend: Backend
-    read_s: float
-    """How long a read drives the word lines, seconds."""
 
 
 def model_file(name: str) -> Path:

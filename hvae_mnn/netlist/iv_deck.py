@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine
-from hvae_mnn.netlist.device_lines import (
-    TRANSIENT_OPTIONS,
-    Backend,
-    control_prologue,
-    device_header,
-    device_line,
-)
+from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, control_prologue, device_header, device_line
 
 SOURCE, ELECTRODE, STATE = "Vdrive", "te", "x"
 """The source, the node it drives, and the node that carries the state."""

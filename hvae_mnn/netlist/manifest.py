@@ -18,12 +18,12 @@ from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import RowGroup
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import DEVICE_BACKENDS, DeviceBackend, MovingDevices
 from hvae_mnn.errors import HvaeMnnError, InputError, ManifestError
 from hvae_mnn.files import HASHED_BYTES, SEAL, read_json, seal, sealed, sha256
 from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
 from hvae_mnn.netlist.contents import check_contents
-from hvae_mnn.netlist.device_lines import DEVICE_BACKENDS, DeviceBackend, MovingDevices
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.reading import is_missing, open_regular, shown
 

@@ -14,9 +14,9 @@ from hvae_mnn.crossbar.hardware.file import hardware_from_dict, hardware_to_dict
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, check_tiling
 from hvae_mnn.crossbar.mapping import GateArray, largest_weight, map_layer, row_weights
+from hvae_mnn.devices.moving import DeviceBackend
 from hvae_mnn.errors import HardwareError, MappingError
 from hvae_mnn.gates import GATE_UNITS, RecurrentLayer
-from hvae_mnn.netlist.device_lines import DeviceBackend
 from hvae_mnn.netlist.manifest import PLAIN_NAME, LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from hvae_mnn.devices.half_select import Scheme
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.netlist.device_lines import Backend, control_prologue, device_header, device_line
+from hvae_mnn.devices.moving import Backend
+from hvae_mnn.netlist.device_lines import control_prologue, device_header, device_line
 
 Array = NDArray[np.float64]
 OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=10"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.netlist.arrays import amplifier_output, sense_labels, sense_source, state_nodes
 from hvae_mnn.netlist.decks import driver_lines, model_lines, options, sense_lines
-from hvae_mnn.netlist.device_lines import READ_OPTIONS, MovingDevices
+from hvae_mnn.netlist.device_lines import READ_OPTIONS
 
 WINDOW_S = 1e-3
 """Length of one read in seconds; without reactive elements it only spaces the time points."""

@@ -6,19 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hvae_mnn.errors import HvaeMnnError, RunError
 from hvae_mnn.parallel.dask_client import one_line
-
-if TYPE_CHECKING:
-    from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.parallel.workers import POLL_S, WorkerGone, Workers
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-POLL_S = 1.0
-"""How often the workers are looked at while nothing else happens."""
 _AHEAD = 2
 """Items handed to a worker per thread, so that it need not wait for the next."""
 
@@ -29,10 +25,6 @@ Tell = Callable[[int, Any], None]
 
 class ItemError(RunError):
     """What became of an item that nobody refused on purpose; the message does not say which item."""
-
-
-class WorkerGone(Exception):
-    """The worker that was to answer is dead or silent; the argument says which."""
 
 
 @dataclass(eq=False)
@@ -53,9 +45,9 @@ class Mapping:
     """
 
     def __init__(
-        self, cluster: Cluster, function: Callable[[Any], Any], items: Sequence[Any], tell: Tell, limit_s: float
+        self, workers: Workers, function: Callable[[Any], Any], items: Sequence[Any], tell: Tell, limit_s: float
     ) -> None:
-        self._cluster, self._function, self._items, self._tell, self._limit_s = cluster, function, items, tell, limit_s
+        self._workers, self._function, self._items, self._tell, self._limit_s = workers, function, items, tell, limit_s
         self._todo = deque(range(len(items)))
         self._flying: dict[str, list[Task]] = {}
         self._threads: dict[str, int] = {}
@@ -72,7 +64,7 @@ class Mapping:
                     looked = time.monotonic()
                 self._hand_out()
                 flying = [task.future for tasks in self._flying.values() for task in tasks]
-                self._cluster.wait(flying, min(POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
+                self._workers.wait(flying, min(POLL_S, self._limit_s / 4), "FIRST_COMPLETED")
                 self._collect()
                 if progress is not None and self._settled > before:
                     progress(self._settled, len(self._items))
@@ -81,17 +73,17 @@ class Mapping:
                 task.future.cancel()
 
     def _look_after_workers(self) -> None:
-        self._threads = self._cluster.alive()
+        self._threads = self._workers.alive()
         for address in [address for address in self._flying if address not in self._threads]:
             self._lose(address, f"the worker at {address} died or fell silent")
         now = time.monotonic()
         for address, tasks in list(self._flying.items()):
             if any(task.started is not None and now - task.started > self._limit_s for task in tasks):
-                self._cluster.give_up(address)
+                self._workers.give_up(address)
                 del self._threads[address]
                 self._lose(address, f"the worker at {address} gave no answer within {self._limit_s:g} s")
         if not self._threads:
-            self._threads = self._cluster._some_alive()
+            self._threads = self._workers.some_alive()
 
     def _lose(self, address: str, why: str) -> None:
         """Take back what a worker was given; what it was working on has failed there."""
@@ -107,7 +99,7 @@ class Mapping:
                 self._settle(
                     index,
                     ItemError(
-                        f"failed twice on {self._cluster.name}: {failed}; see whether memory ran out there, use fewer"
+                        f"failed twice on {self._workers.name}: {failed}; see whether memory ran out there, use fewer"
                         " workers, and run it again"
                     ),
                 )
@@ -125,7 +117,7 @@ class Mapping:
                 while self._todo and len(tasks) < depth * threads:
                     index = self._todo.popleft()
                     tasks.append(
-                        Task(index, self._cluster.submit(address, guarded, self._function, self._items[index]))
+                        Task(index, self._workers.submit(address, guarded, self._function, self._items[index]))
                     )
         now = time.monotonic()
         for address, tasks in self._flying.items():
@@ -137,9 +129,9 @@ class Mapping:
             for task in [task for task in tasks if task.future.status != "pending"]:
                 tasks.remove(task)
                 try:
-                    answer = self._cluster.wait_for(task.future, address)
+                    answer = self._workers.wait_for(task.future, address)
                 except WorkerGone as gone:
-                    self._cluster.alive()  # a lost scheduler is no item's fault
+                    self._workers.alive()  # a lost scheduler is no item's fault
                     self._take_back(task.index, str(gone))
                 else:
                     self._settle(task.index, answer)

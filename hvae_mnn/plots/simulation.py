@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.records import DRIFT, PREACTIVATIONS, SCHEMAS, STEPS, TOKENS
-from hvae_mnn.engines.drift import MOVED
+from hvae_mnn.devices.moving import MOVED
 from hvae_mnn.plots.files import literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.devices.stepping import advance
 from hvae_mnn.errors import HvaeMnnError
-from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, Backend, control_prologue, device_header, device_line
+from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, control_prologue, device_header, device_line
 from hvae_mnn.owned import temporary_folder
 from hvae_mnn.spice.batch import run_deck
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.files import replacing, write_text
-from hvae_mnn.netlist.device_lines import OSDI_FILE, Backend, library, model_file
+from hvae_mnn.netlist.device_lines import OSDI_FILE, library, model_file
 from hvae_mnn.owned import temporary_folder
 from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.spice.tied import tied

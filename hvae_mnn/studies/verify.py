@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest, UnitEntry
 from hvae_mnn.parallel.cluster import Cluster

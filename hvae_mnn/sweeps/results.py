@@ -11,9 +11,8 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from hvae_mnn.cosim.run_folder import RUNS
 from hvae_mnn.errors import InputError, TableError
-from hvae_mnn.folders import newest_first
+from hvae_mnn.folders import RUNS, newest_first
 from hvae_mnn.reading import absolute, is_file, is_folder, is_missing, parse_json, shown
 from hvae_mnn.sweeps.table import RESULTS, SUMMARY, check_format
 from hvae_mnn.sweeps.task import Kind

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.cosim.run_folder import RUNS
-from hvae_mnn.cosim.simulation import versions
 from hvae_mnn.errors import HvaeMnnError, RunError
 from hvae_mnn.files import disk_errors, write_sealed, write_text
-from hvae_mnn.folders import taken
+from hvae_mnn.folders import RUNS, taken
 from hvae_mnn.owned import is_vacant
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.sweeps.digital import note_cache_problems
@@ -32,6 +30,7 @@ from hvae_mnn.sweeps.table import (
     write_tables,
 )
 from hvae_mnn.sweeps.task import Outcome, Task
+from hvae_mnn.version import versions
 
 SWEEP = "sweep.toml"
 TASK_LIMIT_S = 6 * 3600.0

@@ -13,7 +13,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.reading import absolute
 from hvae_mnn.sweeps.task import Kind, TextChoice
-from hvae_mnn.text.corpus import load_corpus
+from hvae_mnn.text.sources import load_corpus
 
 Sentence = list[str]
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from hvae_mnn.cosim.chip import DrawnNetwork
 from hvae_mnn.cosim.export import CHECKPOINT
-from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict
 from hvae_mnn.crossbar.transfer import threads
@@ -20,7 +19,7 @@ from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.netlist.manifest import Manifest

@@ -36,8 +36,8 @@ from hvae_mnn.studies.programming import run as programming
 from hvae_mnn.sweeps.file import read_sweep
 from hvae_mnn.sweeps.grid import make_plan
 from hvae_mnn.sweeps.run import run_sweep
-from hvae_mnn.text.corpus import read_corpus
 from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.sources import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training.loop import train
 

@@ -43,7 +43,7 @@ from hvae_mnn.sweeps.file import read_sweep
 from hvae_mnn.sweeps.results import read_results
 from hvae_mnn.sweeps.table import read_parts
 from hvae_mnn.tables import read_table
-from hvae_mnn.text.corpus import read_corpus
+from hvae_mnn.text.sources import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training import loop as training
 from hvae_mnn.training import state as training_state

@@ -14,9 +14,9 @@ from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.journal import JournalEngine
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
+from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.engines.ideal import IdealEngine
-from hvae_mnn.netlist.device_lines import MovingDevices
 
 DRAWING_S = 0.3
 

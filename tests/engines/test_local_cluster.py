@@ -52,7 +52,7 @@ def test_a_sweep_on_workers_listens_on_loopback_only(tmp_path, make_checkpoint):
 def test_web_servers_show_nothing():
     with Cluster.local(1) as cluster:
         assert cluster.map(len, ["ab"]) == [2]
-        known = cluster._client.scheduler_info(n_workers=-1)
+        known = cluster.remote._client.scheduler_info(n_workers=-1)
         ports = [server["services"]["dashboard"] for server in (known, *known["workers"].values())]
         codes = []
         for port in ports:
@@ -161,7 +161,7 @@ def tls_scheduler(certificate, tmp_path):
 def test_tls_settings_of_dask_are_used_for_a_scheduler(certificate, tls_scheduler, connected, tmp_path):
     with dask.config.set(certificate), connected(tls_scheduler) as cluster:
         assert cluster.map(len, ["ab", "c"]) == [2, 1]
-        assert all(address.startswith("tls://") for address in cluster.alive())
+        assert all(address.startswith("tls://") for address in cluster.remote.alive())
     with pytest.raises(EnvironmentProblem, match=r"no Dask scheduler answers at tls://.*distributed\.comm\.tls"):
         Cluster.at(tls_scheduler)  # without any settings
     make_certificate(tmp_path)
@@ -175,4 +175,4 @@ def test_tls_settings_of_dask_are_used_for_a_scheduler(certificate, tls_schedule
 def test_tls_settings_of_dask_are_used_for_workers_of_this_machine(certificate):
     with dask.config.set({**certificate, "distributed.comm.require-encryption": True}), Cluster.local(1) as cluster:
         assert cluster.map(len, ["ab"]) == [2]
-        assert all(address.startswith("tls://127.0.0.1:") for address in cluster.alive())
+        assert all(address.startswith("tls://127.0.0.1:") for address in cluster.remote.alive())

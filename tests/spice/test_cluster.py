@@ -256,7 +256,7 @@ def test_ngspice_hangs_twice(still, two, engine_on, monkeypatch, where):
 def test_a_hanging_worker_is_left_alone(moving, two, engine_on, monkeypatch):
     volts = reads(moving, 6)
     expected = one_by_one(engine_on(moving), volts)
-    monkeypatch.setattr(two, "silence_s", 4.0)
+    monkeypatch.setattr(two.remote, "silence_s", 4.0)
     engine = engine_on(moving, two)
     hung = worker_pids(two)[0]
     found = one_by_one(engine, volts, lambda index: os.kill(hung, signal.SIGSTOP) if index == 3 else None)

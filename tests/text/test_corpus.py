@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hvae_mnn.errors import TextError
-from hvae_mnn.text.corpus import find_split, load_corpus, read_corpus, read_lines
+from hvae_mnn.text.sources import find_split, load_corpus, read_corpus, read_lines
 
 
 def fill(folder: Path, **files: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hvae_mnn.errors import TextError
-from hvae_mnn.text.corpus import read_corpus
+from hvae_mnn.text.sources import read_corpus
 from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 from hvae_mnn.text.vocabulary import Vocabulary
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.run_folder import RUNS, new_run
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.power import ReadPower
 from hvae_mnn.crossbar.settling import Settling
@@ -23,7 +22,7 @@ from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.errors import InputError
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 from hvae_mnn.parallel.cluster import Cluster

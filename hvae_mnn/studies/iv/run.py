@@ -11,16 +11,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import BACKENDS, Backend
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.devices.reference import integrate, switching_time
 from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import new_run
 from hvae_mnn.names import unknown_name
-from hvae_mnn.netlist.device_lines import BACKENDS, Backend
 from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
 from hvae_mnn.spice.batch import run_deck
 from hvae_mnn.spice.osdi import osdi_library, osdi_problem

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.run_folder import new_run
 from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.programming import Controller, Settings, program_devices
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
+from hvae_mnn.folders import new_run
 from hvae_mnn.names import unknown_name
-from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray
 from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.studies.programming.records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary

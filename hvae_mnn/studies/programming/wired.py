@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.programming import Controller, Settings
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.device_lines import Backend
 from hvae_mnn.netlist.programming_deck import WiredArray, programming_deck, schedule
 from hvae_mnn.spice.batch import run_deck
 

@@ -1,0 +1,213 @@
+"""The workers of a Dask cluster: which of them are heard from, and calls and objects on one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from hvae_mnn.errors import EnvironmentProblem, RunError
+from hvae_mnn.parallel.dask_client import CONNECT_S, distributed, failures, is_loss, one_line
+
+POLL_S = 1.0
+"""How often the workers are looked at while nothing else happens."""
+_SILENCE_S = 120.0
+"""A worker whose heartbeat (0.5 s) stays away for longer counts as dead."""
+_SETTLE_S = 5.0
+"""Longest wait for another worker than the one on which something has just failed."""
+_REVIVAL_S = 30.0
+"""Longest wait for a worker when all have died; those that are watched over come back within seconds."""
+
+
+class WorkerGone(Exception):
+    """The worker that was to answer is dead or silent; the argument says which."""
+
+
+class Workers:
+    """The workers that a Dask client sees."""
+
+    silence_s = _SILENCE_S
+
+    def __init__(self, name: str, client: Any, processes: Any = None) -> None:
+        """`client` of Dask; `processes`: the local cluster, when it is our own. `name` is for messages."""
+        self.name = name
+        self._client = client
+        self._processes = processes
+        self._heard: dict[str, tuple[float, float]] = {}
+        self._given_up: set[str] = set()
+        self._actors: dict[tuple[type, str], Any] = {}
+        self._load: Counter[str] = Counter()
+        self._failed_on: dict[str, str] = {}
+
+    def alive(self) -> dict[str, int]:
+        """Number of threads by address of the workers that are heard from.
+
+        Raises `RunError` when the scheduler itself is gone.
+        """
+        try:
+            self._require_connection()
+            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._require_connection()  # or the list is an old one
+        except Exception as error:
+            raise RunError(
+                f"the Dask scheduler of {self.name} does not answer any more ({one_line(error)}); start it again, then"
+                " run the command again (a simulation goes on with --resume)"
+            ) from None
+        now, threads = time.monotonic(), {}
+        for address, worker in sorted(found.items()):
+            # Compared on this clock: the scheduler's may be another one.
+            seen, since = self._heard.get(address, (0.0, now))
+            if seen != worker["last_seen"]:
+                seen, since = worker["last_seen"], now
+            self._heard[address] = (seen, since)
+            if address not in self._given_up and now - since < self.silence_s:
+                threads[address] = int(worker["nthreads"])
+        return threads
+
+    def _require_connection(self) -> None:
+        if self._client.status != "running":
+            raise ConnectionError("the connection was lost")
+
+    def some_alive(self) -> dict[str, int]:
+        """As `alive`, but waits a while when there is none."""
+        until = time.monotonic() + _REVIVAL_S
+        while not (found := self.alive()):
+            if time.monotonic() > until:
+                raise RunError(
+                    f"no worker of {self.name} is left; start some (dask worker ADDRESS), then run the"
+                    " command again (a simulation goes on with --resume)"
+                )
+            time.sleep(0.1)
+        return found
+
+    def submit(self, address: str, function: Callable[..., Any], *args: Any, actor: bool = False) -> Any:
+        """Dask's future of a call that runs on that worker and on no other."""
+        import dask.config
+
+        key = f"hvae-mnn-{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"
+        # Whoever needs it, sends it: a tile is no large graph.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            return self._client.submit(
+                function,
+                *args,
+                key=key,
+                pure=False,
+                retries=0,
+                workers=[address],
+                allow_other_workers=False,
+                actor=actor,
+            )
+
+    def wait_for(self, future: Any, address: str) -> Any:
+        """The result of a call to that worker; raises `WorkerGone` when the worker is, `RunError` when it cannot."""
+        while True:
+            try:
+                return future.result(timeout=POLL_S)
+            except TimeoutError:
+                if address not in self.alive():
+                    self.give_up(address)
+                    raise WorkerGone(f"the worker at {address} died or fell silent") from None
+                if any(
+                    where == address and actor._future.status == "error" for (_, where), actor in self._actors.items()
+                ):
+                    raise WorkerGone(f"the worker at {address} lost what it held") from None
+            except failures() as error:
+                if is_loss(error):
+                    raise WorkerGone(f"the worker at {address} was lost ({one_line(error)})") from None
+                raise RunError(
+                    f"the worker at {address} cannot do its part: {one_line(error)}; start it from the same"
+                    " environment as this process"
+                ) from None
+
+    def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
+        """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long; `RunError` when the scheduler is lost."""
+        try:
+            with contextlib.suppress(TimeoutError), self._client.as_current():
+                distributed().wait(futures, timeout=seconds, return_when=condition)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self.alive()
+
+    def actor(self, kind: type, address: str) -> Any:
+        """The object of that class that lives on that worker: made when first asked for, gone when this is closed."""
+        if (kind, address) not in self._actors:
+            future = self.submit(address, kind, actor=True)
+            found = self._actors[kind, address] = self.wait_for(future, address)
+            # Left alone, Dask 2024 to 2026 takes whatever client this process has made its default, or none.
+            found._client, found._future = self._client, future
+        return self._actors[kind, address]
+
+    def place(self, name: str) -> str:
+        """Address of the worker that has least to hold, and is not the one on which `name` failed last."""
+        until = time.monotonic() + _SETTLE_S
+        while True:
+            threads = self.some_alive()
+            others = [address for address in threads if address != self._failed_on.get(name)]
+            # One that has just died may still be on the scheduler's list.
+            if others or time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        chosen = min(others or threads, key=lambda address: self._load[address] / threads[address])
+        self._load[chosen] += 1
+        return chosen
+
+    def leave(self, address: str, failed: str | None = None) -> None:
+        """What was placed there is there no more; `failed`: its name, when it failed there."""
+        self._load[address] -= 1
+        if failed is not None:
+            self._failed_on[failed] = address
+
+    def give_up(self, address: str) -> None:
+        """Give a worker no more work; one of our own is ended, and another takes its place."""
+        self._given_up.add(address)
+        if self._processes is not None:
+            for watcher in list(self._processes.workers.values()):
+                if watcher.worker_address == address and watcher.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(watcher.pid, signal.SIGKILL)
+
+    def require_same_versions(self) -> None:
+        """Raise `EnvironmentProblem` when there are no workers, or one runs other versions than this process."""
+        addresses = list(self.alive())
+        if not addresses:
+            raise EnvironmentProblem(
+                f"the Dask scheduler at {self.name} has no workers; start some: dask worker {self.name}"
+            )
+
+        def versions() -> str:
+            # Within a function, it travels by value: a worker that cannot import what it is sent, dies.
+            import platform
+
+            try:
+                import numpy
+
+                from hvae_mnn.version import __version__
+            except ImportError as error:
+                return f"without hvae-mnn ({error})"
+            return f"hvae-mnn {__version__}, Python {platform.python_version()}, numpy {numpy.__version__}"
+
+        here, futures = versions(), {address: self.submit(address, versions) for address in addresses}
+        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then, is let in
+        alive = self.alive()
+        for address, future in futures.items():
+            there = here
+            if address not in alive:
+                there = "something else (it died of the question)"
+            elif future.status != "pending":
+                with contextlib.suppress(WorkerGone):
+                    there = self.wait_for(future, address)
+            if there != here:
+                raise EnvironmentProblem(
+                    f"worker {address} of {self.name} runs {there}, this process {here}; start its workers from the"
+                    " same environment as this process"
+                )
+
+    def forget_actors(self) -> None:
+        """Let go of every object on a worker, which ends it."""
+        self._actors.clear()
