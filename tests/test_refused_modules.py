@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch_modules import (
+
+from hvae_mnn.errors import MappingError
+from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.models.peephole import PeepholeLSTM
+from tests.torch_modules import (
     HIDDEN,
     INPUTS,
     Checkered,
@@ -20,10 +24,6 @@ from torch_modules import (
     replaced,
     wide,
 )
-
-from hvae_mnn.errors import MappingError
-from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.models.peephole import PeepholeLSTM
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
-from torch_modules import (
+
+from hvae_mnn.cosim.export import build_netlist
+from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.cosim.source import CrossbarSource
+from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.models.peephole import PeepholeLSTM
+from hvae_mnn.models.stepwise import State, WeightsSource, layer_step
+from tests.torch_modules import (
     ALL,
     HIDDEN,
     INPUTS,
@@ -30,13 +37,6 @@ from torch_modules import (
     spread,
     wide,
 )
-
-from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.simulation import start_engine
-from hvae_mnn.cosim.source import CrossbarSource
-from hvae_mnn.gates import recurrent_layers
-from hvae_mnn.models.peephole import PeepholeLSTM
-from hvae_mnn.models.stepwise import State, WeightsSource, layer_step
 
 
 @pytest.fixture(autouse=True)

@@ -94,7 +94,7 @@ class Answers:
         """Read what `save` wrote. Raises `TensorsError` for a file that is missing, damaged or something else."""
         found = read_tensors(path, "file of answers")
         try:
-            named = [name for name in found if name.startswith(_SECONDS)]
+            named = sorted(name for name in found if name.startswith(_SECONDS))
             seconds = {name.removeprefix(_SECONDS): float(found.pop(name)) for name in named}
             return cls(**found, seconds=seconds)
         except (TypeError, ValueError, InputError) as error:

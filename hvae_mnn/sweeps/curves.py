@@ -116,7 +116,8 @@ class GridCurves:
     def values_of(self, path: str) -> list[Value]:
         """Of the axis or a path in `by`: numbers by size, others as they come."""
         if path == self.axis:
-            found = dict.fromkeys(point.x for curve in self.curves for point in curve.points if point.x is not None)
+            every = (*self.curves, *self.baselines)  # a baseline may stand where every run of the curves failed
+            found = dict.fromkeys(point.x for curve in every for point in curve.points if point.x is not None)
         else:
             found = dict.fromkeys(curve.group[path] for curve in self.curves)
         return ordered(found)

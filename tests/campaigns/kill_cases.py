@@ -133,7 +133,7 @@ def _without_times(value: Any) -> Any:
         return {
             key: _without_times(one)
             for key, one in value.items()
-            if not (isinstance(key, str) and ("seconds" in key or key in ("sha256", "engine_facts")))
+            if not (isinstance(key, str) and ("seconds" in key or key in ("sha256", "engine_facts", "last_session")))
         }
     if isinstance(value, list | tuple):
         return [_without_times(one) for one in value]

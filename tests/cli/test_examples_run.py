@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click_tree import commands
-from command_lines import ROOT, examples, words_of
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.plan import PLAN
+from tests.cli.click_tree import commands
+from tests.cli.command_lines import ROOT, examples, words_of
 
 pytestmark = [pytest.mark.spice, pytest.mark.slow]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import rich_click as click
-from click_tree import LEAVES, commands
-from command_lines import ROOT, check_values, examples, in_document, in_script, understood, words_of
+
+from tests.cli.click_tree import LEAVES, commands
+from tests.cli.command_lines import ROOT, check_values, examples, in_document, in_script, understood, words_of
 
 ALL = list(commands())
 EXAMPLES = [(words, line) for words, command in ALL for line in examples(command.epilog or "")]

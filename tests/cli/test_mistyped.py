@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import rich_click as click
-from click_tree import LEAVES, commands
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.cli.options import BuildName, Choice, Number, Place, Whole, Word, label
+from tests.cli.click_tree import LEAVES, commands
 
 
 @pytest.fixture(autouse=True)

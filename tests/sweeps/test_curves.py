@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.plots.sweeps.accuracy import accuracy_figure
 from hvae_mnn.sweeps.curve_files import write_curves
 from hvae_mnn.sweeps.curves import all_curves, band, chosen_metrics, relative_to_digital
 from hvae_mnn.sweeps.results import newest_sweep, read_results, read_sweeps
@@ -94,6 +95,14 @@ def test_failed_runs_are_counted_and_left_out(tmp_path):
     np.testing.assert_array_equal(first.finite("top1"), [0.1, 0.1 * 3])
     assert band(found.curves[0], "top1").n.tolist() == [2, 2]
     assert len(second.finite("ppl")) == 3
+
+
+def test_a_baseline_keeps_its_place_where_every_run_failed(tmp_path):
+    rows = [row(0.3, 0, {SCHEME: "a"}), row(0.3, 0, {SCHEME: "b"})]
+    rows += [row(0.5, None, {SCHEME: scheme}, kind="digital_bits") for scheme in "abc"]
+    (found,) = curves_of(tmp_path, rows)
+    assert found.values_of(SCHEME) == ["a", "b", "c"]
+    assert accuracy_figure(found, ["top1"]).axes
 
 
 def test_baselines_are_levels_or_go_along_the_axis(tmp_path):

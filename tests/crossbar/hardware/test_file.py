@@ -20,7 +20,7 @@ from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.devices.presets import AIST, HP_TIO2, PRESETS
 from hvae_mnn.errors import HardwareError
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture

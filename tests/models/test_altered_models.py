@@ -9,11 +9,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
-from torch_modules import (
-    normed,
-    parametrized,
-    pruned,
-)
 
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.crossbar.hardware.file import read_hardware
@@ -23,6 +18,11 @@ from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import TrainingConfig
 from hvae_mnn.models.stepwise import Stepper, model_layers, run_batch
 from hvae_mnn.text.vocabulary import Vocabulary
+from tests.torch_modules import (
+    normed,
+    parametrized,
+    pruned,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from hvae_mnn.crossbar.nonidealities.spec import (
 )
 from hvae_mnn.errors import InputError
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "nonidealities.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "nonidealities.md"
 AROUND = {
     "programming": {"error": "lognormal"},
     "read_noise": {"bandwidth_hz": 1e6},
