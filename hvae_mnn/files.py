@@ -173,3 +173,16 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from None
+
+
+def cache_folder(kind: str = "exact") -> Path | None:
+    """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` in the user's cache folder; None for a user without a
+    home."""
+    own = os.environ.get("HVAE_MNN_CACHE")
+    if own:
+        return Path(own) / kind
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / kind
+    except RuntimeError:
+        return None

@@ -27,9 +27,9 @@ from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ideal import IdealEngine
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
+from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.errors import InputError, ManifestError, RunError
-from hvae_mnn.files import sha256, write_sealed
+from hvae_mnn.files import cache_folder, sha256, write_sealed
 from hvae_mnn.folders import RUNS, check_place, new_run, newest_first
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.conductances import read_conductances

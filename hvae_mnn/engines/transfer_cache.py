@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,19 +25,6 @@ _FORMAT = "hvae-mnn-transfer/1"
 
 _KEPT = 200
 """Files in the cache; the oldest go first. An array of 800 x 256 takes 1.6 MB."""
-
-
-def cache_folder(kind: str = "exact") -> Path | None:
-    """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` in the user's cache folder; None for a user without a
-    home."""
-    own = os.environ.get("HVAE_MNN_CACHE")
-    if own:
-        return Path(own) / kind
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "hvae-mnn" / kind
-    except RuntimeError:
-        return None
 
 
 class TransferCache:

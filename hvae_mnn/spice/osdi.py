@@ -19,9 +19,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, InputError, StorageError
-from hvae_mnn.files import disk_errors, replacing, sha256
+from hvae_mnn.files import cache_folder, disk_errors, replacing, sha256
 from hvae_mnn.netlist.device_lines import OSDI_FILE, OSDI_SOURCE, model_file
 from hvae_mnn.owned import temporary_folder
 from hvae_mnn.reading import absolute, is_file, read_text

@@ -10,9 +10,9 @@ from collections.abc import Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 
-from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.evaluation.answers import Answers, run_answers
+from hvae_mnn.files import cache_folder
 from hvae_mnn.folders import check_place
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.models.stepwise import Stepper

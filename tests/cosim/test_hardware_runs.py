@@ -17,8 +17,9 @@ from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
-from hvae_mnn.engines.transfer_cache import TransferCache, cache_folder
+from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.errors import HardwareError, InputError, RunError, SimulatorError
+from hvae_mnn.files import cache_folder
 
 pytestmark = pytest.mark.spice
 

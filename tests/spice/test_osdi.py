@@ -16,8 +16,8 @@ from hvae_mnn import build_netlist
 from hvae_mnn.cli.main import main
 from hvae_mnn.devices.presets import AIST, DEFAULT_PRESET, HP_TIO2, PRESETS
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
-from hvae_mnn.engines.transfer_cache import cache_folder
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
+from hvae_mnn.files import cache_folder
 from hvae_mnn.netlist.device_lines import control_prologue, device_header, device_line, model_file
 from hvae_mnn.spice import osdi
 from hvae_mnn.spice.backends import backend_problem
