@@ -16,9 +16,10 @@ import numpy as np
 from benchmarks.children import TOLERANCE, Child
 from benchmarks.figures import Answer, Figure, in_turns, seconds
 from benchmarks.workspace import Array, Reads, Workspace, decks, random_reads
+from hvae_mnn.crossbar.network import CrossbarLayer
 from hvae_mnn.engines.ngspice import NgspiceEngine
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import LayerEntry, Manifest
+from hvae_mnn.netlist.manifest import Manifest
 
 
 def run(workspace: Workspace) -> Answer:
@@ -68,7 +69,7 @@ def expected_currents(manifest: Manifest, reads: Reads) -> dict[str, Array]:
     return {name: v @ (manifest.fixed_siemens - stored[name].conductance) for name, v in reads.items()}
 
 
-def _layer(manifest: Manifest, layer: LayerEntry, repetitions: int) -> dict[str, float]:
+def _layer(manifest: Manifest, layer: CrossbarLayer, repetitions: int) -> dict[str, float]:
     """Median wall time of a step of the layer: `living`, `op`."""
     reads = random_reads(manifest, layer, np.random.default_rng(1))
     expected = expected_currents(manifest, reads)
@@ -95,7 +96,7 @@ def _layer(manifest: Manifest, layer: LayerEntry, repetitions: int) -> dict[str,
         )
 
 
-def _fresh(manifest: Manifest, layer: LayerEntry) -> dict[str, float]:
+def _fresh(manifest: Manifest, layer: CrossbarLayer) -> dict[str, float]:
     """Median wall time of a step of the layer's first array: `living`, `op`, `fresh`, `fresh-rebuilt`."""
     reads = random_reads(manifest, layer, np.random.default_rng(2))
     deck = decks(manifest, layer)[0]

@@ -31,7 +31,7 @@ def run(workspace: Workspace) -> Answer:
     manifest = workspace.netlist(workspace.size, HARDWARE)
     workspace.status("the exact engine's matrices")
     stored = read_conductances(manifest)
-    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    layouts = manifest.layouts
     conductances = {name: stored[name].conductance for name in layouts}
     engine = ExactEngine(conductances, layouts)
     checkpoint = load_checkpoint(manifest.folder / CHECKPOINT)

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from hvae_mnn import build_netlist
+from hvae_mnn.crossbar.network import CrossbarLayer
 from hvae_mnn.engines.ngspice import ArrayDeck, array_decks
 from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import configure
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.stepwise import activation_ranges
-from hvae_mnn.netlist.manifest import LayerEntry, Manifest
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 
@@ -53,12 +54,12 @@ class Workspace:
         return build_netlist(path, self.folder / f"{preset}-{hardware}", hardware=hardware)
 
 
-def decks(manifest: Manifest, layer: LayerEntry) -> list[ArrayDeck]:
+def decks(manifest: Manifest, layer: CrossbarLayer) -> list[ArrayDeck]:
     """The layer's arrays as the engine takes them."""
     return array_decks(manifest, layer.name)
 
 
-def random_reads(manifest: Manifest, layer: LayerEntry, generator: np.random.Generator) -> Reads:
+def random_reads(manifest: Manifest, layer: CrossbarLayer, generator: np.random.Generator) -> Reads:
     """One step's word-line voltages within the read voltage; the layer's arrays share their word lines."""
     read_v = manifest.device.read_v
     shared = generator.uniform(-read_v, read_v, (1, layer.units[0].row_count))

@@ -31,7 +31,7 @@ tensors = load_file(folder / "conductances.safetensors")
 
 for unit, gate in zip(layer.units, GATE_UNITS[layer.cell], strict=True):
     # The deck applies a test vector and prints its column currents. It runs as it lies on disk.
-    command = ["ngspice", "-n", "-b", unit.deck]
+    command = ["ngspice", "-n", "-b", manifest.deck(unit).name]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     printed = re.findall(r"^i\(vs\w+\) = (\S+)", done.stdout, re.MULTILINE)
     currents = torch.tensor([float(value) for value in printed], dtype=torch.float64)
@@ -51,5 +51,5 @@ for unit, gate in zip(layer.units, GATE_UNITS[layer.cell], strict=True):
     error = float((found - expected).abs().max() / expected.abs().max())
     print(f"{unit.array}: {unit.row_count} x {unit.columns}, ngspice against torch: {error:.1e} of the largest value")
     if error > 1e-9:
-        sys.exit(f"{unit.deck} does not give W x + b")
+        sys.exit(f"{manifest.deck(unit).name} does not give W x + b")
 print(f"decks, conductances and manifest: {folder}")

@@ -18,13 +18,15 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import Settings
 from hvae_mnn.devices.spread import Spread
+from hvae_mnn.engines import start as engine_start
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.files import read_sealed
 from hvae_mnn.finetune import loop as finetuning
 from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.folders import RUNS, check_place
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.netlist.manifest import Manifest, read_manifest
+from hvae_mnn.netlist.folder import read_manifest
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import open_cluster
 from hvae_mnn.plots.cost import save_cost_figures
 from hvae_mnn.plots.finetune import save_finetune_figure
@@ -108,7 +110,7 @@ def _engine(
 ) -> Iterator[Engine]:
     with (
         open_cluster(workers, scheduler) as cluster,
-        closing(simulation.start_engine(name, manifest, progress, cluster)) as engine,
+        closing(engine_start.start_engine(name, manifest, progress, cluster)) as engine,
     ):
         yield engine
 

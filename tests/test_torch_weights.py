@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.source import CrossbarSource
+from hvae_mnn.engines.start import start_engine
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.models.peephole import PeepholeLSTM
 from hvae_mnn.models.stepwise import State, WeightsSource, layer_step

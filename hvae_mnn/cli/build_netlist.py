@@ -13,10 +13,10 @@ from rich.text import Text
 from hvae_mnn.cli.mistakes import refuse_beside
 from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, WORD, BuildName, Choice
 from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.crossbar.network import CrossbarNetwork
 
 if TYPE_CHECKING:
     from hvae_mnn.devices.moving import DeviceBackend
-    from hvae_mnn.netlist.manifest import Manifest
 
 EPILOG = """
 Examples:
@@ -102,7 +102,7 @@ def command(
     manifest."""
     from hvae_mnn.api import build_netlist
     from hvae_mnn.cosim.export import NETLISTS, default_name
-    from hvae_mnn.netlist.manifest import MANIFEST
+    from hvae_mnn.netlist.file_names import MANIFEST
 
     if out is not None:
         refuse_beside(context, ("name",), "--name is a folder in netlists/, --out is the whole path")
@@ -154,20 +154,20 @@ def command(
 _MANY_BEHAVIOURAL = 1000
 
 
-def _device_lines(manifest: Manifest) -> list[str]:
+def _device_lines(network: CrossbarNetwork) -> list[str]:
     """What a person should know of the memristors."""
-    device, hardware = manifest.device, manifest.hardware
-    count, wires = manifest.memristors, hardware.wires
+    device, hardware = network.device, network.hardware
+    count, wires = network.memristors, hardware.wires
     lines = [
         f"hardware {hardware.name}: {hardware.cells.scheme}, word lines {wires.word_ohm:g} and bit lines"
         f" {wires.bit_ohm:g} Ohm a cell, {hardware.amplifier.kind} amplifiers, {hardware.coding} coding",
-        f"device {device.name}, {manifest.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV",
+        f"device {device.name}, {network.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV",
     ]
-    if manifest.device_backend != "static":
-        lines.append(f"{count:,} memristors that may move; a read takes {manifest.read_s:g} s")
+    if network.device_backend != "static":
+        lines.append(f"{count:,} memristors that may move; a read takes {network.read_s:g} s")
     if device.read_v >= device.threshold_v:
         lines.append(f"warning: reading moves the states (threshold {device.threshold_v * 1e3:g} mV)")
-    if manifest.device_backend == "behavioural" and count > _MANY_BEHAVIOURAL:
+    if network.device_backend == "behavioural" and count > _MANY_BEHAVIOURAL:
         lines.append(
             f"warning: {count:,} behavioural devices are slow and take about 60 KB of memory each; --device-backend"
             " osdi is some hundred times faster"

@@ -66,7 +66,7 @@ def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | Non
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
     from hvae_mnn.cosim.simulation import newest_netlist
     from hvae_mnn.folders import new_run
-    from hvae_mnn.netlist.manifest import read_manifest
+    from hvae_mnn.netlist.folder import read_manifest
     from hvae_mnn.plots.crossbar import save_crossbar_figure
     from hvae_mnn.studies.inspection import inspect_tile, write_inspection
 

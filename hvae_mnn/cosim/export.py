@@ -15,6 +15,7 @@ from torch import nn
 from hvae_mnn.cosim.calibration import calibration_sentences, needs_text, partial_sum_ranges
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
+from hvae_mnn.crossbar.network import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import DEVICE_BACKENDS, DeviceBackend
 from hvae_mnn.devices.presets import find_device
@@ -29,7 +30,6 @@ from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import OSDI_FILE
 from hvae_mnn.netlist.manifest import Manifest
-from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
 from hvae_mnn.reading import absolute
 from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.torch_weights import acting_weight, running_class
@@ -114,7 +114,7 @@ def build_netlist(
     exports = _exports(checkpoint, calibration, hardware, text)
     target = Path(folder or NETLISTS / default_name(path))
     attached[CHECKPOINT] = path
-    described = _described(checkpoint, calibration)
+    described = source_of(checkpoint, calibration)
     # Relative: a project that moves as a whole keeps its builds.
     described["path"] = Path(os.path.relpath(absolute(path), absolute(target))).as_posix()
     return write(target, exports, described)
@@ -128,10 +128,10 @@ def map_checkpoint(
     `text`: encoded sentences, with which tiles' own ADCs are calibrated where `calibration.needs_text` says so.
     """
     exports = _exports(checkpoint, calibration, hardware, text)
-    return map_network(exports, hardware, _described(checkpoint, calibration))
+    return map_network(exports, hardware)
 
 
-def _described(checkpoint: Checkpoint, calibration: str) -> dict[str, Any]:
+def source_of(checkpoint: Checkpoint, calibration: str) -> dict[str, Any]:
     """What a manifest says of the source."""
     return {
         "checkpoint": CHECKPOINT,

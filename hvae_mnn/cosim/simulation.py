@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +21,23 @@ from hvae_mnn.cosim.plan import PLAN, Options, Plan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict
-from hvae_mnn.engines.exact import ExactEngine
-from hvae_mnn.engines.ideal import IdealEngine
-from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
+from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.engines.protocol import Engine
-from hvae_mnn.engines.transfer_cache import TransferCache
-from hvae_mnn.errors import InputError, ManifestError, RunError
-from hvae_mnn.files import cache_folder, sha256, write_sealed
+from hvae_mnn.errors import ManifestError, RunError
+from hvae_mnn.files import sha256, write_sealed
 from hvae_mnn.folders import RUNS, check_place, new_run, newest_first
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import MANIFEST, Manifest, read_manifest
+from hvae_mnn.netlist.file_names import MANIFEST
+from hvae_mnn.netlist.folder import read_manifest
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
-from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.version import versions
 
 SUMMARY = "summary.json"
 JOURNAL = "journal.bin"
-BEHAVIOURAL_BYTES = 60 * 2**10
-"""Memory of a behavioural memristor in ngspice, measured."""
-WIRED_BYTES = 5 * 2**10
-"""Memory of a cell with its two wire segments in ngspice, measured: 12 GiB for 2.2 million."""
 
 Progress = Callable[[str, int, int], None]
 """(`loading` | `stepping`, done, total): arrays loaded or batches of tiles solved; steps of encoder, decoder."""
@@ -153,56 +144,6 @@ def checkpoint_of(manifest: Manifest) -> Checkpoint:
             f"{manifest.folder} was built from a bare module and has no text model; simulate needs a checkpoint's build"
         )
     return load_checkpoint(manifest.folder / CHECKPOINT)
-
-
-def start_engine(
-    name: str, manifest: Manifest, progress: Progress | None = None, cluster: Cluster | None = None
-) -> Engine:
-    """The engine called `name` with all arrays of `manifest` loaded, its work done on `cluster` (default: here)."""
-    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
-    loading = None if progress is None else partial(progress, "loading")
-    if name != "ngspice":
-        conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
-        if name == "ideal":
-            return IdealEngine(conductances, layouts, manifest.moving)
-        if manifest.moving is not None:
-            raise InputError(
-                f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
-                " frozen ones; choose --engine ngspice, or build with --device-backend static"
-            )
-        cache = TransferCache(cache_folder())
-        return ExactEngine(conductances, layouts, cache=cache, cluster=cluster, progress=loading)
-    _require_memory(manifest)
-    loaded: list[str] = []
-
-    def on_loaded(array: str) -> None:
-        loaded.append(array)
-        if loading is not None:
-            loading(len(loaded), len(layouts))
-
-    return NgspiceEngine(array_decks(manifest), on_loaded, cluster)
-
-
-def _require_memory(manifest: Manifest) -> None:
-    """Refuse more than this machine can hold: behavioural devices, which keep an expression tree each, and cells with
-    wires, which are nodes."""
-    count = manifest.memristors
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    wires = manifest.hardware.wires
-    layouts = [manifest.layout(unit) for _, unit in manifest.units()]
-    cells = sum(
-        len(tile.rows) * len(tile.bit_lines) * layout.lines_per_row for layout in layouts for tile in layout.tiles
-    )
-    if (wires.word_ohm or wires.bit_ohm) and cells * WIRED_BYTES > there:
-        raise RunError(
-            f"{manifest.folder} has {cells:,} cells with wires, about {cells * WIRED_BYTES / 2**30:.0f} GiB in ngspice;"
-            f" this machine has {there / 2**30:.0f} GiB: use --engine exact, and hvae-mnn verify for the proof"
-        )
-    if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > there:
-        raise RunError(
-            f"{manifest.folder} has {count:,} behavioural memristors, about {count * BEHAVIOURAL_BYTES / 2**30:.0f} GiB"
-            f" in ngspice; this machine has {there / 2**30:.0f} GiB: build it with --device-backend osdi"
-        )
 
 
 def execute(
@@ -321,18 +262,18 @@ def _summary(
     }
 
 
-def _devices(manifest: Manifest, source: CrossbarSource) -> dict[str, Any]:
+def _devices(network: CrossbarNetwork, source: CrossbarSource) -> dict[str, Any]:
     """What the memristors are, and how far they have moved; drift is None where they cannot move."""
     last = list(source.disturb.values())
     return {
-        "preset": manifest.device.name,
-        "backend": manifest.device_backend,
-        "count": manifest.memristors,
-        "read_s": manifest.read_s,
-        "threshold_v": manifest.device.threshold_v,
+        "preset": network.device.name,
+        "backend": network.device_backend,
+        "count": network.memristors,
+        "read_s": network.read_s,
+        "threshold_v": network.device.threshold_v,
         "above_threshold": source.most_above_threshold,
-        "max_drift": max((disturb.max_drift for disturb in last), default=0.0) if manifest.moving else None,
-        "moved": sum(disturb.moved for disturb in last) if manifest.moving else None,
+        "max_drift": max((disturb.max_drift for disturb in last), default=0.0) if network.moving else None,
+        "moved": sum(disturb.moved for disturb in last) if network.moving else None,
     }
 
 

@@ -15,9 +15,9 @@ from hvae_mnn.cosim.converters import Converter
 from hvae_mnn.cosim.noise_streams import NoiseStreams
 from hvae_mnn.cosim.pulses import pulse_reads
 from hvae_mnn.crossbar.hardware.spec import ConverterSpec
+from hvae_mnn.crossbar.network import CrossbarLayer, CrossbarNetwork, CrossbarUnit
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import InputError, ManifestError
-from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class CrossbarSource:
 
     def __init__(
         self,
-        manifest: Manifest,
+        network: CrossbarNetwork,
         engine: Engine,
         dac_bits: int | None = None,
         adc_bits: int | None = None,
@@ -78,10 +78,10 @@ class CrossbarSource:
         read_noise: Mapping[str, ReadNoise] | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Converters as the manifest's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `read_noise` by
+        """Converters as the network's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `read_noise` by
         array; `seed` of all noise."""
-        self._layers = {layer.name: layer for layer in manifest.layers}
-        self._engine, self._manifest, self._hardware = engine, manifest, manifest.hardware
+        self._layers = {layer.name: layer for layer in network.layers}
+        self._engine, self._network, self._hardware = engine, network, network.hardware
         self.dacs: dict[tuple[str, str], Converter] = {}
         """By layer and role."""
         self.adcs: dict[tuple[str, str], Converter] = {}
@@ -91,7 +91,7 @@ class CrossbarSource:
         self._noise = NoiseStreams(seed)
         self._read_noise, self._observer = read_noise or {}, observer
         dac, adc = _with_bits(self._hardware.dac, dac_bits), _with_bits(self._hardware.adc, adc_bits)
-        for layer in manifest.layers:
+        for layer in network.layers:
             for role, full_scale in layer.input_range.items():
                 self.dacs[layer.name, role] = Converter.from_spec(
                     dac, full_scale, "dac", keep_histogram=keep_histograms
@@ -99,7 +99,7 @@ class CrossbarSource:
             self._place_adcs(layer, adc, keep_histograms)
         self.largest_volts = 0.0
         """Largest magnitude on any word line so far."""
-        self._device, self._moving = manifest.device, manifest.moving
+        self._device, self._moving = network.device, network.moving
         self.disturb: dict[tuple[str, str], Disturb] = {}
         """By layer and gate unit, after its last read; empty where memristors cannot move."""
         self.most_above_threshold = 0
@@ -109,7 +109,7 @@ class CrossbarSource:
         # A linear circuit integrates a pulse to what the mean voltage gives; ngspice is to show it.
         self._pulses = self._hardware.coding == "pulse_width" and (engine.name == "ngspice" or not linear)
 
-    def _place_adcs(self, layer: LayerEntry, spec: ConverterSpec, keep_histograms: bool) -> None:
+    def _place_adcs(self, layer: CrossbarLayer, spec: ConverterSpec, keep_histograms: bool) -> None:
         if self._hardware.gates == "circuit":
             # No ADC in front of the gates; the hidden state is within -1 ... 1.
             self.adcs[layer.name, "h"] = Converter.from_spec(spec, 1.0, "adc", keep_histogram=keep_histograms)
@@ -124,16 +124,16 @@ class CrossbarSource:
                 names = [unit.name] if len(found) == 1 else [f"{unit.name}_{number}" for number in range(len(found))]
                 self.adcs |= {(layer.name, name): adc for name, adc in zip(names, found, strict=True)}
 
-    def _full_scales(self, layer: LayerEntry, unit: UnitEntry, spec: ConverterSpec) -> list[float | Array]:
+    def _full_scales(self, layer: CrossbarLayer, unit: CrossbarUnit, spec: ConverterSpec) -> list[float | Array]:
         """Of the unit's ADCs, in the model's units."""
-        sums = self._manifest.layout(unit).sums
+        sums = self._network.layout(unit).sums
         if spec.range == "fixed" and spec.full_scale is not None:
             return [spec.full_scale * unit.scale / layer.volts_per_unit] * sums
         if unit.adc_range is not None:
             return list(unit.adc_range)
         if spec.bits and self._hardware.gates == "software":
             raise ManifestError(
-                f"{self._manifest.folder}: array {unit.array} has no calibrated range for an ADC of {spec.bits} bits;"
+                f"array {unit.array} has no calibrated range for an ADC of {spec.bits} bits;"
                 " build with calibration, or switch the ADC off (0 bits)"
             )
         return [np.inf] * sums
@@ -165,11 +165,11 @@ class CrossbarSource:
             return values
         return torch.from_numpy(converter(values.numpy(), self._drawn(converter, (layer, "adc", "h"), values.shape)))
 
-    def _currents(self, layer: str, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> dict[str, Array]:
+    def _currents(self, layer: str, units: Sequence[CrossbarUnit], volts: Mapping[str, Array]) -> dict[str, Array]:
         """Currents (B, sums, C) by array."""
         rows: dict[tuple[str, ...], Array] = {}  # arrays with the same roles share their word-line voltages
 
-        def together(unit: UnitEntry) -> Array:
+        def together(unit: CrossbarUnit) -> Array:
             roles = tuple(group.role for group in unit.rows)
             if roles not in rows:
                 rows[roles] = np.concatenate([volts[role] for role in roles], axis=1)
@@ -215,7 +215,7 @@ class CrossbarSource:
         if self._observer is not None:
             self._observer(name, volts, currents, noise)
 
-    def _convert_sums(self, layer: str, unit: UnitEntry, values: Array) -> Array:
+    def _convert_sums(self, layer: str, unit: CrossbarUnit, values: Array) -> Array:
         """Pre-activations (B, C): each of the partial sums (B, sums, C) through its ADC."""
         total: Array | float = 0.0
         for number, converter in enumerate(self._unit_adcs[layer, unit.name]):
@@ -226,11 +226,11 @@ class CrossbarSource:
     def _drawn(self, converter: Converter, stream: tuple[str, ...], shape: tuple[int, ...]) -> Array | None:
         return self._noise.normal(stream, shape) if converter.noise_lsb else None
 
-    def _watch(self, layer: LayerEntry, units: Sequence[UnitEntry], volts: Mapping[str, Array]) -> None:
+    def _watch(self, layer: CrossbarLayer, units: Sequence[CrossbarUnit], volts: Mapping[str, Array]) -> None:
         """Count the memristors beyond a threshold, and take in how far they have moved."""
         if self._moving is None and self._device.read_v < self._device.threshold_v:
             return
-        layouts = {unit.name: self._manifest.layout(unit) for unit in units}
+        layouts = {unit.name: self._network.layout(unit) for unit in units}
         sign = next(iter(layouts.values())).memristor_sign
         if self._hardware.coding == "pulse_width":
             volts = {role: np.sign(values) * self._device.read_v for role, values in volts.items()}
@@ -247,7 +247,7 @@ class CrossbarSource:
                 )
 
     def _word_lines(
-        self, layer: LayerEntry, units: Sequence[UnitEntry], inputs: Mapping[str, Tensor]
+        self, layer: CrossbarLayer, units: Sequence[CrossbarUnit], inputs: Mapping[str, Tensor]
     ) -> dict[str, Array]:
         """Voltages (B, n) by role; with pulses, what they are in the mean."""
         roles = {group.role for unit in units for group in unit.rows}
@@ -262,7 +262,7 @@ class CrossbarSource:
         self._check_volts(layer)
         return volts
 
-    def _check_volts(self, layer: LayerEntry) -> None:
+    def _check_volts(self, layer: CrossbarLayer) -> None:
         read_v, threshold = self._device.read_v, self._device.threshold_v
         if self._hardware.coding == "pulse_width":
             # With a DAC, what lies beyond is its noise: no pulse is longer than the read.
@@ -280,7 +280,7 @@ class CrossbarSource:
                 " (--dac-bits), or build with --calibration max"
             )
 
-    def _convert(self, layer: LayerEntry, role: str, values: Tensor) -> Array:
+    def _convert(self, layer: CrossbarLayer, role: str, values: Tensor) -> Array:
         """A value passes its DAC once, however many arrays and calls of one step it serves."""
         known = self._converted.get((layer.name, role))
         if known is None or known[0] is not values:

@@ -25,6 +25,7 @@ from hvae_mnn.files import disk_errors, sha256
 from hvae_mnn.netlist.arrays import state_nodes
 from hvae_mnn.netlist.decks import TIA_LIBRARY, amperes_per_sensed
 from hvae_mnn.netlist.device_lines import OSDI_FILE, library, model_file
+from hvae_mnn.netlist.file_names import elements_file
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.running import WINDOW_S, WINDOWS_PER_RUN, running_deck, sensed_vectors
 from hvae_mnn.spice.osdi import osdi_library
@@ -85,9 +86,9 @@ def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]
             unit.name,
             tuple(unit.word_lines),
             manifest.layout(unit),
-            manifest.folder / unit.include,
+            manifest.folder / elements_file(unit),
             manifest.moving,
-            manifest.files[unit.include],
+            manifest.files[elements_file(unit)],
         )
         for entry, unit in manifest.units()
         if layer in (None, entry.name)

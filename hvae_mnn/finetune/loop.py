@@ -1,4 +1,4 @@
-"""Finetuning a trained network on hardware that is drawn anew for every batch (paper 3.2: on-line and off-line).
+"""Finetuning a trained network on hardware that is chip anew for every batch (paper 3.2: on-line and off-line).
 
 A run can be killed and resumed to the same bits: every update takes batch, hardware, dropout and latent noise from
 seeds of its own, and what lies on disk is weights, optimiser and the number of updates.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.cosim.calibration import SENTENCES
-from hvae_mnn.cosim.chip import draw_network
+from hvae_mnn.cosim.chip import draw_chip
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.cosim.stepper import HardwareStepper
@@ -64,7 +64,7 @@ def finetune(
     """Finetune `checkpoint` on the train split of `corpus`; returns the path of the best checkpoint, `out/best.pt`.
 
     The loss is the checkpoint's objective, with `beta` as the KL's weight (see `objective.kl_weight`). The best is the
-    one whose next words are right most often on the validation split, on hardware that is drawn with fixed seeds. Also
+    one whose next words are right most often on the validation split, on hardware that is chip with fixed seeds. Also
     writes `out/last.pt`, to resume from, and `out/metrics.json`, in which `train_loss` and `learning_rate` are means
     over the batches since the validation before. `progress(update, updates, loss)` is called after every batch. The
     caller's random state is left alone.
@@ -196,9 +196,9 @@ class _Run:
 
     def _crossbars(self, seed: int) -> tuple[CrossbarSource, HardwareWeights]:
         ranged = replace(self.checkpoint, activation_ranges=self.place.ranges)
-        drawn = draw_network(map_checkpoint(ranged, self.hardware, text=self.valid[:SENTENCES]), self.noise, seed)
-        engine = drawn.exact_engine()
-        return drawn.source(engine), drawn.weights(engine)
+        chip = draw_chip(map_checkpoint(ranged, self.hardware, text=self.valid[:SENTENCES]), self.noise, seed)
+        engine = chip.exact_engine()
+        return chip.source(engine), chip.weights(engine)
 
     def _validate(self) -> None:
         """Recalibrate, measure, and keep the best."""
@@ -258,7 +258,7 @@ class _Run:
 
 
 def costs(stepper: MixedStepper, sentences: Sequence[EncodedSentence], kl_target: Any) -> tuple[Tensor, Tensor]:
-    """Reconstruction and charged KL (B,) in nats of `sentences`, longest first, with a latent drawn for each."""
+    """Reconstruction and charged KL (B,) in nats of `sentences`, longest first, with a latent chip for each."""
     posterior = _posterior(stepper, sentences)
     mean, log_variance = posterior.last()
     z = sample_latent(mean, log_variance)

@@ -64,7 +64,7 @@ def unit_parameters(module: nn.Module) -> dict[str, UnitParameters]:
 
 
 HardwareWeights = Mapping[tuple[str, str], Mapping[str, Tensor]]
-"""(H, n) by layer and gate unit and then by what the word lines carry: `DrawnNetwork.weights`."""
+"""(H, n) by layer and gate unit and then by what the word lines carry: `Chip.weights`."""
 
 
 class TrainableWeights(WeightsSource):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,15 @@ from safetensors.numpy import save
 
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.crossbar.network import (
+    READ_S,
+    CrossbarLayer,
+    CrossbarNetwork,
+    CrossbarUnit,
+    LayerExport,
+    MappedNetwork,
+    map_network,
+)
 from hvae_mnn.devices.moving import DeviceBackend
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import disk_errors, sha256, write_json
@@ -22,8 +30,9 @@ from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.conductances import stored_tensors
 from hvae_mnn.netlist.decks import TIA_LIBRARY, layer_deck, pulse_deck, unit_deck
 from hvae_mnn.netlist.device_lines import library, model_file
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST, LayerEntry, Manifest, UnitEntry, read_manifest
-from hvae_mnn.netlist.mapped import READ_S, LayerExport, MappedNetwork, map_network
+from hvae_mnn.netlist.file_names import CONDUCTANCES, MANIFEST, deck_file, elements_file
+from hvae_mnn.netlist.folder import read_manifest
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.replacement import replacing_folder
 from hvae_mnn.reading import shown
 
@@ -54,36 +63,43 @@ def write_netlists(
     """
     folder = Path(folder)
     _refuse_foreign(folder, source, force)
-    network = map_network(exports, hardware, source, folder=folder, backend=backend, read_s=read_s)
-    return write_network(network, attached, progress, force=force)
+    mapped = map_network(exports, hardware, backend=backend, read_s=read_s)
+    return write_network(mapped, folder, source, attached, progress, force=force)
 
 
 def write_network(
-    network: MappedNetwork,
+    mapped: MappedNetwork,
+    folder: Path,
+    source: Mapping[str, Any],
     attached: Mapping[str, Path] | None = None,
     progress: Callable[[str, int], None] | None = None,
     *,
     force: bool = False,
 ) -> Manifest:
-    """Write the netlists of a mapped network to its manifest's folder; see `write_netlists`."""
-    planned = network.manifest
-    hardware, folder = planned.hardware, planned.folder
+    """Write the netlists of a mapped network, whose weights came from `source`, to `folder`; see `write_netlists`."""
+    network, hardware = mapped.network, mapped.network.hardware
     with replacing_folder(folder) as temporary:
-        _refuse_foreign(folder, planned.source, force)
+        _refuse_foreign(folder, source, force)
         tensors: dict[str, Array] = {}
-        for layer in planned.layers:
-            arrays = [network.arrays[unit.array] for unit in layer.units]
-            _write_layer(temporary, planned, layer, arrays, tensors, progress)
+        for layer in network.layers:
+            arrays = [mapped.arrays[unit.array] for unit in layer.units]
+            _write_layer(temporary, network, layer, arrays, tensors, progress)
         (temporary / CONDUCTANCES).write_bytes(save(tensors))
-        models = [library(hardware.device)] if planned.device_backend == "behavioural" else []
+        models = [library(hardware.device)] if network.device_backend == "behavioural" else []
         models += [] if hardware.amplifier.kind == "ideal" else [TIA_LIBRARY]
         for name, path in ({name: model_file(name) for name in models} | dict(attached or {})).items():
             shutil.copyfile(path, temporary / name)
         for path in temporary.iterdir():
             path.chmod(0o644)
-        manifest = replace(planned, files={path.name: sha256(path) for path in sorted(temporary.iterdir())})
+        manifest = Manifest(
+            **vars(network),
+            folder=folder,
+            name=folder.name,
+            source=dict(source),
+            files={path.name: sha256(path) for path in sorted(temporary.iterdir())},
+        )
         write_json(temporary / MANIFEST, manifest.to_dict())
-        _refuse_foreign(folder, planned.source, force)  # what came meanwhile would be lost
+        _refuse_foreign(folder, source, force)  # what came meanwhile would be lost
     return manifest
 
 
@@ -125,8 +141,8 @@ def _same_source(there: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 def _write_layer(
     folder: Path,
-    manifest: Manifest,
-    layer: LayerEntry,
+    network: CrossbarNetwork,
+    layer: CrossbarLayer,
     arrays: Sequence[GateArray],
     tensors: dict[str, Array],
     progress: Callable[[str, int], None] | None,
@@ -134,34 +150,40 @@ def _write_layer(
     volts, memory = _test_vector(layer)
     for array, unit in zip(arrays, layer.units, strict=True):
         driven = np.array([volts[line] for line in array.word_lines])
-        _write_unit(folder, manifest, array, unit, driven, tensors)
+        _write_unit(folder, network, array, unit, driven, tensors)
         if progress is not None:
             progress(array.name, array.conductance.size)
     shared = {line: value for line, value in volts.items() if not line.startswith("ct")}
-    includes = [unit.include for unit in layer.units]
+    includes = [elements_file(unit) for unit in layer.units]
     cell = cast("Cell", layer.cell)
-    text = layer_deck(arrays, cell, includes, shared, layer.volts_per_unit, memory, manifest.moving)
-    (folder / layer.deck).write_text(text, encoding="ascii")
+    text = layer_deck(arrays, cell, includes, shared, layer.volts_per_unit, memory, network.moving)
+    (folder / deck_file(layer)).write_text(text, encoding="ascii")
 
 
 def _write_unit(
-    folder: Path, manifest: Manifest, array: GateArray, unit: UnitEntry, driven: Array, tensors: dict[str, Array]
+    folder: Path,
+    network: CrossbarNetwork,
+    array: GateArray,
+    unit: CrossbarUnit,
+    driven: Array,
+    tensors: dict[str, Array],
 ) -> None:
     """Elements, deck and tensors of one array; `driven` (R,) are the volts of its test vector."""
-    hardware, layout, lines, moving = array.hardware, array.layout, array.word_lines, manifest.moving
-    with (folder / unit.include).open("w", encoding="ascii") as file:
+    hardware, layout, lines, moving = array.hardware, array.layout, array.word_lines, network.moving
+    include = elements_file(unit)
+    with (folder / include).open("w", encoding="ascii") as file:
         file.write(header(array))
         file.writelines(array_lines(array, moving))
     if hardware.coding == "pulse_width":
         amplitude = hardware.device.read_v
-        text = pulse_deck(array.name, array.unit, lines, layout, unit.include, driven, amplitude, manifest.read_s)
+        text = pulse_deck(array.name, array.unit, lines, layout, include, driven, amplitude, network.read_s)
     else:
-        text = unit_deck(array.name, array.unit, lines, layout, unit.include, driven, moving)
-    (folder / unit.deck).write_text(text, encoding="ascii")
+        text = unit_deck(array.name, array.unit, lines, layout, include, driven, moving)
+    (folder / deck_file(unit)).write_text(text, encoding="ascii")
     tensors.update(stored_tensors(array, driven))
 
 
-def _test_vector(layer: LayerEntry) -> tuple[dict[str, float], Array | None]:
+def _test_vector(layer: CrossbarLayer) -> tuple[dict[str, float], Array | None]:
     """Voltages by word line, the same for every build of a layer's shape, and the memory c_{t-1} they stand for."""
     roles = {group.role: group.size for unit in layer.units for group in unit.rows}
     scale = layer.volts_per_unit

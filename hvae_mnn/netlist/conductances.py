@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.mapping import GateArray
+from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.errors import InputError, ManifestError
-from hvae_mnn.netlist.manifest import CONDUCTANCES, Manifest
+from hvae_mnn.netlist.file_names import CONDUCTANCES
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.reading import read_bytes
 from hvae_mnn.tensors import Tensors, parse_tensors
 
@@ -67,10 +69,10 @@ def read_conductances(manifest: Manifest) -> dict[str, StoredArray]:
     }
 
 
-def _shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+def _shapes(network: CrossbarNetwork) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
-    for _, unit in manifest.units():
-        layout = manifest.layout(unit)
+    for _, unit in network.units():
+        layout = network.layout(unit)
         found[f"{unit.array}.conductance"] = (layout.rows, layout.memristors)
         found[f"{unit.array}.test_volts"] = (layout.rows,)
         found[f"{unit.array}.ideal_currents"] = (layout.columns,)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from hvae_mnn.crossbar.network import CrossbarLayer, CrossbarNetwork, CrossbarUnit
 from hvae_mnn.errors import InputError, ManifestError
 from hvae_mnn.files import sha256
 from hvae_mnn.netlist.decks import TIA_LIBRARY
 from hvae_mnn.netlist.device_lines import MODEL, OSDI_FILE, library, line_ending, model_file
+from hvae_mnn.netlist.file_names import deck_file, elements_file
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.reading import MIB, read_bytes, shown
-
-if TYPE_CHECKING:
-    from hvae_mnn.netlist.manifest import Manifest
 
 STARTUP_FILES = (".spiceinit", "spice.rc")
 """What `ngspice -n -b` executes in the working folder; with `-n` it does not."""
@@ -43,16 +42,17 @@ def check_contents(manifest: Manifest) -> None:
     _check_models(manifest)
     elements = _anything_but(_elements(manifest))
     for _, unit in manifest.units():
-        _check_lines(manifest, unit.include, elements, "element of an array")
+        _check_lines(manifest, elements_file(unit), elements, "element of an array")
     lines = _anything_but(_deck_lines(manifest))
-    for name in sorted({layer.deck for layer in manifest.layers} | {unit.deck for _, unit in manifest.units()}):
+    parts: list[CrossbarLayer | CrossbarUnit] = [*manifest.layers, *(unit for _, unit in manifest.units())]
+    for name in sorted({deck_file(part) for part in parts}):
         _check_lines(manifest, name, lines, "line of a deck", "hvae-mnn ")
 
 
-def _models(manifest: Manifest) -> set[str]:
+def _models(network: CrossbarNetwork) -> set[str]:
     """Files with models of devices and amplifiers that a deck of this build may include."""
-    found = {library(manifest.device)} if manifest.device_backend == "behavioural" else set()
-    return found if manifest.hardware.amplifier.kind == "ideal" else found | {TIA_LIBRARY}
+    found = {library(network.device)} if network.device_backend == "behavioural" else set()
+    return found if network.hardware.amplifier.kind == "ideal" else found | {TIA_LIBRARY}
 
 
 def _check_models(manifest: Manifest) -> None:
@@ -88,12 +88,12 @@ def _anything_but(lines: Iterator[str]) -> re.Pattern[bytes]:
     return re.compile(f"^(?!(?:{'|'.join(lines)})\n|\\Z)".encode("ascii"), re.MULTILINE)
 
 
-def _elements(manifest: Manifest) -> Iterator[str]:
+def _elements(network: CrossbarNetwork) -> Iterator[str]:
     """Cells, wires and comments."""
-    if manifest.moving is not None:
-        letter, ending = line_ending(manifest.moving.spec, manifest.moving.backend)
+    if network.moving is not None:
+        letter, ending = line_ending(network.moving.spec, network.moving.backend)
         yield f"{letter}m{_CELL} {_NODE} {_NODE} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
-    elif manifest.hardware.cells.read_law == "sinh":
+    elif network.hardware.cells.read_law == "sinh":
         law = f"I={_NUMBER}\\*sinh\\({_NUMBER}\\*V\\({_NODE},{_NODE}\\)\\)"
         yield f"Bm{_CELL} {_NODE} {_NODE} {law}"
     else:
@@ -102,14 +102,14 @@ def _elements(manifest: Manifest) -> Iterator[str]:
     yield _COMMENT
 
 
-def _deck_lines(manifest: Manifest) -> Iterator[str]:
+def _deck_lines(network: CrossbarNetwork) -> Iterator[str]:
     """Everything that stands in the decks of units and layers (`decks`), also in those of earlier versions."""
     yield _COMMENT
     yield rf"\.options(?: [a-z0-9]+(?:={_NUMBER})?)+"
-    included = sorted({unit.include for _, unit in manifest.units()} | _models(manifest))
+    included = sorted({elements_file(unit) for _, unit in network.units()} | _models(network))
     yield rf"\.include (?:{'|'.join(re.escape(name) for name in included)})"
-    if manifest.device_backend == "osdi":
-        yield rf"\.model {MODEL} {manifest.device.law}_memristor(?: [a-z0-9_]+={_SIGNED})+"
+    if network.device_backend == "osdi":
+        yield rf"\.model {MODEL} {network.device.law}_memristor(?: [a-z0-9_]+={_SIGNED})+"
         yield re.escape(f"pre_osdi {OSDI_FILE}")
     # Drivers and their inverting partners, ammeters, amplifiers, and the gates of a layer.
     yield rf"V[a-z0-9_]+ {_NODE} 0 (?:DC {_SIGNED}|PWL\({_SIGNED}(?: {_SIGNED})*\))"

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
+from hvae_mnn.crossbar.network import CrossbarUnit
 from hvae_mnn.crossbar.nodal import nodal_potentials
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted, unknown_name
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import Manifest, UnitEntry
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.tables import write_table
 
 Array = NDArray[np.float64]
@@ -106,7 +107,7 @@ def _potentials(cells: Array, hardware: Hardware, lines: Array) -> tuple[Array, 
     return words + end, bits + end, currents * gain - end / amplifier.feedback_ohm
 
 
-def _unit(manifest: Manifest, array: str | None) -> UnitEntry:
+def _unit(manifest: Manifest, array: str | None) -> CrossbarUnit:
     units = {unit.array: unit for _, unit in manifest.units()}
     if array is None:
         return next(iter(units.values()))

@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.crossbar.network import CrossbarNetwork, CrossbarUnit
 from hvae_mnn.engines.array_process import array_decks
-from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
+from hvae_mnn.engines.start import exact_engine
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.netlist.arrays import cell_nodes
-from hvae_mnn.netlist.manifest import Manifest, UnitEntry
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.studies.referee.cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.studies.referee.tile import TileCase, TileVerdict, judge, ngspice_potentials
@@ -121,8 +121,7 @@ def verify(
     check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
-    engine = start_engine("exact", manifest, None, cluster)
-    assert isinstance(engine, ExactEngine)
+    engine = exact_engine(manifest, None, cluster)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
     reads = text_reads(manifest, engine, max(_TEXT_STEPS, steps), rng, text, data_dir)
     volts = some_reads(reads.applied, steps, rng)
@@ -138,8 +137,8 @@ def verify(
     return found
 
 
-def _choose(manifest: Manifest, tiles: int | None, rng: np.random.Generator) -> list[tuple[UnitEntry, int]]:
-    every = every_tile(manifest)
+def _choose(network: CrossbarNetwork, tiles: int | None, rng: np.random.Generator) -> list[tuple[CrossbarUnit, int]]:
+    every = every_tile(network)
     if tiles is None or tiles >= len(every):
         return every
     return [every[place] for place in np.sort(rng.choice(len(every), tiles, replace=False)).tolist()]

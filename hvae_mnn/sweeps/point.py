@@ -10,11 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.cosim.chip import DrawnNetwork, draw_network
+from hvae_mnn.cosim.chip import Chip, draw_chip
 from hvae_mnn.cosim.export import map_checkpoint
 from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict
 from hvae_mnn.crossbar.hardware.spec import Hardware
+from hvae_mnn.crossbar.network import MappedNetwork
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.transfer import threads
@@ -24,7 +25,6 @@ from hvae_mnn.evaluation.text_metrics import compute_metrics, passes_for
 from hvae_mnn.evaluation.unigram import unigram_metrics
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.netlist.mapped import MappedNetwork
 from hvae_mnn.reading import is_file
 from hvae_mnn.sweeps.digital import BATCH_SIZE, reference_answers
 from hvae_mnn.sweeps.sentences import chosen_sentences, further_text, text_sha256
@@ -40,10 +40,10 @@ def run_task(task: Task) -> Outcome:
         return _RUNNERS[task.kind](task)
 
 
-def drawn_network(task: Task) -> DrawnNetwork:
+def chip_of(task: Task) -> Chip:
     """The hardware of a point as its seed draws it; netlists of it are the same circuit."""
     network = _mapped(task)
-    return draw_network(network, _noise(task.noise), task.seed or 0)
+    return draw_chip(network, _noise(task.noise), task.seed or 0)
 
 
 def checkpoint_of(task: Task) -> Checkpoint:
@@ -106,10 +106,10 @@ def _run_on_hardware(task: Task) -> Outcome:
     with _timed(seconds, "reference"):
         reference = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
     with _timed(seconds, "draw"):
-        drawn = draw_network(network, _noise(task.noise), task.seed or 0)
+        chip = draw_chip(network, _noise(task.noise), task.seed or 0)
     with _timed(seconds, "transfer"):
-        engine = drawn.exact_engine()
-    source = drawn.source(engine)
+        engine = chip.exact_engine()
+    source = chip.source(engine)
     answers = run_answers(
         HardwareStepper(checkpoint.model, source),
         sentences,
@@ -118,8 +118,8 @@ def _run_on_hardware(task: Task) -> Outcome:
         batch_size=BATCH_SIZE,
     )
     facts = {
-        "stuck_on": float(drawn.stuck_on),
-        "stuck_off": float(drawn.stuck_off),
+        "stuck_on": float(chip.stuck_on),
+        "stuck_off": float(chip.stuck_off),
         "dac_clipped": float(sum(converter.clipped for converter in source.dacs.values())),
         "adc_clipped": float(sum(converter.clipped for converter in source.adcs.values())),
     }

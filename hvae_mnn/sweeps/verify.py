@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvae_mnn.cosim.chip import DrawnNetwork
-from hvae_mnn.cosim.export import CHECKPOINT
+from hvae_mnn.cosim.chip import Chip
+from hvae_mnn.cosim.export import CHECKPOINT, source_of
 from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict
+from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.ngspice import require_klu
@@ -22,10 +23,9 @@ from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.build import write_network
-from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.studies.referee.array import ArrayCase, ngspice_currents
-from hvae_mnn.sweeps.point import checkpoint_of, drawn_network
+from hvae_mnn.sweeps.point import checkpoint_of, chip_of
 from hvae_mnn.sweeps.sentences import chosen_sentences
 from hvae_mnn.sweeps.task import Task
 
@@ -105,11 +105,12 @@ def verify_point(
     check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     with threads(1):  # as the sweep had it
-        drawn = drawn_network(task)
-        heard = _heard(task, drawn, steps)
+        chip = chip_of(task)
+        heard = _heard(task, chip, steps)
     with new_run(out, f"verify-{task.key[:12]}") as folder:
         attached = {CHECKPOINT: checkpoint_of(task).path}
-        manifest = write_network(drawn.network.at(folder / NETLIST), attached)
+        source = source_of(checkpoint_of(task), task.model.calibration)
+        manifest = write_network(chip.mapped, folder / NETLIST, source, attached)
         rng = np.random.default_rng(np.random.SeedSequence([task.seed or 0, 5]))
         chosen = _chosen(manifest, arrays, rng)
         require_klu([deck for deck in array_decks(manifest) if deck.name in chosen], cluster)
@@ -141,7 +142,7 @@ class _Read:
     noise: Array | None
 
 
-def _heard(task: Task, drawn: DrawnNetwork, steps: int) -> dict[str, list[_Read]]:
+def _heard(task: Task, chip: Chip, steps: int) -> dict[str, list[_Read]]:
     """Every read of every array in the first sentence that has so many steps, or else in the longest."""
     checkpoint = checkpoint_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
@@ -153,23 +154,23 @@ def _heard(task: Task, drawn: DrawnNetwork, steps: int) -> dict[str, list[_Read]
         noises = [None] * len(volts) if noise is None else list(noise)
         heard.setdefault(name, []).extend(map(_Read, volts, currents, noises))
 
-    source = drawn.source(drawn.exact_engine(), observe)
+    source = chip.source(chip.exact_engine(), observe)
     source.begin([number])
     with torch.inference_mode():
         run_batch(HardwareStepper(checkpoint.model, source), [sentences[number]])
     return heard
 
 
-def _chosen(manifest: Manifest, arrays: int | None, rng: np.random.Generator) -> set[str]:
-    names = [unit.array for _, unit in manifest.units()]
+def _chosen(network: CrossbarNetwork, arrays: int | None, rng: np.random.Generator) -> set[str]:
+    names = [unit.array for _, unit in network.units()]
     if arrays is None or arrays >= len(names):
         return set(names)
     return {names[place] for place in rng.choice(len(names), arrays, replace=False)}
 
 
-def _verdict(manifest: Manifest, case: ArrayCase, expected: Array, answer: Array) -> ArrayVerdict:
+def _verdict(network: CrossbarNetwork, case: ArrayCase, expected: Array, answer: Array) -> ArrayVerdict:
     """Compare currents (K, outputs) in the model's units."""
-    layer, unit = next((layer, unit) for layer, unit in manifest.units() if unit.array == case.deck.name)
+    layer, unit = next((layer, unit) for layer, unit in network.units() if unit.array == case.deck.name)
 
     def units(currents: Array) -> Array:
         parts = currents.reshape(len(currents), -1, unit.columns)

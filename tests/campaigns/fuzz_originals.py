@@ -19,6 +19,7 @@ from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options, choose_sentences
 from hvae_mnn.crossbar.hardware.file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.engines import start
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.finetune.loop import finetune
@@ -26,6 +27,7 @@ from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.stepwise import Stepper, activation_ranges
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.spice.probe import probe
@@ -170,7 +172,7 @@ def _run(folder: Path, number: int) -> None:
             if done == steps:
                 raise _Stopped
 
-        engine = simulation.start_engine("ideal", manifest)
+        engine = start.start_engine("ideal", manifest)
         try:
             with simulation.start(manifest, origin, sentences, options, folder / name) as (place, plan):
                 simulation.execute(place, plan, manifest, checkpoint, engine, stop)
@@ -179,7 +181,7 @@ def _run(folder: Path, number: int) -> None:
 
 
 def _simulated(folder: Path) -> tuple[Manifest, Any, Options]:
-    manifest = simulation.read_manifest(folder / "net")
+    manifest = read_manifest(folder / "net")
     return manifest, simulation.checkpoint_of(manifest), Options(engine="ideal")
 
 
@@ -211,7 +213,7 @@ def _tables(folder: Path, number: int) -> None:
 def _caches(folder: Path) -> None:
     """Solved arrays, the digital model's answers; a compiled device is any file with its checksum beside it."""
     with _environment(CACHE, str(folder / "cache")):
-        simulation.start_engine("exact", simulation.read_manifest(folder / "wired"))
+        start.start_engine("exact", read_manifest(folder / "wired"))
     checkpoint, corpus = load_checkpoint(folder / "best.pt"), read_corpus(folder / "corpus")
     sentences = [checkpoint.vocabulary.encode_sentence(words) for words in corpus.test]
     found = run_answers(Stepper(checkpoint.model), sentences, {"teacher", "sampled", "free"})
@@ -224,7 +226,7 @@ def _caches(folder: Path) -> None:
 
 
 def _of_ngspice(folder: Path) -> None:
-    manifest = simulation.read_manifest(folder / "wired")
+    manifest = read_manifest(folder / "wired")
     verify.verify(manifest, tiles=2, steps=1, out=folder / "verify")
     if manifest.hardware.cells.read_law == "ohmic":
         cost.cost(manifest, steps=2, tiles=1, out=folder / "cost")

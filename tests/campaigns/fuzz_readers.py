@@ -24,6 +24,7 @@ from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import read_preset
+from hvae_mnn.engines import start
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.evaluation.answers import Answers
@@ -31,7 +32,7 @@ from hvae_mnn.files import read_sealed
 from hvae_mnn.finetune import loop as finetune
 from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.models.checkpoint import load_checkpoint
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.plots import converters, cost, ir_drop, iv, programming, verify
 from hvae_mnn.plots import simulation as simulated
 from hvae_mnn.plots.sweeps import accuracy
@@ -157,7 +158,7 @@ def _history(folder: Path, original: Path) -> Found:
 def _netlist(folder: Path, _: Path) -> Found:
     manifest = read_manifest(folder)
     checkpoint = simulation.checkpoint_of(manifest)
-    engine = simulation.start_engine("ideal", manifest)
+    engine = start.start_engine("ideal", manifest)
     volts = {unit.array: np.full((1, unit.row_count), 0.01) for _, unit in manifest.units()}
     found = {key: value for key, value in manifest.to_dict().items() if key != "name"}
     return {"manifest": found, "checkpoint": checkpoint, "currents": engine.currents(volts)}
@@ -187,20 +188,20 @@ def _asked(original: Path) -> tuple[Any, list[dict[str, Any]], list[dict[str, An
     """The netlists of a stopped run, what it asks its engine, and the answers."""
     plan = simulation.Plan.load(original)
     manifest = read_manifest(original.parent / "net")
-    recorder = _Recorder(simulation.start_engine("ideal", manifest))
+    recorder = _Recorder(start.start_engine("ideal", manifest))
     bits = plan.options.dac_bits, plan.options.adc_bits
     source = simulation.CrossbarSource(manifest, recorder, *bits, seed=plan.options.seed, keep_histograms=True)
     moving = manifest.moving is not None
     with tempfile.TemporaryDirectory() as place, simulation.Records(Path(place), moving=moving) as records:
         simulation._run_sentences(plan, simulation.checkpoint_of(manifest), source, records, None)
-    engine = simulation.start_engine("ideal", manifest)
+    engine = start.start_engine("ideal", manifest)
     return manifest, recorder.asked, [engine.currents(volts) for volts in recorder.asked]
 
 
 def _journal(folder: Path, original: Path) -> Found:
     manifest, asked, _ = _asked(original)
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
-    with closing(JournalEngine(simulation.start_engine("ideal", manifest), folder / "journal.bin", outputs)) as engine:
+    with closing(JournalEngine(start.start_engine("ideal", manifest), folder / "journal.bin", outputs)) as engine:
         return {"answers": [engine.currents(volts) for volts in asked]}
 
 
@@ -255,7 +256,7 @@ def _curves(folder: Path, _: Path) -> Found:
 def _wired(original: Path) -> tuple[Any, Any, Any]:
     manifest = read_manifest(original.parent / "wired")
     tensors = seals.safetensors.numpy.load((manifest.folder / "conductances.safetensors").read_bytes())
-    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    layouts = manifest.layouts
     return manifest, {name: tensors[f"{name}.conductance"] for name in layouts}, layouts
 
 

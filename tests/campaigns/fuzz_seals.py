@@ -26,7 +26,7 @@ import torch
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.files import SEAL, arrays_sha256, seal, sha256
 from hvae_mnn.models.archive import write_archive
-from hvae_mnn.netlist.manifest import CONDUCTANCES, MANIFEST
+from hvae_mnn.netlist.file_names import CONDUCTANCES, MANIFEST
 from hvae_mnn.tables import write_table
 from tests.campaigns.fuzz_mutations import CANARY, extremes, spoil_tree, spoilt_bytes, to_json, to_toml
 

@@ -14,7 +14,7 @@ from typing import Any
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.files import sha256
 from hvae_mnn.models.archive import read_archive
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.grammar import grammar_corpus
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.cli.main import main
-from hvae_mnn.cosim import simulation
+from hvae_mnn.engines import start
 from hvae_mnn.studies import verify as verify_module
 from hvae_mnn.studies.cost import run as cost_module
 from hvae_mnn.text.grammar import grammar_corpus
@@ -100,6 +100,13 @@ def fill(disk: Path, leave: int = 0) -> Path:
     return ballast
 
 
+def without_engines(patch: pytest.MonkeyPatch) -> None:
+    """A command that comes as far as an engine fails."""
+    patch.setattr(start, "start_engine", None)
+    for module in (verify_module, cost_module):
+        patch.setattr(module, "exact_engine", None)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_full_disk_is_noticed_before_the_work(
     name: str, work: Path, small_disk: Path, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
@@ -107,8 +114,7 @@ def test_a_full_disk_is_noticed_before_the_work(
     build(name, run)
     out, ballast = small_disk / "runs" / "out", fill(small_disk)
     with monkeypatch.context() as patch:
-        for module in (simulation, verify_module, cost_module):
-            patch.setattr(module, "start_engine", None)  # so early that no engine is started
+        without_engines(patch)  # so early that none is started
         code, message = run(*COMMANDS[name], out)
     assert (code, len(message.splitlines())) == (2, 1)
     assert "No space left on device; free the disk or choose another folder" in message
@@ -122,8 +128,7 @@ def test_a_disk_that_cannot_be_written_is_noticed_before_the_work(
     name: str, work: Path, read_only_disk: Path, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(name, run)
-    for module in (simulation, verify_module, cost_module):
-        monkeypatch.setattr(module, "start_engine", None)
+    without_engines(monkeypatch)
     code, message = run(*COMMANDS[name], read_only_disk / "runs" / "out")
     assert (code, len(message.splitlines())) == (2, 1)
     assert "Read-only file system; " in message

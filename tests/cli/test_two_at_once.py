@@ -15,7 +15,7 @@ import torch
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.cosim.plan import Options
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.owned import alone, alone_at
 
 TRAIN = ["train", "--preset", "tiny", "--embedding", "8", "--hidden", "10", "--latent", "4", "--threads", "1"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hvae_mnn import Options, build_netlist, load_checkpoint, resume, simulate
-from hvae_mnn.cosim import simulation
+from hvae_mnn.engines import start
 from hvae_mnn.errors import InputError, MendedWarning, RunError, SimulatorError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.owned import alone
@@ -290,10 +290,10 @@ def test_folders_of_any_name(make_checkpoint, tmp_path, name):
 
 def test_a_run_whose_ngspice_failed_can_be_resumed(netlist, tmp_path, monkeypatch):
     manifest, folder = netlist("lstm"), tmp_path / "run"
-    start = simulation.start_engine
+    unbroken = start.start_engine
 
     def start_and_break_later(*arguments):
-        engine = start(*arguments)
+        engine = unbroken(*arguments)
         inner, calls = engine.currents, []
 
         def currents(volts):
@@ -305,7 +305,7 @@ def test_a_run_whose_ngspice_failed_can_be_resumed(netlist, tmp_path, monkeypatc
         engine.currents = currents
         return engine
 
-    monkeypatch.setattr(simulation, "start_engine", start_and_break_later)
+    monkeypatch.setattr(start, "start_engine", start_and_break_later)
     with pytest.raises(SimulatorError):
         simulate(manifest, steps=12, out=folder)
     monkeypatch.undo()

@@ -16,6 +16,7 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.devices.moving import MovingDevices
 from hvae_mnn.devices.presets import AIST
+from hvae_mnn.engines import start
 from hvae_mnn.engines.ideal import IdealEngine
 
 DRAWING_S = 0.3
@@ -33,7 +34,7 @@ def test_figures_are_not_stepping_and_stepping_is_not_loading(manifest, make_che
     options = Options(engine=engine)
     with (
         simulation.start(manifest, "text", [sentence], options, tmp_path / "run") as (folder, plan),
-        closing(simulation.start_engine(engine, manifest)) as started,
+        closing(start.start_engine(engine, manifest)) as started,
     ):
         loading = started.seconds_loading
         summary = simulation.execute(

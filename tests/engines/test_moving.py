@@ -59,7 +59,7 @@ def disturbing(folder, backend):
 def ideal(manifest):
     stored = load_file(manifest.folder / "conductances.safetensors")
     conductances = {unit.array: stored[f"{unit.array}.conductance"] for _, unit in manifest.units()}
-    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    layouts = manifest.layouts
     return IdealEngine(conductances, layouts, manifest.moving)
 
 
@@ -313,7 +313,11 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
     stored = load_file(manifest.folder / "conductances.safetensors")
     for _, unit in manifest.units():
         done = subprocess.run(
-            ["ngspice", "-n", "-b", unit.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+            ["ngspice", "-n", "-b", manifest.deck(unit).name],
+            cwd=manifest.folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         printed = dict(re.findall(r"^(i\(\S+\)) = (\S+)$", done.stdout, re.MULTILINE))
@@ -322,7 +326,11 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     (layer,) = manifest.layers
     done = subprocess.run(
-        ["ngspice", "-n", "-b", layer.deck], cwd=manifest.folder, capture_output=True, text=True, check=False
+        ["ngspice", "-n", "-b", manifest.deck(layer).name],
+        cwd=manifest.folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^v\(hidden3\) = ", done.stdout, re.MULTILINE)
@@ -333,7 +341,7 @@ def test_what_was_checked_is_what_runs_whatever_becomes_of_the_folder(tmp_path, 
     manifest = build(tmp_path / "n", backend)
     engine = start(manifest)
     for _, unit in manifest.units():
-        with (manifest.folder / unit.include).open("a") as file:
+        with manifest.elements(unit).open("a") as file:
             file.write(f".control\nshell touch {tmp_path}/executed\n.endc\n")
     volts = reads(manifest, 20)
     found = engine.currents(volts)

@@ -48,7 +48,7 @@ def ideal(manifest):
     stored = load_file(manifest.folder / "conductances.safetensors")
     return IdealEngine(
         {unit.array: stored[f"{unit.array}.conductance"] for _, unit in manifest.units()},
-        {unit.array: manifest.layout(unit) for _, unit in manifest.units()},
+        manifest.layouts,
     )
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from hvae_mnn.cosim.export import build_netlist
-from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.cosim.stepper import HardwareStepper
+from hvae_mnn.engines.start import start_engine
 from hvae_mnn.errors import InputError, StorageError, TensorsError
 from hvae_mnn.evaluation import answers as module
 from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, run_answers

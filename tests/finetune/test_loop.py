@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hvae_mnn.cosim.chip import draw_network
+from hvae_mnn.cosim.chip import draw_chip
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import read_hardware
@@ -58,18 +58,18 @@ def plain(name="paper"):
 
 
 def crossbars(checkpoint, hardware, noise=SPREAD, seed=1):
-    drawn = draw_network(map_checkpoint(checkpoint, hardware), noise, seed)
-    found = drawn.source(drawn.exact_engine())
+    chip = draw_chip(map_checkpoint(checkpoint, hardware), noise, seed)
+    found = chip.source(chip.exact_engine())
     found.begin(range(6))
     return found
 
 
 def mixed(checkpoint, hardware, noise=SPREAD, seed=1, **options):
-    drawn = draw_network(map_checkpoint(checkpoint, hardware), noise, seed)
-    engine = drawn.exact_engine()
-    source = drawn.source(engine)
+    chip = draw_chip(map_checkpoint(checkpoint, hardware), noise, seed)
+    engine = chip.exact_engine()
+    source = chip.source(engine)
     source.begin(range(6))
-    return MixedStepper(checkpoint.model, source, drawn.weights(engine), **options)
+    return MixedStepper(checkpoint.model, source, chip.weights(engine), **options)
 
 
 def digital_costs(model, sentences):
@@ -181,8 +181,8 @@ def test_dropout_is_off_unless_it_is_asked_for(network):
 def test_arrays_that_bend_leave_the_digital_gradient(network):
     checkpoint, _ = network()
     cells = replace(read_hardware("paper").cells, read_law="sinh", sinh_per_volt=2.0)
-    drawn = draw_network(map_checkpoint(checkpoint, replace(plain(), cells=cells)), SPREAD, 1)
-    assert drawn.weights(drawn.exact_engine()) == {}
+    chip = draw_chip(map_checkpoint(checkpoint, replace(plain(), cells=cells)), SPREAD, 1)
+    assert chip.weights(chip.exact_engine()) == {}
 
 
 def test_every_update_draws_anew_and_the_same_seed_draws_the_same(network):

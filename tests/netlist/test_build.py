@@ -11,12 +11,12 @@ from torch import nn
 
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.errors import ManifestError, MappingError
 from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.netlist.folder import read_manifest
 
 PAPER = read_hardware("paper")
 
@@ -176,12 +176,12 @@ def test_a_line_that_is_no_resistor_is_not_run_even_with_the_right_hashes(built,
         read_manifest(built)
 
 
-def test_an_edited_value_is_noticed_by_the_fingerprint(built):
+def test_an_edited_value_is_noticed_by_the_checksum(built):
     path = built / "manifest.json"
     stored = json.loads(path.read_text())
     stored["layers"][0]["units"][0]["weight_scale"] *= -1
     path.write_text(json.dumps(stored))
-    with pytest.raises(ManifestError, match="fingerprint does not match"):
+    with pytest.raises(ManifestError, match="checksum"):
         read_manifest(built)
 
 

@@ -13,16 +13,17 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.mapping import map_layer
+from hvae_mnn.crossbar.network import LayerExport
+from hvae_mnn.engines.start import start_engine
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import Manifest, read_manifest
-from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.netlist.folder import read_manifest
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.studies.inspection import inspect_tile
 from hvae_mnn.studies.programming.targets import find_targets
 

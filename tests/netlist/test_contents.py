@@ -14,14 +14,14 @@ from torch import nn
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.devices.presets import HP_TIO2
 from hvae_mnn.errors import ManifestError
 from hvae_mnn.files import seal, sha256
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.models.peephole import PeepholeLSTM
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.netlist.folder import read_manifest
 
 PAPER = read_hardware("paper")
 AMPLIFIER = Amplifier("transimpedance", feedback_ohm=2e4, gain=500.0, offset_v=-1e-4)

@@ -56,7 +56,7 @@ def test_column_currents_are_those_of_eq_12(build):
     _, manifest = build
     stored = load_file(manifest.folder / "conductances.safetensors")
     for _, unit in manifest.units():
-        printed = run_deck(manifest.folder, unit.deck)
+        printed = run_deck(manifest.folder, manifest.deck(unit).name)
         found = np.array([printed[f"i(vs{unit.name}{k})"] for k in range(unit.columns)])
         volts, conductance = stored[f"{unit.array}.test_volts"], stored[f"{unit.array}.conductance"]
         assert np.abs(volts).max() <= 0.05 * (1 + 1e-12)
@@ -74,8 +74,8 @@ def test_column_currents_are_those_of_eq_12(build):
 def test_the_layer_deck_is_the_torch_cell(build):
     module, manifest = build
     for layer in manifest.layers:
-        printed = run_deck(manifest.folder, layer.deck)
-        text = (manifest.folder / layer.deck).read_text()
+        printed = run_deck(manifest.folder, manifest.deck(layer).name)
+        text = manifest.deck(layer).read_text()
         driven = {name: float(v) for name, v in re.findall(r"^V(\w+) \w+ 0 DC (\S+)$", text, re.MULTILINE)}
         x, h = (
             torch.tensor([driven[f"{role}{k}"] / layer.volts_per_unit for k in range(size)], dtype=torch.float64)

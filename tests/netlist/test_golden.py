@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.mapped import LayerExport
 
 PAPER = read_hardware("paper")
 

@@ -16,12 +16,12 @@ from torch import nn
 
 from hvae_mnn.cosim.simulation import newest_netlist
 from hvae_mnn.crossbar.hardware.file import read_hardware
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.errors import ManifestError, RunError, StorageError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist import replacement
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.replacement import exchange, recover
 from hvae_mnn.owned import alone_at
 

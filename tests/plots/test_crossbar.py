@@ -15,11 +15,11 @@ from hvae_mnn.cli.main import main
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.errors import InputError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.plots.crossbar import crossbar_figure
 from hvae_mnn.studies.inspection import inspect_tile, write_inspection
 

@@ -17,7 +17,7 @@ from hvae_mnn.errors import CheckpointError, InputError, TextError
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.sweeps.digital import reference_answers
-from hvae_mnn.sweeps.point import checkpoint_of, drawn_network, run_task
+from hvae_mnn.sweeps.point import checkpoint_of, chip_of, run_task
 from hvae_mnn.sweeps.sentences import choose_text, chosen_sentences, further_text
 from hvae_mnn.sweeps.task import TextChoice
 
@@ -74,11 +74,11 @@ def test_more_of_a_spread_is_a_larger_error(make_task, paper):
 def test_read_noise_depends_on_the_sentence_and_not_on_the_batch(make_task, paper):
     noise = Nonidealities(read_noise=ReadNoise(thermal=True, bandwidth_hz=1e9, flicker=1e-3, low_hz=1e3))
     task = make_task("point", paper, noise, 1)
-    checkpoint, drawn = checkpoint_of(task), drawn_network(task)
+    checkpoint, chip = checkpoint_of(task), chip_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
     found = []
     for batch_size in (3, 64):
-        source = drawn.source(drawn.exact_engine())
+        source = chip.source(chip.exact_engine())
         stepper = HardwareStepper(checkpoint.model, source)
         found.append(run_answers(stepper, sentences, {"sampled"}, begin=source.begin, batch_size=batch_size))
     np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-9)

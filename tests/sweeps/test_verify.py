@@ -24,10 +24,10 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.build import write_network
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.studies.referee.array import ArrayCase
 from hvae_mnn.sweeps import verify as verification
-from hvae_mnn.sweeps.point import drawn_network
+from hvae_mnn.sweeps.point import chip_of
 from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
 from hvae_mnn.sweeps.task import ModelChoice, Task
 from hvae_mnn.sweeps.verify import verify_point
@@ -111,10 +111,8 @@ def hardware_word_ohm(task, noise):
 def test_the_proof_fails_for_another_draw(make_point, tmp_path, monkeypatch):
     """Netlists of one seed do not pass for those of another."""
     changes, noise = POINTS["programming"]
-    other = drawn_network(make_point(changes, noise, 2)).network
-    monkeypatch.setattr(
-        verification, "write_network", lambda network, *rest: write_network(other.at(network.manifest.folder), *rest)
-    )
+    other = chip_of(make_point(changes, noise, 2)).mapped
+    monkeypatch.setattr(verification, "write_network", lambda mapped, *rest: write_network(other, *rest))
     found = verify_point(make_point(changes, noise, 1), steps=1, arrays=2, out=tmp_path / "out")
     assert not found.passed
     assert found.worst > 1e-3

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, fields
 
 from hvae_mnn.crossbar.hardware.spec import Hardware
+from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.errors import InputError
-from hvae_mnn.netlist.manifest import Manifest
 
 _METAL = re.compile(r"word lines every ([0-9.e+-]+) nm, bit lines every ([0-9.e+-]+) nm")
 """As `crossbar.hardware_file` words a geometry of lines."""
@@ -100,13 +100,13 @@ COMPARED = BASELINES[1]
 """The one that ratios refer to: the paper's network has 2.2 MB of 8-bit weights."""
 
 
-def assumptions(manifest: Manifest, given: Given) -> dict[str, Assumption]:
+def assumptions(network: CrossbarNetwork, given: Given) -> dict[str, Assumption]:
     """All of them for a build, by name, those that were given in place of ours; names are those of `Given`'s fields."""
-    pitch, pitch_source = _pitch(manifest.hardware)
+    pitch, pitch_source = _pitch(network.hardware)
     if given.cell_pitch is not None:
         pitch = given.cell_pitch
     found = (
-        Assumption("read_time", manifest.read_s, "s", "of the build; word lines are driven so long"),
+        Assumption("read_time", network.read_s, "s", "of the build; word lines are driven so long"),
         Assumption(
             "adc_fom", 6.1e-15, "J/step", f"{_PELZERS}; a conversion takes this times 2^bits, with nominal bits"
         ),

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.simulation import start_engine
+from hvae_mnn.crossbar.network import CrossbarLayer, CrossbarNetwork, CrossbarUnit
 from hvae_mnn.crossbar.power import ReadPower
 from hvae_mnn.crossbar.settling import Settling
 from hvae_mnn.engines.array_process import array_decks
-from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.ngspice import require_klu
+from hvae_mnn.engines.start import exact_engine
 from hvae_mnn.errors import InputError
 from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import LayerEntry, Manifest, UnitEntry
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.studies.cost.assumptions import Assumption, Given, assumptions
 from hvae_mnn.studies.cost.power import TRANSIENT_LIMIT_S, array_power, ngspice_power, ngspice_settling, tile_settling
@@ -68,8 +68,7 @@ def cost(
     check_place(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
-    engine = start_engine("exact", manifest, progress, cluster)
-    assert isinstance(engine, ExactEngine)
+    engine = exact_engine(manifest, progress, cluster)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 6]))
     reads = text_reads(manifest, engine, steps, rng, text, data_dir)
 
@@ -115,7 +114,7 @@ def _array_watts(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, ReadPower]:
     """Power by array, fields (tiles, S), in the mean over a read's time. Raises `InputError` when amplifiers clip."""
-    layouts = {unit.array: manifest.layout(unit) for _, unit in manifest.units()}
+    layouts = manifest.layouts
     conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
     if manifest.hardware.coding == "pulse_width":
         pulses = {name: pulse_reads(volts, manifest.device.read_v) for name, volts in means.items()}
@@ -142,11 +141,11 @@ def _array_watts(
     return found
 
 
-def _choose(manifest: Manifest, tiles: int, rng: np.random.Generator) -> list[tuple[UnitEntry, int]]:
+def _choose(network: CrossbarNetwork, tiles: int, rng: np.random.Generator) -> list[tuple[CrossbarUnit, int]]:
     """Tiles of one layer after the other, in turn."""
-    every = every_tile(manifest)
+    every = every_tile(network)
     by_layer = []
-    for layer in manifest.layers:
+    for layer in network.layers:
         own = [place for place in every if place[0] in layer.units]
         by_layer.append([own[place] for place in rng.permutation(len(own)).tolist()])
     in_turn = [own[place] for place in range(max(len(own) for own in by_layer)) for own in by_layer if place < len(own)]
@@ -178,7 +177,7 @@ def _closed(case: TileCase) -> ReadPower:
 
 
 def _check(
-    manifest: Manifest,
+    network: CrossbarNetwork,
     cases: Sequence[TileCase],
     means: Mapping[str, Array],
     known: Mapping[str, Assumption],
@@ -187,14 +186,14 @@ def _check(
 ) -> tuple[list[TileCheck], SettlingCheck | None, dict[str, Settling]]:
     """Power of the cases' reads in ngspice, how they settle, and the curves of the slowest."""
     answers = cluster.map(ngspice_power, cases, progress=told("ngspice: power"))
-    jobs = [_settling_job(manifest, case, means[case.array], known["line_capacitance"].value) for case in cases]
+    jobs = [_settling_job(network, case, means[case.array], known["line_capacitance"].value) for case in cases]
     followed = cluster.map(_settle, jobs, progress=told("settling"), limit_s=TRANSIENT_LIMIT_S)
     checks, times = [], []
     for case, answer, job, curve in zip(cases, answers, jobs, followed, strict=True):
         spice, closed = (power.drivers + power.amplifiers for power in (answer, _closed(case)))
         seconds = None if curve is None else curve.seconds(job.tolerance)
         times.append(seconds or 0.0)
-        layer = next(layer for layer, unit in manifest.units() if unit.array == case.array)
+        layer = next(layer for layer, unit in network.units() if unit.array == case.array)
         tile = case.layout.tiles[case.number].name
         apart = np.abs(closed - spice[0]) / np.where(spice[0] == 0, 1.0, np.abs(spice[0]))
         watts = float(spice.mean())
@@ -219,22 +218,22 @@ def _check(
     return checks, check, {"implicit": curve, "ngspice": spice_curve}
 
 
-def _settling_job(manifest: Manifest, case: TileCase, means: Array, farads: float) -> _SettlingJob:
+def _settling_job(network: CrossbarNetwork, case: TileCase, means: Array, farads: float) -> _SettlingJob:
     """A step from 0 V to the read of the text that drives the tile hardest; with pulses, to all of their amplitude."""
     layout = case.layout
     tile = layout.tiles[case.number]
     own = means[:, tile.rows.start : tile.rows.stop]
     volts = own[int((own**2).sum(1).argmax())]
-    if manifest.hardware.coding == "pulse_width":
-        volts = np.sign(volts) * manifest.device.read_v
-    return _SettlingJob(case, volts, farads, _tolerance(manifest, case, volts))
+    if network.hardware.coding == "pulse_width":
+        volts = np.sign(volts) * network.device.read_v
+    return _SettlingJob(case, volts, farads, _tolerance(network, case, volts))
 
 
-def _tolerance(manifest: Manifest, case: TileCase, volts: Array) -> float:
+def _tolerance(network: CrossbarNetwork, case: TileCase, volts: Array) -> float:
     """Half a step of the array's ADC in amperes, divided among the tiles whose currents it adds; where no ADC with a
     known full scale stands behind the bit lines, 0.1 % of the tile's largest signed current."""
-    hardware, layout = manifest.hardware, case.layout
-    layer, unit = next((layer, unit) for layer, unit in manifest.units() if unit.array == case.array)
+    hardware, layout = network.hardware, case.layout
+    layer, unit = next((layer, unit) for layer, unit in network.units() if unit.array == case.array)
     tile = layout.tiles[case.number]
     fixed = hardware.adc.full_scale if hardware.adc.range == "fixed" else None
     if hardware.adc.bits and hardware.gates == "software" and (fixed or unit.adc_range):
@@ -246,23 +245,23 @@ def _tolerance(manifest: Manifest, case: TileCase, volts: Array) -> float:
     return _LOOSE * (float(np.abs(ideal[tile.columns.start : tile.columns.stop]).max()) or 1e-9)
 
 
-def conversions(manifest: Manifest, layer: LayerEntry) -> tuple[int, int]:
+def conversions(network: CrossbarNetwork, layer: CrossbarLayer) -> tuple[int, int]:
     """How many numbers pass a DAC, and an ADC, in one step of a layer.
 
     A number passes its DAC once for all arrays that it drives; the bias is a fixed voltage and has none. An ADC
     converts every output of every array, a number per column and, where partial sums are converted, per row block; with
     gates in the circuit, the new hidden state only.
     """
-    hardware = manifest.hardware
+    hardware = network.hardware
     roles = {group.role: group.size for unit in layer.units for group in unit.rows if group.role != "b"}
     if hardware.gates == "circuit":
         outputs = layer.hidden_size
     else:
-        outputs = sum(manifest.layout(unit).outputs for unit in layer.units)
+        outputs = sum(network.layout(unit).outputs for unit in layer.units)
     return sum(roles.values()) * bool(hardware.dac.bits), outputs * bool(hardware.adc.bits)
 
 
-def multiply_accumulates(layer: LayerEntry) -> int:
+def multiply_accumulates(layer: CrossbarLayer) -> int:
     """How many a digital processor needs for one step of a layer: one per weight and bias. Peepholes, a diagonal in a
     full crossbar, are one per hidden unit there."""
     count = 0
@@ -273,19 +272,19 @@ def multiply_accumulates(layer: LayerEntry) -> int:
 
 
 def _layer(
-    manifest: Manifest,
-    layer: LayerEntry,
+    network: CrossbarNetwork,
+    layer: CrossbarLayer,
     powers: Mapping[str, ReadPower],
     known: Mapping[str, Assumption],
     checks: Sequence[TileCheck],
 ) -> LayerCost:
-    hardware = manifest.hardware
-    layouts = [manifest.layout(unit) for unit in layer.units]
+    hardware = network.hardware
+    layouts = [network.layout(unit) for unit in layer.units]
     read_s, pitch = known["read_time"].value, known["cell_pitch"].value
     own = [powers[unit.array] for unit in layer.units]
     amplifiers = sum(power.amplifiers.sum(0) for power in own) * read_s  # (S,)
     energy = sum(power.drivers.sum(0) for power in own) * read_s + amplifiers
-    dacs, adcs = conversions(manifest, layer)
+    dacs, adcs = conversions(network, layer)
     macs = multiply_accumulates(layer)
     crossings = sum(
         len(tile.rows) * len(tile.bit_lines) * layout.lines_per_row for layout in layouts for tile in layout.tiles

@@ -16,7 +16,8 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, find_device
 from hvae_mnn.errors import InputError
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import MANIFEST, read_manifest
+from hvae_mnn.netlist.file_names import MANIFEST
+from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.reading import is_folder, is_missing, read_bytes, read_text, shown
 
 Array = NDArray[np.float64]

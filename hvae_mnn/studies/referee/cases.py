@@ -14,11 +14,13 @@ from hvae_mnn.cosim.export import CHECKPOINT
 from hvae_mnn.cosim.plan import choose_sentences
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.cosim.stepper import HardwareStepper
+from hvae_mnn.crossbar.network import CrossbarNetwork, CrossbarUnit
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.conductances import read_conductances
-from hvae_mnn.netlist.manifest import Manifest, UnitEntry
+from hvae_mnn.netlist.file_names import elements_file
+from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.tile_deck import tile_elements
 from hvae_mnn.studies.referee.tile import TileCase
 
@@ -115,19 +117,18 @@ def some_reads(volts: Mapping[str, Array], count: int, rng: np.random.Generator)
 
 
 def tile_cases(
-    manifest: Manifest, engine: ExactEngine, volts: Mapping[str, Array], chosen: Sequence[tuple[UnitEntry, int]]
+    manifest: Manifest, engine: ExactEngine, volts: Mapping[str, Array], chosen: Sequence[tuple[CrossbarUnit, int]]
 ) -> list[TileCase]:
     """A case for each of the chosen tiles (array's unit, number in the array), with the reads (K, R) `volts` of its
     array. Raises `ManifestError` when the build's files are not what they were."""
     stored = read_conductances(manifest)
     texts: dict[str, list[str]] = {}
 
-    def case(unit: UnitEntry, number: int) -> TileCase:
+    def case(unit: CrossbarUnit, number: int) -> TileCase:
         layout = manifest.layout(unit)
         if unit.array not in texts:
-            texts[unit.array] = tile_elements(
-                manifest.folder / unit.include, unit.array, layout, manifest.files[unit.include]
-            )
+            name = elements_file(unit)
+            texts[unit.array] = tile_elements(manifest.folder / name, unit.array, layout, manifest.files[name])
         read = volts[unit.array]
         return TileCase(
             array=unit.array,
@@ -144,6 +145,6 @@ def tile_cases(
     return [case(unit, number) for unit, number in chosen]
 
 
-def every_tile(manifest: Manifest) -> list[tuple[UnitEntry, int]]:
+def every_tile(network: CrossbarNetwork) -> list[tuple[CrossbarUnit, int]]:
     """All tiles of a build, array by array."""
-    return [(unit, number) for _, unit in manifest.units() for number in range(len(manifest.layout(unit).tiles))]
+    return [(unit, number) for _, unit in network.units() for number in range(len(network.layout(unit).tiles))]

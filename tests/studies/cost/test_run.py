@@ -15,16 +15,16 @@ from torch import nn
 from hvae_mnn import build_netlist, cost, read_hardware
 from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.pulses import pulse_reads
-from hvae_mnn.cosim.simulation import start_engine
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
+from hvae_mnn.crossbar.network import LayerExport
+from hvae_mnn.engines.start import start_engine
 from hvae_mnn.errors import InputError
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.netlist.arrays import tile_lines
 from hvae_mnn.netlist.build import write_netlists
-from hvae_mnn.netlist.mapped import LayerExport
 from hvae_mnn.netlist.settling_deck import settling_deck
 from hvae_mnn.studies.cost import result as module
 from hvae_mnn.studies.cost.assumptions import COMPARED, Given, assumptions

@@ -18,6 +18,7 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.crossbar.mapping import GateArray, RowGroup, to_conductance
+from hvae_mnn.crossbar.network import LayerExport
 from hvae_mnn.crossbar.nodal import nodal_transfer
 from hvae_mnn.engines.array_process import ArrayDeck
 from hvae_mnn.engines.exact import ExactEngine
@@ -27,8 +28,7 @@ from hvae_mnn.netlist.arrays import array_lines
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.decks import TIA_LIBRARY, pulse_deck
 from hvae_mnn.netlist.device_lines import model_file
-from hvae_mnn.netlist.manifest import read_manifest
-from hvae_mnn.netlist.mapped import LayerExport
+from hvae_mnn.netlist.folder import read_manifest
 
 pytestmark = pytest.mark.spice
 
@@ -193,7 +193,7 @@ def test_unit_decks_run_alone_and_print_the_exact_currents(scheme, amplifier, ls
     for _, unit in manifest.units():
         layout, volts = manifest.layout(unit), stored[f"{unit.array}.test_volts"]
         exact = ExactEngine({"a": stored[f"{unit.array}.conductance"]}, {"a": layout}).currents({"a": volts[None]})["a"]
-        found = printed(manifest.folder, unit.deck)
+        found = printed(manifest.folder, manifest.deck(unit).name)
         plain = scheme == "fixed_resistor_per_cell" and amplifier.kind == "ideal"
         names = [f"{k}_{p}" for p in range(layout.sums) for k in range(3)]
         currents = [found[f"i(vs{unit.name}{name})" if plain else f"i{unit.name}{name}"] for name in names]
@@ -207,8 +207,8 @@ def test_the_layer_deck_computes_the_state_from_wired_tiles(scheme, lstm, tmp_pa
     manifest = read_manifest(tmp_path / "net")
     stored = load_file(manifest.folder / "conductances.safetensors")
     layer = manifest.layers[0]
-    found = printed(manifest.folder, layer.deck)
-    text = (manifest.folder / layer.deck).read_text()
+    found = printed(manifest.folder, manifest.deck(layer).name)
+    text = manifest.deck(layer).read_text()
     previous = np.array([float(v) for v in re.findall(r"^Vprevious\d+ \w+ 0 DC (\S+)$", text, re.MULTILINE)])
     p = {}
     for unit in layer.units:
@@ -230,7 +230,7 @@ def test_pulses_carry_the_charge_of_the_mean_voltage(scheme, lstm, tmp_path):
     unit = manifest.layers[0].unit("g")
     volts, layout = stored["net_g.test_volts"], manifest.layout(unit)
     exact = ExactEngine({"a": stored["net_g.conductance"]}, {"a": layout}).currents({"a": volts[None]})["a"][0]
-    found = printed(manifest.folder, unit.deck)
+    found = printed(manifest.folder, manifest.deck(unit).name)
     charges = np.array([found[f"qg{k}"] for k in range(3)])
     agree(charges / 2e-6, exact, 1e-12)
     # Phase by phase, as the step loop does it, it is exact.
