@@ -14,7 +14,7 @@ from pathlib import Path
 from hvae_mnn import Nonidealities, finetune, sweep, verify_point
 from hvae_mnn.crossbar.nonidealities.spec import Programming
 from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
-from hvae_mnn.sweeps.curves import all_curves
+from hvae_mnn.sweeps.gather import all_curves
 from hvae_mnn.sweeps.results import read_sweeps
 
 

@@ -129,7 +129,8 @@ def accuracy_vs_noise(
     baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
     from hvae_mnn.folders import new_run, refuse_other
     from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
-    from hvae_mnn.sweeps.curves import all_curves, chosen_metrics, relative_to_digital
+    from hvae_mnn.sweeps.curves import chosen_metrics, relative_to_digital
+    from hvae_mnn.sweeps.gather import all_curves
     from hvae_mnn.sweeps.results import newest_sweep, read_sweeps
     from hvae_mnn.sweeps.run import SWEEP
 

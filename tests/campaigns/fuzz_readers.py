@@ -39,8 +39,9 @@ from hvae_mnn.plots.sweeps import accuracy
 from hvae_mnn.plots.training import training_figure
 from hvae_mnn.spice import osdi
 from hvae_mnn.studies.programming.targets import find_targets
-from hvae_mnn.sweeps.curves import all_curves, chosen_metrics
+from hvae_mnn.sweeps.curves import chosen_metrics
 from hvae_mnn.sweeps.file import read_sweep
+from hvae_mnn.sweeps.gather import all_curves
 from hvae_mnn.sweeps.results import read_results
 from hvae_mnn.sweeps.table import read_parts
 from hvae_mnn.tables import read_table

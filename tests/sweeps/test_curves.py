@@ -12,7 +12,8 @@ import pytest
 from hvae_mnn.errors import InputError
 from hvae_mnn.plots.sweeps.accuracy import accuracy_figure
 from hvae_mnn.sweeps.curve_files import write_curves
-from hvae_mnn.sweeps.curves import all_curves, band, chosen_metrics, relative_to_digital
+from hvae_mnn.sweeps.curves import band, chosen_metrics, relative_to_digital
+from hvae_mnn.sweeps.gather import all_curves
 from hvae_mnn.sweeps.results import newest_sweep, read_results, read_sweeps
 from hvae_mnn.sweeps.table import FORMAT
 from hvae_mnn.tables import write_table

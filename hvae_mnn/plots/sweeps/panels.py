@@ -8,7 +8,8 @@ from typing import Any
 from hvae_mnn.plots.files import literal
 from hvae_mnn.plots.sweeps.names import BASELINES, axis_name, metric_name, value_text
 from hvae_mnn.sweeps.bands import BandKind
-from hvae_mnn.sweeps.curves import BITS, Curve, GridCurves, Value
+from hvae_mnn.sweeps.curves import Curve, GridCurves, Value
+from hvae_mnn.sweeps.gather import BITS
 
 STYLES: Mapping[str, Any] = {
     "digital": "--",

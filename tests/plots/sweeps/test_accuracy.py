@@ -15,7 +15,8 @@ from hvae_mnn.plots.sweeps.accuracy import accuracy_figure, save_accuracy_figure
 from hvae_mnn.plots.sweeps.axis import Places
 from hvae_mnn.plots.sweeps.heat_map import heat_map_figure
 from hvae_mnn.plots.sweeps.names import axis_name
-from hvae_mnn.sweeps.curves import all_curves, band, relative_to_digital
+from hvae_mnn.sweeps.curves import band, relative_to_digital
+from hvae_mnn.sweeps.gather import all_curves
 from hvae_mnn.sweeps.results import read_sweeps
 from hvae_mnn.sweeps.table import FORMAT
 from hvae_mnn.tables import write_table
