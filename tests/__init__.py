@@ -1,1 +1,3 @@
-"""The tests. A package, as some dependency installs another one of this name."""
+"""The tests mirror the package: `tests/a/test_b.py` is about `hvae_mnn/a/b.py`."""
+
+from tests.typechecker import check as check

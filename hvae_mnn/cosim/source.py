@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from hvae_mnn.errors import InputError, ManifestError
 Array = NDArray[np.float64]
 
 
+@runtime_checkable
 class ReadNoise(Protocol):
     """What is added to the currents of an array: `crossbar.nonidealities.read_noise.ArrayNoise`."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,7 @@ class Programmed:
         return self.first / self.target - 1
 
 
+@runtime_checkable
 class Target(Protocol):
     """Devices that can be pulsed: `hvae_mnn.devices.spread.Pulses`, or an array in which others are half-selected."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from hvae_mnn.errors import InputError
 Array = NDArray[np.float64]
 
 
+@runtime_checkable
 class Waveform(Protocol):
     """A voltage from time 0 to `duration_s`."""
 

@@ -4,7 +4,7 @@ cells."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Solves crossbar arrays, each known by its name."""
 

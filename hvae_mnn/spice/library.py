@@ -20,7 +20,9 @@ import contextlib
 import ctypes.util
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,11 +83,36 @@ def _empty_spiceinit() -> Iterator[None]:
     user's passwd entry; without an entry it dereferences a null pointer (ngspice 46 and older). Its own switch,
     `ngSpice_nospiceinit`, sets a variable in tables that `ngSpice_Init` makes: signal 11 before, too late after.
     """
-    with temporary_folder() as folder:
+    with _signals_held_back(), temporary_folder() as folder:
         with disk_errors(folder):
             (folder / ".spiceinit").touch()
         with contextlib.chdir(folder):
             yield
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A signal that ends the process acts after the block: one within it would leave a folder behind.
+
+    A mask would not do, since the system hands a process's signal to any of its threads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to the main thread
+        return
+    held: list[int] = []
+    ends = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, lambda came, _: held.append(came)) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in held:
+            os.kill(os.getpid(), came)
 
 
 def _die() -> None:
