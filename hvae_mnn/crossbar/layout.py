@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware.spec import Hardware, Scheme
@@ -116,7 +117,7 @@ class ArrayLayout:
         return sum(len(tile.bit_lines) for tile in self.tiles)
 
     @cached_property
-    def tile_order(self) -> NDArray[np.int64]:
+    def tile_order(self) -> Int64[NDArray[np.int64], " {self.rows*self.memristors}"]:
         """Places in the flat memristors (R, D) of those of one tile after the other, as netlists list them."""
         places = np.arange(self.rows * self.memristors).reshape(self.rows, -1)
         return np.concatenate(
@@ -126,7 +127,9 @@ class ArrayLayout:
             ]
         )
 
-    def cells(self, tile: Tile, memristors: Array) -> Array:
+    def cells(
+        self, tile: Tile, memristors: Float64[Array, "{self.rows} {self.memristors}"]
+    ) -> Float64[Array, "{self.lines_per_row} M N"]:
         """Conductances (W, M, N) of a tile in siemens, of the array's `memristors` (R, D)."""
         own = memristors[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop]
         fixed = self.hardware.device.g_mid
@@ -136,7 +139,7 @@ class ArrayLayout:
             return np.concatenate([own, np.full((len(own), 1), fixed)], axis=1)[np.newaxis]
         return own[np.newaxis].copy()
 
-    def is_memristor(self, tile: Tile) -> NDArray[np.bool_]:
+    def is_memristor(self, tile: Tile) -> Bool[NDArray[np.bool_], "{self.lines_per_row} M N"]:
         """Which of the tile's cells (W, M, N) are memristors."""
         found = np.ones((self.lines_per_row, len(tile.rows), len(tile.bit_lines)), dtype=bool)
         if self.scheme == "fixed_resistor_per_cell":
@@ -145,12 +148,12 @@ class ArrayLayout:
             found[:, :, -1] = False
         return found
 
-    def drive(self, transfer: Array) -> Array:
+    def drive(self, transfer: Float64[Array, "*batch {self.lines_per_row} M N"]) -> Float64[Array, "*batch M N"]:
         """What V on a row does (..., M, N), of what it does on each of the row's word lines (..., W, M, N)."""
         found: Array = transfer[..., 0, :, :]
         return found - transfer[..., 1, :, :] if self.lines_per_row == 2 else found
 
-    def signed(self, currents: Array) -> Array:
+    def signed(self, currents: Float64[Array, "*batch N"]) -> Float64[Array, "*batch C"]:
         """Currents (..., C of the tile) that stand for signed weights, of a tile's bit-line currents (..., N)."""
         if self.scheme == "reference_column":
             return currents[..., -1:] - currents[..., :-1]
@@ -158,7 +161,7 @@ class ArrayLayout:
             return currents[..., 0::2] - currents[..., 1::2]
         return currents
 
-    def read_out(self, sensed: Array) -> Array:
+    def read_out(self, sensed: Float64[Array, "B {self.sensed}"]) -> Float64[Array, "B {self.outputs}"]:
         """Currents (B, outputs), of the bit-line currents (B, sensed) of all tiles in order."""
         found = np.zeros((len(sensed), self.sums, self.columns))
         place = 0
@@ -169,7 +172,9 @@ class ArrayLayout:
             place += count
         return found.reshape(len(sensed), self.outputs)
 
-    def without_wires(self, memristors: Array) -> Array:
+    def without_wires(
+        self, memristors: Float64[Array, "{self.rows} {self.memristors}"]
+    ) -> Float64[Array, "{self.rows} {self.columns}"]:
         """Signed conductances (R, C) in siemens that the weights are mapped to, of the `memristors` (R, D)."""
         if self.scheme == "differential_pair":
             return memristors[:, 0::2] - memristors[:, 1::2]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware.spec import Cells, Hardware
@@ -68,7 +69,7 @@ class GateArray:
         return self.hardware.device.g_mid
 
     @property
-    def weights(self) -> Array:
+    def weights(self) -> Float64[Array, "R C"]:
         """(R, C): the signed weights that the conductances stand for."""
         return self.weight_scale * self.layout.without_wires(self.conductance)
 
@@ -79,8 +80,8 @@ class GateArray:
 
 
 def to_conductance(
-    weights: Array, device: MemristorSpec, cells: Cells | None = None, largest: float | None = None
-) -> tuple[Array, float | Array]:
+    weights: Float64[Array, "R C"], device: MemristorSpec, cells: Cells | None = None, largest: float | None = None
+) -> tuple[Float64[Array, "R D"], float | Float64[Array, " C"]]:
     """Conductances (R, D) in siemens and the scale s for signed `weights` (R, C); by default as eq. 12 has it.
 
     The largest magnitude in the array, or in a column, uses the whole range; `largest` says so of the network. Where
@@ -120,7 +121,7 @@ def largest_weight(layers: Iterable[RecurrentLayer]) -> float:
     )
 
 
-def row_weights(gate: GateMatrix) -> Array:
+def row_weights(gate: GateMatrix) -> Float64[Array, "R H"]:
     """(R, H): the unit's weights with one row per input, in the order x, h, b, memory.
 
     Peepholes are a diagonal block of rows: in a full crossbar every crosspoint has a device, and zero is a weight too.

@@ -8,6 +8,7 @@ resistance on either kind of line, ideal drivers, virtual grounds) is exact.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU, splu
@@ -18,7 +19,7 @@ Array = NDArray[np.float64]
 Nodes = NDArray[np.int64]
 
 
-def nodal_transfer(conductance: Array, wires: Wires) -> Array:
+def nodal_transfer(conductance: Float64[Array, "W M N"], wires: Wires) -> Float64[Array, "W M N"]:
     """T (W, M, N) in siemens: current into the sense node of bit line j for 1 V on word line k of row i.
 
     `conductance` (W, M, N) in siemens, each 0 (an open cell) or above.
@@ -26,7 +27,9 @@ def nodal_transfer(conductance: Array, wires: Wires) -> Array:
     return _Adjoint(conductance, wires).transfer()
 
 
-def nodal_network(conductance: Array, wires: Wires) -> tuple[Array, Array]:
+def nodal_network(
+    conductance: Float64[Array, "W M N"], wires: Wires
+) -> tuple[Float64[Array, "W M N"], Float64[Array, "N N"]]:
     """T (W, M, N) as in `nodal_transfer`, and Y (N, N), both in siemens: currents into the sense ends are
     `V @ T - Y @ v` when these are at v (N,) volts behind `sense_ohm`."""
     adjoint = _Adjoint(conductance, wires)

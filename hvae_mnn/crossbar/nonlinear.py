@@ -10,6 +10,7 @@ converge, the true Jacobian takes over, read by read.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -50,7 +51,7 @@ class NonlinearTile:
         values = np.concatenate([np.ones((words >= 0).sum()), -np.ones((bits >= 0).sum())])
         return sparse.csr_matrix((values, (rows, columns)), (self._unknown, words.size))
 
-    def currents(self, volts: Array) -> Array:
+    def currents(self, volts: Float64[Array, "B W M"]) -> Float64[Array, "B N"]:
         """Currents (B, N) in amperes into the sense nodes, for volts (B, W, M) at the drivers.
 
         Raises `RunError` when a read does not converge.
@@ -121,5 +122,5 @@ class NonlinearTile:
         return np.asarray(self._carried(self._across(found, driving)).sum((1, 2)))
 
 
-def _settled(change: Array, before: Array | float, scale: float) -> NDArray[np.bool_]:
+def _settled(change: Array | float, before: Array | float, scale: float) -> NDArray[np.bool_]:
     return np.asarray((change <= _TOLERANCE * scale) | ((change <= _ROUNDING * scale) & (change >= before)))

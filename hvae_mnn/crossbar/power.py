@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,7 +60,7 @@ class ReadPower:
     """Largest magnitude of an amplifier's output, as if it had no limit."""
 
 
-def tile_power(conductance: Tensor, wires: Wires, signs: Sequence[int]) -> PowerForm:
+def tile_power(conductance: Float64[Tensor, "B W M N"], wires: Wires, signs: Sequence[int]) -> PowerForm:
     """The form of tiles (B, W, M, N) siemens whose word line k of a row carries `signs[k]` times the row's voltage.
 
     `wires.sense_ohm` is what bit lines end in. float64, on a CPU.
@@ -111,7 +112,7 @@ def _one_node(rows: Rows, sense_ohm: float, sources: Tensor) -> tuple[Tensor, Te
     return sense_ohm * (transfer @ sources.mT), transfer, (inverse @ admittance.sum(-1, keepdim=True))[..., 0]
 
 
-def read_power(form: PowerForm, volts: Array, amplifier: Amplifier) -> ReadPower:
+def read_power(form: PowerForm, volts: Float64[Array, "S M"], amplifier: Amplifier) -> ReadPower:
     """Power of reads with `volts` (S, M) on the rows, of every tile, as long as no amplifier clips."""
     gain = 0.0 if amplifier.kind == "ideal" else amplifier.gain / (1 + amplifier.gain)
     end_v = gain * amplifier.offset_v

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.hardware.spec import Amplifier
@@ -31,7 +32,9 @@ _CHUNK = 2**23
 """Numbers in the matrices that are solved at a time."""
 
 
-def sensed_transfer(transfer: Array, admittance: Array, amplifier: Amplifier) -> tuple[Array, Array]:
+def sensed_transfer(
+    transfer: Float64[Array, "*batch M N"], admittance: Float64[Array, "*batch N N"], amplifier: Amplifier
+) -> tuple[Float64[Array, "*batch M N"], Float64[Array, "*batch N"]]:
     """What the amplifiers show while none is clipped, -u / R_f = V @ T' + offset: T' (..., M, N) in siemens and the
     offset (..., N) in amperes.
 
@@ -50,7 +53,12 @@ def sensed_transfer(transfer: Array, admittance: Array, amplifier: Amplifier) ->
     return np.swapaxes(read, -1, -2), offset
 
 
-def read_out(volts: Array, transfer: Array, admittance: Array, amplifier: Amplifier) -> Array:
+def read_out(
+    volts: Float64[Array, "B M"],
+    transfer: Float64[Array, "M N"],
+    admittance: Float64[Array, "N N"],
+    amplifier: Amplifier,
+) -> Float64[Array, "B N"]:
     """What the amplifiers show, -u / R_f in amperes (B, N), for volts (B, M), clipped outputs included.
 
     `transfer` (M, N) and `admittance` (N, N) of one tile. Raises `RunError` when no consistent set of clipped outputs
@@ -126,7 +134,7 @@ def _left(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) 
     return volts @ admittance + (volts - output) / amplifier.feedback_ohm - driven
 
 
-def _is_rounding(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
+def _is_rounding(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> NDArray[np.bool_]:
     """Whether (K,) only rounding moves an output across the edge of its swing."""
     amplified = amplifier.gain * abs(amplifier.offset_v) + amplifier.swing_v
     entering = np.abs(driven).max(axis=1) + amplified / amplifier.feedback_ohm
@@ -136,7 +144,7 @@ def _is_rounding(volts: Array, driven: Array, admittance: Array, amplifier: Ampl
 def _length(start: Array, step: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
     """Part (K, 1) of `step` (K, N) to the lowest point of the convex function along it, at most 1."""
 
-    def falls(length: Array) -> Array:
+    def falls(length: Array) -> NDArray[np.bool_]:
         slope = _left(start + length * step, driven, admittance, amplifier) * step
         return np.asarray(slope.sum(axis=1, keepdims=True) <= 0)
 

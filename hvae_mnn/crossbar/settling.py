@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU
@@ -47,7 +48,9 @@ class Settling:
         return settled_after(self.times, self.left, tolerance)
 
 
-def settling(conductance: Array, wires: Wires, volts: Array, farads: float, tolerance: float) -> Settling | None:
+def settling(
+    conductance: Float64[Array, "W M N"], wires: Wires, volts: Float64[Array, "W M"], farads: float, tolerance: float
+) -> Settling | None:
     """The currents of a tile (W, M, N) siemens after its drivers step from 0 V to `volts` (W, M) at time 0, followed
     until none can be `tolerance` amperes away from its end again; None where no node is without a source.
 
@@ -104,7 +107,7 @@ def _advance(factor: SuperLU, matrix: sparse.csc_matrix, capacitance: Array, lef
     return np.asarray(factor.solve(capacitance * (middle - (1 - _GAMMA) ** 2 * left) / weight))
 
 
-def settled_after(times: Array, left: Array, tolerance: float) -> float:
+def settled_after(times: Float64[Array, " T"], left: Float64[Array, "T N"], tolerance: float) -> float:
     """When the last of `left` (T, N) comes within `tolerance`, for good; 0 when none is ever beyond it. Between two
     times (T,) it is taken to fall exponentially."""
     furthest = np.abs(left).max(axis=1)

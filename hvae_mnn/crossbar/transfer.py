@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from hvae_mnn.crossbar.hardware.wires import Wires
@@ -42,7 +43,7 @@ _WORTH_THREADS = 256
 """From this size on, products of matrices gain by more than one thread; smaller ones lose, much on a busy machine."""
 
 
-def tile_transfer(conductance: Tensor, wires: Wires) -> Tensor:
+def tile_transfer(conductance: Float64[Tensor, "B W M N"], wires: Wires) -> Float64[Tensor, "B W M N"]:
     """T (B, W, M, N) in siemens, float64: current into the sense node of bit line j for 1 V on word line k of row i.
 
     `conductance` (B, W, M, N) in siemens, float64, on CPU or GPU; each 0 (an open cell) or above.
@@ -50,7 +51,9 @@ def tile_transfer(conductance: Tensor, wires: Wires) -> Tensor:
     return tile_network(conductance, wires)[0]
 
 
-def tile_network(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+def tile_network(
+    conductance: Float64[Tensor, "B W M N"], wires: Wires
+) -> tuple[Float64[Tensor, "B W M N"], Float64[Tensor, "B N N"]]:
     """T (B, W, M, N) as in `tile_transfer`, and Y (B, N, N), both in siemens.
 
     Y is the admittance of the bit lines behind `sense_ohm`, drivers at 0 V: currents into the sense ends are

@@ -121,25 +121,27 @@ class MemristorSpec:
 
     def resistance(self, x: ArrayLike) -> Array:
         """R(x) in ohm (eq. 8), x of any shape; beyond its ends a state has the resistance of the end."""
-        return self.r_off_ohm + (self.r_on_ohm - self.r_off_ohm) * np.clip(np.asarray(x, dtype=np.float64), 0, 1)
+        inside = np.clip(np.asarray(x, dtype=np.float64), 0, 1)
+        return np.asarray(self.r_off_ohm + (self.r_on_ohm - self.r_off_ohm) * inside)
 
     def conductance(self, x: ArrayLike) -> Array:
         """1 / R(x) in siemens, x of any shape."""
-        return 1 / self.resistance(x)
+        return np.asarray(1 / self.resistance(x))
 
     def state(self, conductance: ArrayLike) -> Array:
         """x of conductances in siemens, of any shape; the inverse of `conductance`."""
         ohm = 1 / np.asarray(conductance, dtype=np.float64)
-        return (self.r_off_ohm - ohm) / (self.r_off_ohm - self.r_on_ohm)
+        return np.asarray((self.r_off_ohm - ohm) / (self.r_off_ohm - self.r_on_ohm))
 
     def window(self, x: ArrayLike) -> Array:
         """f(x) = 1 - (2x - 1)^(2p) of eq. 9 (Joglekar), with its floor."""
         centred = 2 * np.asarray(x, dtype=np.float64) - 1
-        return np.maximum(1 - (centred * centred) ** self.window_p, self.window_floor or _OFF)
+        return np.asarray(np.maximum(1 - (centred * centred) ** self.window_p, self.window_floor or _OFF))
 
-    def _stop(self, distance: Array) -> Array:
+    def _stop(self, distance: ArrayLike) -> Array:
         """Factor on motion into an end that is `distance` away."""
-        return np.clip(distance / self.end_stop, 0, 1) if self.end_stop else np.ones_like(distance)
+        away = np.asarray(distance, dtype=np.float64)
+        return np.asarray(np.clip(away / self.end_stop, 0, 1)) if self.end_stop else np.ones_like(away)
 
     def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
         """dx/dt per second, of states and voltages that broadcast against each other."""
@@ -151,7 +153,7 @@ class MemristorSpec:
 
     def moves(self, volts: ArrayLike) -> NDArray[np.bool_]:
         """Whether a device at these voltages moves at all."""
-        return self.speed(volts) > 0
+        return np.asarray(self.speed(volts) > 0)
 
     def switching_levels(self) -> tuple[float, ...]:
         """Voltages at which the state equation changes its form: where an integration should be cut."""
@@ -221,7 +223,7 @@ class AistSpec(MemristorSpec):
         """See `MemristorSpec.speed`."""
         v = np.asarray(volts, dtype=np.float64)
         beyond = np.clip(np.maximum(v - self.v_set, self.v_reset - v) / self.ramp_v, 0, 1)
-        return beyond * beyond * (3 - 2 * beyond)
+        return np.asarray(beyond * beyond * (3 - 2 * beyond))
 
     def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
         """Eq. 9, dx/dt per second, with its guards."""
@@ -232,7 +234,7 @@ class AistSpec(MemristorSpec):
             set_drive = self.i_off / distance * self._stop(1 - x)
         reset_drive = current / self.i_on * self._stop(x)
         drive = np.where(v > self.v_set, set_drive, np.where(v < self.v_reset, reset_drive, 0))
-        return self.rate_per_s * self.speed(v) * drive * self.window(x)
+        return np.asarray(self.rate_per_s * self.speed(v) * drive * self.window(x))
 
     def switching_levels(self) -> tuple[float, ...]:
         """Both thresholds, and the ends of the ramps beyond them."""
@@ -270,7 +272,7 @@ class HpSpec(MemristorSpec):
         """dx/dt = mu_v R_on / D^2 i f(x), per second."""
         x, v = np.asarray(x, dtype=np.float64), np.asarray(volts, dtype=np.float64)
         stop = np.where(v > 0, self._stop(1 - x), self._stop(x))
-        return self.rate_per_s * v / self.resistance(x) * self.window(x) * stop
+        return np.asarray(self.rate_per_s * v / self.resistance(x) * self.window(x) * stop)
 
     def switching_levels(self) -> tuple[float, ...]:
         """0 V, where the direction changes."""

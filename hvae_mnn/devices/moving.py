@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.memristor import MemristorSpec
@@ -35,7 +36,7 @@ class MovingDevices:
     """How long a read drives the word lines, seconds."""
 
 
-def drift_of(states: Array, initial: Array) -> Array:
+def drift_of(states: Float64[Array, "R C"], initial: Float64[Array, "R C"]) -> Float64[Array, " 3"]:
     """The `FIELDS` as an array (3,), from states (R, C) now and at the beginning."""
     apart = np.abs(states - initial)
     return np.array([apart.max(), apart.mean(), np.count_nonzero(apart > MOVED)], dtype=np.float64)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
@@ -26,12 +27,12 @@ def aligned(values: Array) -> Array:
     return found
 
 
-def row_by_row(volts: Array, matrix: Array) -> Array:
+def row_by_row(volts: Float64[Array, "B R"], matrix: Float64[Array, "R C"]) -> Float64[Array, "B C"]:
     """Volts (B, R) times matrix (R, C), every read alone: its currents do not depend on what else is in the batch."""
     return np.stack([aligned(row) @ matrix for row in volts])
 
 
-def at_once(volts: Array, matrix: Array) -> Array:
+def at_once(volts: Float64[Array, "B R"], matrix: Float64[Array, "R C"]) -> Float64[Array, "B C"]:
     """Volts (B, R) times matrix (R, C) as one product.
 
     In torch, as the network around it: numpy's BLAS has threads of its own, which go on spinning after a product, and

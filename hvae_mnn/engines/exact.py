@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
@@ -89,7 +90,7 @@ class ExactEngine:
         else:
             self._others[name] = SaturatingArray(layout, parts)
 
-    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+    def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """See `Engine.currents`."""
         start = time.perf_counter()
         found = {}
@@ -103,7 +104,7 @@ class ExactEngine:
         self.seconds += time.perf_counter() - start
         return found
 
-    def tile_currents(self, name: str, number: int, volts: Array) -> Array:
+    def tile_currents(self, name: str, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
         """Currents (B, columns of the tile) for signed weights, of one tile of an array, for volts (B, R)."""
         if name in self._others:
             return self._layouts[name].signed(self._others[name].tile_currents(number, volts))
@@ -114,7 +115,7 @@ class ExactEngine:
         found: Array = volts[:, tile.rows.start : tile.rows.stop] @ own + offset[tile.row_block, columns]
         return found
 
-    def matrix(self, name: str) -> Array | None:
+    def matrix(self, name: str) -> Float64[Array, "R C"] | None:
         """Amperes per volt (R, C) of a linear array, all of its tiles together; None of one that clips or bends."""
         return self._matrix[name][0] if name in self._matrix else None
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
@@ -36,7 +37,7 @@ class IdealEngine:
         self.seconds = 0.0
         self.seconds_loading = time.perf_counter() - start
 
-    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+    def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """See `Engine.currents`."""
         start = time.perf_counter()
         # One read at a time, so that a sentence's currents do not depend on what else is in the batch.
@@ -61,7 +62,7 @@ class IdealEngine:
         self._states[name] = states
         self._transfer[name] = aligned(self._layouts[name].without_wires(self._moving.spec.conductance(states)))
 
-    def drift(self, name: str) -> Array | None:
+    def drift(self, name: str) -> Float64[Array, " 3"] | None:
         """See `Engine.drift`."""
         return None if self._moving is None else drift_of(self._states[name], self._initial[name])
 

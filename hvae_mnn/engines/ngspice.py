@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.moving import drift_of
@@ -115,7 +116,7 @@ class NgspiceEngine:
             self._again(deck, None)
         self._initial[deck.name] = self._processes[deck.name].states
 
-    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+    def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """See `Engine.currents`; the named arrays are solved at the same time."""
         start = time.perf_counter()
         for name, value in volts.items():

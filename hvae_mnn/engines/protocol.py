@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -23,7 +24,7 @@ class Engine(Protocol):
     seconds_loading: float
     """Wall-clock time until the arrays could be read: ngspice had loaded them, or their tiles were solved."""
 
-    def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
+    def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """Currents in amperes, array name -> (B, outputs), from word-line voltages in volts, array name -> (B, R).
 
         They stand for signed weights: a reference column is subtracted, tiles are added (`ArrayLayout.outputs`).
@@ -32,7 +33,7 @@ class Engine(Protocol):
         """
         ...
 
-    def drift(self, name: str) -> Array | None:
+    def drift(self, name: str) -> Float64[Array, " 3"] | None:
         """How far the array's states have moved since the beginning (`drift.FIELDS`); None for devices that cannot."""
         ...
 

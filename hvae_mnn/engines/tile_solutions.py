@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout, Tile
@@ -52,12 +53,12 @@ class SaturatingArray:
             for number, tile in enumerate(layout.tiles)
         ]
 
-    def currents(self, volts: Array) -> Array:
+    def currents(self, volts: Float64[Array, "B R"]) -> Float64[Array, "B _"]:
         """Currents (B, outputs) for volts (B, R)."""
         sensed = [self.tile_currents(number, volts) for number in range(len(self._tiles))]
         return self._layout.read_out(np.concatenate(sensed, axis=1))
 
-    def tile_currents(self, number: int, volts: Array) -> Array:
+    def tile_currents(self, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
         """Currents (B, N) that the amplifiers of one tile show, for volts (B, R) of the array."""
         tile, transfer, admittance = self._tiles[number]
         amplifier = self._layout.hardware.amplifier
@@ -78,12 +79,12 @@ class NonlinearArray:
             wires = replace(hardware.wires, sense_ohm=hardware.amplifier.input_ohm)
             self._tiles.append((tile, NonlinearTile(cells, wires, laws)))
 
-    def currents(self, volts: Array) -> Array:
+    def currents(self, volts: Float64[Array, "B R"]) -> Float64[Array, "B _"]:
         """Currents (B, outputs) for volts (B, R)."""
         sensed = [self.tile_currents(number, volts) for number in range(len(self._tiles))]
         return self._layout.read_out(np.concatenate(sensed, axis=1))
 
-    def tile_currents(self, number: int, volts: Array) -> Array:
+    def tile_currents(self, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
         """Currents (B, N) that are read of one tile's bit lines, for volts (B, R) of the array."""
         amplifier = self._layout.hardware.amplifier
         tile, network = self._tiles[number]

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hvae_mnn.crossbar import transfer as module
@@ -54,11 +54,14 @@ def test_nodal_analysis_agrees(wires, shape, kind, part):
     st.lists(st.sampled_from([0.0, 0.3, 1.0, 10.0, 100.0]), min_size=4, max_size=4),
     st.integers(0, 2**32 - 1),
 )
+@example((1, 11, 12), [0.3, 0.3, 100.0, 100.0], 4)
 @settings(max_examples=100, deadline=None)
 def test_nodal_analysis_agrees_anywhere(shape, ohms, seed):
+    """Each side rounds by itself: with 100 ohm before wires of 0.3 ohm, long double arithmetic finds 4e-13 of the
+    largest element in the recursion and 8e-13 in nodal analysis."""
     conductance = cells(shape, seed, ("ordinary", "open")[seed % 2])
     wires = Wires(*ohms)
-    close(solve(conductance, wires)[0], nodal_network(conductance, wires)[0], 1e-12)
+    close(solve(conductance, wires)[0], nodal_network(conductance, wires)[0], 2e-12)
 
 
 @pytest.mark.parametrize(("size", "part"), [(64, 1e-12), (129, 1e-12)])

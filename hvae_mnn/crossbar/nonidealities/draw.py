@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.layout import ArrayLayout
@@ -31,7 +32,7 @@ class Drawn:
     """Memristors stuck at 1/R_off."""
 
 
-def draw_array(name: str, layout: ArrayLayout, targets: Array, spec: Nonidealities, seed: int) -> Drawn:
+def draw_array(name: str, layout: ArrayLayout, targets: Float64[Array, "R D"], spec: Nonidealities, seed: int) -> Drawn:
     """Draw the memristors of the array called `name`, whose `targets` are (R, D) siemens.
 
     A tile's numbers depend on the seed, the array's name and the tile's number alone: not on other arrays, nor on

@@ -8,6 +8,7 @@ gives a retention, so exponents are assumptions. Stuck cells drift like all othe
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.nonidealities.spec import Drift
@@ -15,7 +16,7 @@ from hvae_mnn.crossbar.nonidealities.spec import Drift
 Array = NDArray[np.float64]
 
 
-def drifted(conductances: Array, spec: Drift, rng: np.random.Generator) -> Array:
+def drifted(conductances: Float64[Array, "*shape"], spec: Drift, rng: np.random.Generator) -> Float64[Array, "*shape"]:
     """Conductances, siemens of any shape, at the time that `spec` says."""
     if spec.seconds <= spec.reference_s or not (spec.exponent or spec.exponent_sigma):
         return conductances

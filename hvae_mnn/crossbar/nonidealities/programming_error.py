@@ -14,6 +14,7 @@ meant.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.nonidealities.spec import Programming
@@ -24,7 +25,9 @@ from hvae_mnn.devices.spread import Pulses, Spread
 Array = NDArray[np.float64]
 
 
-def with_programming_error(targets: Array, spec: Programming, device: MemristorSpec, rng: np.random.Generator) -> Array:
+def with_programming_error(
+    targets: Float64[Array, "*shape"], spec: Programming, device: MemristorSpec, rng: np.random.Generator
+) -> Float64[Array, "*shape"]:
     """Conductances, siemens, that programming gives for `targets`, siemens of any shape.
 
     Raises `DeviceError` for pulses that the device cannot be programmed with.
