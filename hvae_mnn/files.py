@@ -78,6 +78,16 @@ class Part:
             self.temporary.replace(self._target)
 
 
+def refuse_special(path: Path) -> None:
+    """Raise `StorageError` where a pipe, a socket or a device is: a rename would put a file in its place."""
+    with disk_errors(path):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+    if special:
+        raise StorageError(
+            f"{shown(path)} is a pipe, a socket or a device, which no file may replace; choose another name"
+        )
+
+
 @contextmanager
 def part_of(path: Path) -> Iterator[Part]:
     """A file in the folder of `path` that is removed at the end unless it has taken its name; else as `replacing`."""
@@ -85,6 +95,7 @@ def part_of(path: Path) -> Iterator[Part]:
     with ExitStack() as stack:
         with disk_errors(path):
             target = absolute(path) if path.is_symlink() else path
+            refuse_special(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             tidy_once(target.parent)
             temporary = stack.enter_context(temporary_file(target.parent))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import socket
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -122,3 +124,19 @@ def test_a_full_disk_has_no_room(small_disk: Path) -> None:
     with pytest.raises(StorageError, match="No space left on device"):
         require_room(small_disk, 3 * 2**20)
     assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_special_file_is_not_replaced(tmp_path, kind, through_a_link):
+    special = tmp_path / "special"
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.mkfifo(special) if kind == "pipe" else listener.bind(str(special))
+        before, path = special.stat(), special
+        if through_a_link:
+            path = tmp_path / "link"
+            path.symlink_to(special)
+        with pytest.raises(StorageError, match="a pipe, a socket or a device, which no file may replace"):
+            write_bytes(path, b"content")
+        assert special.stat() == before
+        assert {one.name for one in tmp_path.iterdir()} == {special.name, path.name}

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hvae_mnn.devices.moving import FIELDS
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import MendedWarning, RunError, TensorsError
-from hvae_mnn.files import disk_errors
+from hvae_mnn.files import disk_errors, refuse_special
 from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
@@ -66,6 +66,7 @@ class JournalEngine:
         self._position_path = _position_of(path)
         self._moves = any(engine.drift(name) is not None for name in outputs)
         self._restored_at = self._restore() if self._moves else 0
+        refuse_special(path)
         with disk_errors(path):
             self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 

@@ -139,7 +139,7 @@ class _Pipe:
         self._ahead = data[size:]
         return data[:size]
 
-    def _wait(self, ready: select.poll) -> None:
+    def _wait(self, ready: Any) -> None:
         if not ready.poll(1000 * self.limit_s):
             raise TimeoutError
 

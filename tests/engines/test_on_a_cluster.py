@@ -504,7 +504,7 @@ def test_it_is_quiet(still, tmp_path):
         "from pathlib import Path\n"
         "from hvae_mnn.parallel.cluster import Cluster\n"
         "from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks\n"
-        "from hvae_mnn.netlist.manifest import read_manifest\n"
+        "from hvae_mnn.netlist.folder import read_manifest\n"
         "import numpy as np\n"
         "if __name__ == '__main__':\n"
         "    with Cluster.local(2) as cluster:\n"

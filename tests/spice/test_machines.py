@@ -39,7 +39,7 @@ from hvae_mnn.spice.backends import backend_problem
 from hvae_mnn.engines.ngspice import NgspiceEngine, array_decks
 from hvae_mnn.spice.probe import probe
 from hvae_mnn.spice.library import SharedLibrary
-from hvae_mnn.netlist.manifest import read_manifest
+from hvae_mnn.netlist.folder import read_manifest
 
 facts = probe()
 engine = NgspiceEngine(array_decks(read_manifest(sys.argv[1])))
