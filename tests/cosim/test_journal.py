@@ -96,7 +96,8 @@ def test_no_damage_gives_another_answer(path: Path) -> None:
 class Moving:
     """An engine with a past: every read moves a state, which the next one sees."""
 
-    name, seconds_loading = "moving", 0.0
+    name = "moving"
+    seconds = seconds_loading = 0.0
 
     def __init__(self) -> None:
         self.initial, self.reads = np.zeros((3, 2)), np.zeros((0, 3))
