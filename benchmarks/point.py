@@ -26,7 +26,7 @@ from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.sweeps.digital import BATCH_SIZE
 from hvae_mnn.sweeps.point import run_task
 from hvae_mnn.sweeps.sentences import choose_text, chosen_sentences
-from hvae_mnn.sweeps.task import Kind, ModelChoice, Task
+from hvae_mnn.sweeps.task import ModelChoice, Task, TaskKind
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 _SENTENCES = 256
@@ -43,7 +43,7 @@ def run(workspace: Workspace) -> Answer:
     hardware = hardware_to_dict(read_hardware(HARDWARE))
     noise = nonidealities_to_dict(Nonidealities(programming=Programming("lognormal", 0.05)))
 
-    def task(kind: Kind, seed: int | None) -> Task:
+    def task(kind: TaskKind, seed: int | None) -> Task:
         point = kind == "point"
         return Task(kind, model, text, tuple(METRICS), seed, hardware if point else {}, noise if point else {})
 

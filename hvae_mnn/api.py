@@ -16,7 +16,7 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.devices.presets import find_device
-from hvae_mnn.devices.programming import Settings
+from hvae_mnn.devices.programming import WriteVerify
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines import start as engine_start
 from hvae_mnn.engines.protocol import Engine
@@ -45,7 +45,7 @@ from hvae_mnn.studies.programming.run import ProgrammingResult, Wired
 from hvae_mnn.studies.verify import Verification
 from hvae_mnn.sweeps import verify as point_verification
 from hvae_mnn.sweeps.file import SweepFile, read_sweep
-from hvae_mnn.sweeps.grid import Plan, make_plan
+from hvae_mnn.sweeps.grid import SweepPlan, make_plan
 from hvae_mnn.sweeps.run import SweepResult, cores, default_folder, refuse_foreign, remaining, run_sweep
 from hvae_mnn.sweeps.table import find_task
 from hvae_mnn.sweeps.verify import PointVerification
@@ -197,7 +197,7 @@ def verify_point(
 
 
 def sweep(
-    file: str | Path | SweepFile | Plan,
+    file: str | Path | SweepFile | SweepPlan,
     *,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
@@ -212,7 +212,7 @@ def sweep(
     `scheduler`; the results are the same. Called again, it goes on.
     """
     plan = file
-    if not isinstance(plan, Plan):
+    if not isinstance(plan, SweepPlan):
         read = plan if isinstance(plan, SweepFile) else read_sweep(Path(plan))
         plan = make_plan(read, None if data_dir is None else Path(data_dir))
     folder = default_folder(plan) if out is None else Path(out)
@@ -273,12 +273,12 @@ __all__ = [
     "Options",
     "PointVerification",
     "ProgrammingResult",
-    "Settings",
     "SimulationResult",
     "Spread",
     "SweepResult",
     "Verification",
     "Wired",
+    "WriteVerify",
     "build_netlist",
     "cost",
     "find_device",

@@ -16,7 +16,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted
 
 if TYPE_CHECKING:
-    from hvae_mnn.studies.ir_drop import Settings
+    from hvae_mnn.studies.ir_drop import IrDropSettings
 
 EPILOG = """
 Examples:
@@ -92,9 +92,9 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
     from hvae_mnn.devices.presets import find_device
     from hvae_mnn.folders import new_run
     from hvae_mnn.plots.ir_drop import save_ir_drop_figures
-    from hvae_mnn.studies.ir_drop import Settings, run_study
+    from hvae_mnn.studies.ir_drop import IrDropSettings, run_study
 
-    settings = Settings(
+    settings = IrDropSettings(
         sizes=_numbers(sizes, "--sizes", int),
         ohms=_numbers(ohms, "--ohms", float),
         spice_sizes=None if spice_sizes is None else _numbers(spice_sizes, "--spice-sizes", int),
@@ -113,7 +113,7 @@ def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **
 
 
 def _show(
-    console: Console, settings: Settings, rows: list[dict[str, Any]], summary: dict[str, Any], folder: Path
+    console: Console, settings: IrDropSettings, rows: list[dict[str, Any]], summary: dict[str, Any], folder: Path
 ) -> None:
     from hvae_mnn.crossbar.hardware.spec import SCHEMES
     from hvae_mnn.studies.ir_drop import SCHEME_OHM, means

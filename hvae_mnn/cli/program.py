@@ -98,12 +98,12 @@ def command(context: click.RichContext, /, targets: Path | None, **given: Any) -
     Widths come from the device model's own time map; write-verify reads and repeats until the tolerance is met.
     """
     # Not from hvae_mnn.api, which imports torch.
-    from hvae_mnn.devices.programming import Settings
+    from hvae_mnn.devices.programming import WriteVerify
     from hvae_mnn.devices.spread import Spread
     from hvae_mnn.plots.programming import save_programming_figures
     from hvae_mnn.studies.programming.run import Wired, program
 
-    settings = Settings(given["amplitude"], given["tolerance"], given["max_pulses"], given["open_loop"])
+    settings = WriteVerify(given["amplitude"], given["tolerance"], given["max_pulses"], given["open_loop"])
     spread = Spread(given["device_sigma"], given["cycle_sigma"], given["threshold_sigma"])
     backend = given["ngspice"]
     if backend is None:

@@ -21,7 +21,7 @@ from hvae_mnn.errors import InputError
 if TYPE_CHECKING:
     from hvae_mnn.sweeps.axes import Grid
     from hvae_mnn.sweeps.file import SweepFile
-    from hvae_mnn.sweeps.grid import Plan
+    from hvae_mnn.sweeps.grid import SweepPlan
     from hvae_mnn.sweeps.run import SweepResult
     from hvae_mnn.sweeps.summary import PointSummary
 
@@ -174,7 +174,7 @@ def _values(grid: Grid, step: tuple[str, ...]) -> str:
     return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
 
 
-def _show_remaining(console: Console, plan: Plan, folder: Path, retry_failed: bool, fresh: bool) -> None:
+def _show_remaining(console: Console, plan: SweepPlan, folder: Path, retry_failed: bool, fresh: bool) -> None:
     from hvae_mnn.sweeps.run import look
 
     found, damaged = ({}, []) if fresh else look(plan, folder, retry_failed=retry_failed)

@@ -21,7 +21,7 @@ from hvae_mnn.crossbar.hardware.spec import ConverterSpec
 from hvae_mnn.errors import InputError
 
 Array = NDArray[np.float64]
-Kind = Literal["dac", "adc"]
+ConverterKind = Literal["dac", "adc"]
 
 MIN_BITS, MAX_BITS = 2, 24
 HISTOGRAM_BINS = 61
@@ -56,7 +56,7 @@ class Converter:
     """Values converted so far."""
     clipped: int = 0
     """Values beyond full scale so far; counted with 0 bits, too, though nothing is clipped then."""
-    kind: Kind = "adc"
+    kind: ConverterKind = "adc"
     """Where imperfections act: see above."""
     noise_lsb: float = 0.0
     """Standard deviation of the noise, steps."""
@@ -102,7 +102,7 @@ class Converter:
 
     @classmethod
     def from_spec(
-        cls, spec: ConverterSpec, full_scale: float | Array, kind: Kind, *, keep_histogram: bool = False
+        cls, spec: ConverterSpec, full_scale: float | Array, kind: ConverterKind, *, keep_histogram: bool = False
     ) -> Converter:
         """The converter of a hardware description, with the full scale that its range came to, in the model's units."""
         return cls(

@@ -61,7 +61,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run, complete: what is in it does not depend on anything outside but the netlist folder."""
 
     netlist: str
@@ -79,7 +79,7 @@ class Plan:
         write_sealed(folder / PLAN, {"format": FORMAT, **asdict(self)})
 
     @classmethod
-    def load(cls, folder: Path) -> Plan:
+    def load(cls, folder: Path) -> RunPlan:
         """Read `run.json`; raises `RunError` when the folder holds no run that can be read."""
         path = folder / PLAN
         if is_missing(path):

@@ -17,7 +17,7 @@ from torch import Tensor
 from hvae_mnn.cosim.export import CHECKPOINT, NETLISTS
 from hvae_mnn.cosim.journal import JournalEngine, remove_journal
 from hvae_mnn.cosim.lockstep import Lockstep, SentenceResult
-from hvae_mnn.cosim.plan import PLAN, Options, Plan
+from hvae_mnn.cosim.plan import PLAN, Options, RunPlan
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict
@@ -70,10 +70,10 @@ class SimulationResult:
 @contextlib.contextmanager
 def start(
     manifest: Manifest, origin: str, sentences: Sequence[Sequence[int]], options: Options, out: Path | None
-) -> Iterator[tuple[Path, Plan]]:
+) -> Iterator[tuple[Path, RunPlan]]:
     """A folder for a new run (`out`, or a new one in `runs/`) with its plan written, held for this process alone;
     `RunError` if `out` is taken."""
-    plan = Plan(
+    plan = RunPlan(
         netlist=str(absolute(manifest.folder)),
         manifest_sha256=sha256(manifest.path),
         options=options,
@@ -86,19 +86,19 @@ def start(
 
 
 @contextlib.contextmanager
-def reopen(folder: Path) -> Iterator[tuple[Plan, Manifest]]:
+def reopen(folder: Path) -> Iterator[tuple[RunPlan, Manifest]]:
     """Plan and netlists of an unfinished run, which is held for this process alone.
 
     Raises `RunError` when it is finished, another process has it, or its netlists were built anew.
     """
-    Plan.load(folder)  # what is no run gets no lock
+    RunPlan.load(folder)  # what is no run gets no lock
     with alone(folder):
         check_place(folder)
         yield _unfinished(folder)
 
 
-def _unfinished(folder: Path) -> tuple[Plan, Manifest]:
-    plan = Plan.load(folder)
+def _unfinished(folder: Path) -> tuple[RunPlan, Manifest]:
+    plan = RunPlan.load(folder)
     if not is_missing(folder / SUMMARY):
         remove_journal(folder / JOURNAL)  # of a run that was killed in between
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
@@ -148,7 +148,7 @@ def checkpoint_of(manifest: Manifest) -> Checkpoint:
 
 def execute(
     folder: Path,
-    plan: Plan,
+    plan: RunPlan,
     manifest: Manifest,
     checkpoint: Checkpoint,
     engine: Engine,
@@ -191,7 +191,7 @@ def execute(
 
 
 def _run_sentences(
-    plan: Plan, checkpoint: Checkpoint, source: CrossbarSource, records: Records, progress: Progress | None
+    plan: RunPlan, checkpoint: Checkpoint, source: CrossbarSource, records: Records, progress: Progress | None
 ) -> list[SentenceResult]:
     done, total = 0, 0
 
@@ -222,7 +222,7 @@ def _noise(options: Options, sentence: int, size: int) -> Tensor | None:
 
 
 def _summary(
-    plan: Plan,
+    plan: RunPlan,
     manifest: Manifest,
     checkpoint: Checkpoint,
     journal: JournalEngine,

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 @runtime_checkable
-class ReadNoise(Protocol):
+class NoiseSource(Protocol):
     """What is added to the currents of an array: `crossbar.nonidealities.read_noise.ArrayNoise`."""
 
     draws: int
@@ -76,7 +76,7 @@ class CrossbarSource:
         *,
         seed: int = 0,
         keep_histograms: bool = False,
-        read_noise: Mapping[str, ReadNoise] | None = None,
+        read_noise: Mapping[str, NoiseSource] | None = None,
         observer: Observer | None = None,
     ) -> None:
         """Converters as the network's hardware has them, or of `dac_bits` and `adc_bits` (0: none); `read_noise` by

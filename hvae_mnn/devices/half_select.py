@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-Scheme = Literal["V/3", "V/2", "1T1R"]
-SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+BiasScheme = Literal["V/3", "V/2", "1T1R"]
+BIAS_SCHEMES: tuple[BiasScheme, ...] = get_args(BiasScheme)
 _PART = {"V/3": 1 / 3, "V/2": 1 / 2, "1T1R": 0.0}
 """Voltage of a half-selected cell, as a part of the amplitude."""
 _MOST_EXPOSURES = 300_000_000
@@ -37,7 +37,7 @@ _CHUNK = 4096
 class Disturbance:
     """What half-selection did to an array; arrays (R, C)."""
 
-    scheme: Scheme
+    scheme: BiasScheme
     exposed_v: float
     """Magnitude of the voltage on half-selected cells."""
     exposures: NDArray[np.int64]
@@ -63,10 +63,10 @@ class Disturbance:
 class SelectedArray:
     """An array (R, C) whose cells are pulsed one after the other; has the `pulse` that `program_devices` asks for."""
 
-    def __init__(self, spec: MemristorSpec, amplitude_v: float, scheme: Scheme, devices: Devices) -> None:
+    def __init__(self, spec: MemristorSpec, amplitude_v: float, scheme: BiasScheme, devices: Devices) -> None:
         """Raises `DeviceError` for an unknown scheme or devices that are no array."""
-        if scheme not in SCHEMES:
-            raise DeviceError(unknown_name("scheme", scheme, SCHEMES))
+        if scheme not in BIAS_SCHEMES:
+            raise DeviceError(unknown_name("scheme", scheme, BIAS_SCHEMES))
         if len(devices.shape) != 2:
             raise DeviceError(f"half-selection needs an array of rows and columns; the devices are {devices.shape}")
         self.spec, self.scheme = spec, scheme

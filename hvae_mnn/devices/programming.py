@@ -32,7 +32,7 @@ _PATIENCE = 3
 
 
 @dataclass(frozen=True)
-class Settings:
+class WriteVerify:
     """How devices are programmed."""
 
     amplitude_v: float = 0.15
@@ -116,7 +116,7 @@ class Controller:
     It remembers how far a device was from its target, and on which side, for the rule in `pulses`.
     """
 
-    def __init__(self, spec: MemristorSpec, targets: Array, settings: Settings) -> None:
+    def __init__(self, spec: MemristorSpec, targets: Array, settings: WriteVerify) -> None:
         """Raises `DeviceError` for targets outside the spec's range, or an amplitude that does not move it."""
         check_targets(spec, targets)
         self.spec, self.targets, self.settings = spec, targets, settings
@@ -177,7 +177,7 @@ def program_devices(
     spec: MemristorSpec,
     targets: Array,
     devices: Target,
-    settings: Settings,
+    settings: WriteVerify,
     spread: Spread,
     rng: np.random.Generator,
     x0: Array | None = None,

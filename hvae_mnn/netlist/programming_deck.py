@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.devices.half_select import Scheme
+from hvae_mnn.devices.half_select import BiasScheme
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import Backend
 from hvae_mnn.netlist.device_lines import control_prologue, device_header, device_line
@@ -40,7 +40,7 @@ class WiredArray:
 
     spec: MemristorSpec
     backend: Backend
-    scheme: Scheme
+    scheme: BiasScheme
     amplitude_v: float
     """Volts on a selected cell, but for what the wires take."""
     wire_ohm: float
@@ -50,7 +50,7 @@ class WiredArray:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class PulseSchedule:
     """When what happens; seconds."""
 
     cells: NDArray[np.intp]
@@ -66,14 +66,14 @@ class Schedule:
     stop_s: float
 
 
-def schedule(array: WiredArray, seconds: Array) -> Schedule:
+def schedule(array: WiredArray, seconds: Array) -> PulseSchedule:
     """The pulses of signed `seconds` (R, C), row by row, and a read of each of the R rows after them."""
     cells = np.argwhere(seconds)
     width = seconds[seconds != 0]
     begin = GAP_S + np.concatenate([[0.0], np.cumsum(np.abs(width) + EDGE_S + GAP_S)])
     read = begin[-1] + np.arange(seconds.shape[0]) * (array.read_s + EDGE_S + GAP_S)
     stop = float(read[-1] + array.read_s + EDGE_S + GAP_S)
-    return Schedule(cells, begin[:-1], width, read, read + 0.9 * array.read_s, stop)
+    return PulseSchedule(cells, begin[:-1], width, read, read + 0.9 * array.read_s, stop)
 
 
 def programming_deck(array: WiredArray, x0: Array, seconds: Array, name: str) -> str:
@@ -127,7 +127,7 @@ def _cells(array: WiredArray, x0: Array) -> Iterator[str]:
             )
 
 
-def _sources(array: WiredArray, plan: Schedule, rows: int, columns: int) -> Iterator[str]:
+def _sources(array: WiredArray, plan: PulseSchedule, rows: int, columns: int) -> Iterator[str]:
     chosen, others = _levels(array.scheme)
     volts = np.sign(plan.width_s) * array.amplitude_v
     ends = plan.begin_s + np.abs(plan.width_s)
@@ -151,7 +151,7 @@ def _sources(array: WiredArray, plan: Schedule, rows: int, columns: int) -> Iter
             yield from _source(f"Vg{k} g{k} 0", _corners(gates, EDGE_S))
 
 
-def _levels(scheme: Scheme) -> tuple[tuple[float, float], tuple[float, float]]:
+def _levels(scheme: BiasScheme) -> tuple[tuple[float, float], tuple[float, float]]:
     """Voltages of the selected lines and of the others, word and bit, as parts of the amplitude."""
     if scheme == "V/2":
         return (1 / 2, -1 / 2), (0.0, 0.0)

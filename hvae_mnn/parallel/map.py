@@ -28,7 +28,7 @@ class ItemError(RunError):
 
 
 @dataclass(eq=False)
-class Task:
+class Assignment:
     """An item of `map` on its way."""
 
     index: int
@@ -49,7 +49,7 @@ class Mapping:
     ) -> None:
         self._workers, self._function, self._items, self._tell, self._limit_s = workers, function, items, tell, limit_s
         self._todo = deque(range(len(items)))
-        self._flying: dict[str, list[Task]] = {}
+        self._flying: dict[str, list[Assignment]] = {}
         self._threads: dict[str, int] = {}
         self._losses = [0] * len(items)
         self._settled = 0
@@ -117,7 +117,7 @@ class Mapping:
                 while self._todo and len(tasks) < depth * threads:
                     index = self._todo.popleft()
                     tasks.append(
-                        Task(index, self._workers.submit(address, guarded, self._function, self._items[index]))
+                        Assignment(index, self._workers.submit(address, guarded, self._function, self._items[index]))
                     )
         now = time.monotonic()
         for address, tasks in self._flying.items():

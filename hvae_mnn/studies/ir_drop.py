@@ -76,7 +76,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Settings:
+class IrDropSettings:
     """What is swept."""
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -165,7 +165,7 @@ class RandomTile:
     """(K, n)."""
 
     @classmethod
-    def draw(cls, settings: Settings, size: int, number: int, read_v: float) -> RandomTile:
+    def draw(cls, settings: IrDropSettings, size: int, number: int, read_v: float) -> RandomTile:
         """Tile `number` of that size; the same whatever else is swept."""
         generator = np.random.default_rng([settings.seed, size, number])
         weights = np.clip(generator.standard_normal((size, size)), -_CUT, _CUT)
@@ -218,7 +218,7 @@ def ngspice_currents(array: GateArray, volts: Array) -> Array:
     return layout.signed(np.array([[read[vector] for vector in vectors] for read in found]))
 
 
-def ir_drop(settings: Settings, progress: Progress | None = None) -> list[dict[str, Any]]:
+def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[dict[str, Any]]:
     """The rows of the table, in the columns' order: the sweep, then the schemes, then ngspice.
 
     Raises `DeviceError` for a device that is none, `EnvironmentProblem` without ngspice, `SimulatorError` when it
@@ -302,7 +302,9 @@ def largest_deviation(rows: Sequence[dict[str, Any]]) -> float | None:
     return max((row["deviation"] for row in rows if row["deviation"] is not None), default=None)
 
 
-def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def write_study(
+    folder: Path, settings: IrDropSettings, rows: Sequence[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
     """Write table and summary into `folder`; returns the summary."""
     device = find_device(settings.device)
     write_rows(folder / TABLE, rows, SCHEMA)
@@ -330,7 +332,7 @@ def write_study(folder: Path, settings: Settings, rows: Sequence[dict[str, Any]]
 
 
 def run_study(
-    settings: Settings, folder: Path, progress: Progress | None = None
+    settings: IrDropSettings, folder: Path, progress: Progress | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """`ir_drop`, with table and summary written into `folder`; returns rows and summary."""
     start = time.perf_counter()

@@ -14,7 +14,7 @@ from hvae_mnn.crossbar.hardware.schema import hardware_schema
 from hvae_mnn.crossbar.nonidealities.file import KEYS
 from hvae_mnn.names import nearest, unknown_name
 
-Settings = Mapping[str, Any]
+PointSettings = Mapping[str, Any]
 """Values by path."""
 
 MODEL, HARDWARE, NOISE = "model", "hardware", "noise"
@@ -65,7 +65,7 @@ class Grid:
     """What tables and figures call it."""
     axes: Mapping[str, tuple[Any, ...]]
     """Values by path; the first axis changes slowest."""
-    settings: Settings = field(default_factory=dict)
+    settings: PointSettings = field(default_factory=dict)
     """What all its points have in common."""
     zipped: tuple[tuple[str, ...], ...] = ()
     """Axes that advance together, and have equally many values."""

@@ -19,13 +19,13 @@ from hvae_mnn.evaluation.text_metrics import METRICS
 from hvae_mnn.names import nearest, unknown_name
 from hvae_mnn.reading import SETTINGS_BYTES, absolute, few, is_file, is_missing, parse_toml, read_text
 from hvae_mnn.reading import shown as shown_path
-from hvae_mnn.sweeps.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, Settings, spaced, unknown_path
+from hvae_mnn.sweeps.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, PointSettings, spaced, unknown_path
 from hvae_mnn.text.corpus import SPLITS
 
 SEEDS = 5
 """How many seeds every point gets, unless the file says otherwise."""
 _MOST_SEEDS = 10_000
-Scale = Literal["linear", "log"]
+AxisScale = Literal["linear", "log"]
 _NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 _A_NAME = "text of letters, digits, '.', '_' and '-', a letter or digit first, 100 at most"
 
@@ -38,7 +38,7 @@ class _Range(_Form):
     first: float = Field(alias="from", description="a number")
     last: float = Field(alias="to", description="a number")
     points: int = Field(ge=2, le=LONGEST_RANGE, description=f"a whole number from 2 to {LONGEST_RANGE:,}")
-    scale: Scale = Field("linear", description='"linear" or "log"')
+    scale: AxisScale = Field("linear", description='"linear" or "log"')
 
 
 class _Grid(_Form):
@@ -86,7 +86,7 @@ class SweepFile:
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
     """Names in `vae.text_metrics.METRICS`."""
-    settings: Settings
+    settings: PointSettings
     """Of all points."""
     baseline: Grid | None
     """A point to compare with, without axes."""

@@ -16,10 +16,10 @@ from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict, nonide
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.sweeps.axes import HARDWARE, MODEL, NOISE, PATHS, Grid, Settings
+from hvae_mnn.sweeps.axes import HARDWARE, MODEL, NOISE, PATHS, Grid, PointSettings
 from hvae_mnn.sweeps.file import SweepFile, problems_error
 from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
-from hvae_mnn.sweeps.task import Kind, ModelChoice, Task, TextChoice
+from hvae_mnn.sweeps.task import ModelChoice, Task, TaskKind, TextChoice
 
 Table = dict[str, Any]
 BITS = {"dac": f"{HARDWARE}.dac.bits", "adc": f"{HARDWARE}.adc.bits"}
@@ -31,27 +31,27 @@ _MOST_TASKS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """A line of the results: a task, and what it is in one grid."""
 
     grid: str
-    kind: Kind
+    kind: TaskKind
     model: str
     seed: int | None
-    settings: Settings
+    settings: PointSettings
     """All that were set, by path; of `digital_bits` the converters' widths."""
-    along: Settings
+    along: PointSettings
     """Those that the grid has as axes."""
     task: str
     """The task's key."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What there is to do. A task that occurs in several grids is done once, and has a row in each."""
 
     file: SweepFile
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     """In the order of the results."""
     tasks: Mapping[str, Task]
     """By key, in the order of work: what shares a network follows each other."""
@@ -62,7 +62,7 @@ class Plan:
         return tuple(dict.fromkeys(path for grid in self.file.grids for path in grid.axes))
 
 
-def make_plan(file: SweepFile, data_dir: Path | None = None) -> Plan:
+def make_plan(file: SweepFile, data_dir: Path | None = None) -> SweepPlan:
     """Expand the grids, on sentences of the corpus in `data_dir` (None: the built-in one).
 
     Raises `InputError` with all settings that hardware or non-idealities do not allow, `CheckpointError` and
@@ -84,7 +84,9 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> Plan:
         maker.add(grid)
     if maker.problems:
         raise problems_error(file.path, maker.problems)
-    return Plan(file, tuple(maker.rows), dict(sorted(maker.tasks.items(), key=lambda item: _turn(item[1], models))))
+    return SweepPlan(
+        file, tuple(maker.rows), dict(sorted(maker.tasks.items(), key=lambda item: _turn(item[1], models)))
+    )
 
 
 def _turn(task: Task, models: Mapping[str, ModelChoice]) -> tuple[int, int, str]:
@@ -109,7 +111,7 @@ def converters_only(hardware: Hardware) -> Hardware:
 
 @dataclass(frozen=True)
 class _Point:
-    settings: Settings
+    settings: PointSettings
     hardware: Table
     noise: Table
 
@@ -125,7 +127,7 @@ class _Maker:
         texts: Mapping[str, TextChoice],
     ) -> None:
         self._file, self._checkpoints, self._models, self._texts = file, checkpoints, models, texts
-        self.rows: list[Row] = []
+        self.rows: list[GridRow] = []
         self.tasks: dict[str, Task] = {}
         self.problems: list[str] = []
         self._known: dict[str, Table | str] = {}
@@ -149,8 +151,8 @@ class _Maker:
     def _row(
         self,
         grid: Grid,
-        kind: Kind,
-        settings: Settings,
+        kind: TaskKind,
+        settings: PointSettings,
         seed: int | None = None,
         hardware: Table | None = None,
         noise: Table | None = None,
@@ -170,9 +172,9 @@ class _Maker:
         key = task.key
         self.tasks.setdefault(key, task)
         along = {path: settings[path] for path in grid.axes if path in settings}
-        self.rows.append(Row(grid.name, kind, label, seed, settings, along, key))
+        self.rows.append(GridRow(grid.name, kind, label, seed, settings, along, key))
 
-    def _further(self, label: str, kind: Kind, hardware: Table | None) -> str:
+    def _further(self, label: str, kind: TaskKind, hardware: Table | None) -> str:
         """See `Task.further_text`."""
         key = json.dumps([label, kind == "unigram", hardware], sort_keys=True)
         if key not in self._texts_further:
@@ -200,7 +202,7 @@ class _Maker:
                         at = ", ".join(f"{path} = {value}" for path, value in values.items())
                         self.problems.append(f"grid {grid.name}{' at ' if at else ''}{at}: {problem}")
 
-    def _kept(self, what: str, levels: Sequence[Settings], build: Callable[[list[Table]], Table]) -> Table | str:
+    def _kept(self, what: str, levels: Sequence[PointSettings], build: Callable[[list[Table]], Table]) -> Table | str:
         """What these levels of settings make, built once; a text: what is wrong."""
         own = [{path: value for path, value in level.items() if path.partition(".")[0] == what} for level in levels]
         key = json.dumps([what, own], sort_keys=True)
@@ -236,7 +238,7 @@ class _Maker:
         return nonidealities_to_dict(nonidealities_from_dict(_nested(found), NOISE))
 
 
-def _nested(settings: Settings) -> dict[str, Table]:
+def _nested(settings: PointSettings) -> dict[str, Table]:
     """`hardware.adc.bits = 8` as {"adc": {"bits": 8}}, and `noise.stuck.on` likewise."""
     found: dict[str, Table] = {}
     for path, value in settings.items():

@@ -28,7 +28,7 @@ from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.reading import is_file
 from hvae_mnn.sweeps.digital import BATCH_SIZE, reference_answers
 from hvae_mnn.sweeps.sentences import chosen_sentences, further_text, text_sha256
-from hvae_mnn.sweeps.task import Kind, ModelChoice, Outcome, Task, TextChoice
+from hvae_mnn.sweeps.task import ModelChoice, Outcome, Task, TaskKind, TextChoice
 
 
 def run_task(task: Task) -> Outcome:
@@ -73,7 +73,7 @@ def _map(model: ModelChoice, text: TextChoice, hardware: str, further: str) -> M
 
 
 def _further(
-    checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None, expected: str
+    checkpoint: Checkpoint, text: TextChoice, kind: TaskKind, hardware: Hardware | None, expected: str
 ) -> list[list[str]]:
     """The task's further text; raises `InputError` when it is another one by now."""
     lines = further_text(checkpoint, text, kind, hardware)
@@ -164,7 +164,7 @@ def _outcome(
     return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences), facts)
 
 
-_RUNNERS: dict[Kind, Callable[[Task], Outcome]] = {
+_RUNNERS: dict[TaskKind, Callable[[Task], Outcome]] = {
     "point": _run_on_hardware,
     "digital_bits": _run_on_hardware,
     "digital": _run_digital,

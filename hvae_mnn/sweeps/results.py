@@ -15,7 +15,7 @@ from hvae_mnn.errors import InputError, TableError
 from hvae_mnn.folders import RUNS, newest_first
 from hvae_mnn.reading import absolute, is_file, is_folder, is_missing, parse_json, shown
 from hvae_mnn.sweeps.table import RESULTS, SUMMARY, check_format
-from hvae_mnn.sweeps.task import Kind
+from hvae_mnn.sweeps.task import TaskKind
 from hvae_mnn.tables import read_table
 
 MODEL = "model"
@@ -115,7 +115,7 @@ def _checked(folder: Path, path: Path, table: pa.Table) -> SweepResults:
         if wrong or not _is_object(row["settings"]):
             what = f"{shown(wrong[0])} is {row[wrong[0]]}" if wrong else f"settings are {shown(row['settings'])}"
             raise TableError(f"{path}: in a row {what}, which no sweep gives; run the sweep again")
-        if row["kind"] not in get_args(Kind) or row["status"] not in ("done", "failed"):
+        if row["kind"] not in get_args(TaskKind) or row["status"] not in ("done", "failed"):
             raise InputError(
                 f"{path}: a row is of kind {row['kind']!r} and status {row['status']!r}, which another version wrote;"
                 " run the sweep again"

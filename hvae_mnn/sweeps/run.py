@@ -17,7 +17,7 @@ from hvae_mnn.folders import RUNS, taken
 from hvae_mnn.owned import is_vacant
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.sweeps.digital import note_cache_problems
-from hvae_mnn.sweeps.grid import Plan
+from hvae_mnn.sweeps.grid import SweepPlan
 from hvae_mnn.sweeps.point import run_task
 from hvae_mnn.sweeps.table import (
     FORMAT,
@@ -49,7 +49,7 @@ class SweepResult:
     """A sweep that came to its end."""
 
     folder: Path
-    plan: Plan
+    plan: SweepPlan
     finished: Mapping[str, Finished]
     """By task, all of the plan's."""
     kept: int
@@ -64,7 +64,7 @@ class SweepResult:
         return tuple(one for one in self.finished.values() if one.status == "failed")
 
 
-def default_folder(plan: Plan) -> Path:
+def default_folder(plan: SweepPlan) -> Path:
     """`runs/<name>`."""
     return RUNS / plan.file.name
 
@@ -74,7 +74,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def look(plan: Plan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[str, Finished], list[Path]]:
+def look(plan: SweepPlan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[str, Finished], list[Path]]:
     """Results of the plan that are in `folder` and stay, by task, and damaged files.
 
     Raises `RunError` for a folder with other things in it, `InputError` for results of another version.
@@ -84,7 +84,7 @@ def look(plan: Plan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[
     return {key: one for key, one in found.items() if one.status == "done" or not retry_failed}, damaged
 
 
-def remaining(plan: Plan, folder: Path, *, retry_failed: bool = False) -> int:
+def remaining(plan: SweepPlan, folder: Path, *, retry_failed: bool = False) -> int:
     """How many tasks `run_sweep` would run; errors as of `look`."""
     return len(plan.tasks) - len(look(plan, folder, retry_failed=retry_failed)[0])
 
@@ -98,7 +98,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def run_sweep(
-    plan: Plan,
+    plan: SweepPlan,
     folder: Path,
     cluster: Cluster,
     *,
@@ -138,7 +138,7 @@ def run_sweep(
 
 
 @contextlib.contextmanager
-def _ours(folder: Path, plan: Plan, fresh: bool) -> Iterator[None]:
+def _ours(folder: Path, plan: SweepPlan, fresh: bool) -> Iterator[None]:
     """The folder, for this process alone, with the sweep's file in it."""
     refuse_foreign(folder)
     with taken(folder, "being run", SWEEP):
@@ -201,7 +201,7 @@ def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
 class _Keeper:
     """Writes results down."""
 
-    def __init__(self, plan: Plan, folder: Path, found: Mapping[str, Finished], progress: Progress | None) -> None:
+    def __init__(self, plan: SweepPlan, folder: Path, found: Mapping[str, Finished], progress: Progress | None) -> None:
         self.plan, self.folder = plan, folder
         self.finished = dict(found)
         self._progress = progress

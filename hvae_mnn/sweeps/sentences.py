@@ -12,7 +12,7 @@ from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.errors import InputError
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.reading import absolute
-from hvae_mnn.sweeps.task import Kind, TextChoice
+from hvae_mnn.sweeps.task import TaskKind, TextChoice
 from hvae_mnn.text.sources import load_corpus
 
 Sentence = list[str]
@@ -59,7 +59,7 @@ def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sente
     return TextChoice(folder, split, sentences, text_sha256(chosen))
 
 
-def further_text(checkpoint: Checkpoint, text: TextChoice, kind: Kind, hardware: Hardware | None) -> list[Sentence]:
+def further_text(checkpoint: Checkpoint, text: TextChoice, kind: TaskKind, hardware: Hardware | None) -> list[Sentence]:
     """Sentences that a task depends on besides its own: see `Task.further_text`. Raises as `choose_text`."""
     if kind == "unigram":
         split, lines = "train", load_text(checkpoint, text, "train")

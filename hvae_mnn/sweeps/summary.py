@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hvae_mnn.sweeps.axes import Settings
-from hvae_mnn.sweeps.grid import Plan
+from hvae_mnn.sweeps.axes import PointSettings
+from hvae_mnn.sweeps.grid import SweepPlan
 from hvae_mnn.sweeps.table import Finished
-from hvae_mnn.sweeps.task import Kind
+from hvae_mnn.sweeps.task import TaskKind
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class PointSummary:
     """A point of a grid, or a baseline beside it, over what is finished of it."""
 
     grid: str
-    kind: Kind
+    kind: TaskKind
     model: str
-    settings: Settings
+    settings: PointSettings
     """All that were set, by path."""
-    along: Settings
+    along: PointSettings
     """Those that the grid has as axes."""
     finished: int
     """Seeds whose task is finished, failed ones included."""
@@ -40,7 +40,7 @@ class PointSummary:
         return statistics.stdev(values) if len(values) > 1 else None
 
 
-def summarise(plan: Plan, finished: Mapping[str, Finished]) -> list[PointSummary]:
+def summarise(plan: SweepPlan, finished: Mapping[str, Finished]) -> list[PointSummary]:
     """Every point and baseline of every grid, in the order of the results."""
     points: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(plan.rows):

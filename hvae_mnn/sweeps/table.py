@@ -16,7 +16,7 @@ import pyarrow as pa
 from hvae_mnn.errors import InputError, TableError, UncheckedFileWarning
 from hvae_mnn.names import listed, nearest, unknown_name
 from hvae_mnn.reading import is_missing, shown
-from hvae_mnn.sweeps.grid import Plan
+from hvae_mnn.sweeps.grid import SweepPlan
 from hvae_mnn.sweeps.task import ModelChoice, Outcome, Task, TextChoice
 from hvae_mnn.tables import read_table, write_rows, write_table
 
@@ -168,13 +168,13 @@ def remove_results(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_tables(folder: Path, plan: Plan, finished: Mapping[str, Finished]) -> None:
+def write_tables(folder: Path, plan: SweepPlan, finished: Mapping[str, Finished]) -> None:
     """Write `results.parquet`, the same bytes for the same results, and `timings.parquet`. Raises `StorageError`."""
     write_table(folder / RESULTS, results_table(plan, finished))
     write_table(folder / TIMINGS, _timings_table(plan, finished))
 
 
-def results_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
+def results_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table:
     """A row per point and seed of every grid, and per baseline, as far as they are finished."""
     rows = [(row, finished[row.task]) for row in plan.rows if row.task in finished]
     columns: dict[str, Any] = {
@@ -213,7 +213,7 @@ def axis_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _timings_table(plan: Plan, finished: Mapping[str, Finished]) -> pa.Table:
+def _timings_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table:
     """A row per task: seconds, and what was counted meanwhile."""
     tasks = [task for key, task in plan.tasks.items() if key in finished]
     done = [finished[task.key] for task in tasks]

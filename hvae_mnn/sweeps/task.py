@@ -11,7 +11,7 @@ from typing import Any, Literal
 FORMAT = "hvae-mnn-task/1"
 """Goes up whenever a task would come out differently."""
 
-Kind = Literal["point", "digital", "digital_bits", "unigram"]
+TaskKind = Literal["point", "digital", "digital_bits", "unigram"]
 """`point`: a network on its hardware; baselines: `digital`, the same model in float64; `digital_bits`, the model with
 the hardware's converters and nothing else of it; `unigram`, the most frequent words of the training split."""
 
@@ -48,7 +48,7 @@ class ModelChoice:
 class Task:
     """A point and a seed, or a baseline."""
 
-    kind: Kind
+    kind: TaskKind
     model: ModelChoice
     text: TextChoice
     metrics: tuple[str, ...]

@@ -24,10 +24,10 @@ from hvae_mnn.text.lexicon import Noun, Speaker, Style, Topic, Verb
 MIN_TOKENS, MAX_TOKENS = 4, 20
 """Shortest and longest sentence, punctuation included."""
 
-Kind = Literal["statement", "question", "report"]
+SentenceKind = Literal["statement", "question", "report"]
 
 TENSES: tuple[tuple[Tense, float], ...] = (("past", 0.4), ("present", 0.4), ("future", 0.2))
-KINDS: tuple[tuple[Kind, float], ...] = (("statement", 0.6), ("question", 0.25), ("report", 0.15))
+KINDS: tuple[tuple[SentenceKind, float], ...] = (("statement", 0.6), ("question", 0.25), ("report", 0.15))
 ASPECTS: tuple[tuple[Aspect, float], ...] = (("simple", 0.65), ("progressive", 0.2), ("negated", 0.15))
 
 _MAX_DEPTH = 2
@@ -48,7 +48,7 @@ class Theme:
     """Of every finite verb."""
     style: Style
     """Register; one of three."""
-    kind: Kind
+    kind: SentenceKind
     """Statement, question or reported speech."""
 
 

@@ -205,7 +205,7 @@ def _tables(folder: Path, number: int) -> None:
     drive = characterise.Drive(0.5, (10.0 + number,), cycles=1)
     characterise.iv("aist", drive=drive, backend="reference", out=folder / "iv")
     programming.program(random=(4 + number, 5), seed=number, out=folder / "program")
-    settings = ir_drop.Settings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)
+    settings = ir_drop.IrDropSettings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)
     (folder / "ir-drop").mkdir()
     ir_drop.write_study(folder / "ir-drop", settings, ir_drop.ir_drop(settings), 0.0)
 

@@ -6,7 +6,7 @@ import pytest
 
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict, read_hardware
 from hvae_mnn.devices.presets import HP_TIO2, find_device
-from hvae_mnn.studies.ir_drop import Settings
+from hvae_mnn.studies.ir_drop import IrDropSettings
 
 
 @pytest.fixture(autouse=True)
@@ -45,4 +45,4 @@ def test_hardware_files_take_the_same_names(tmp_path):
 
 
 def test_python_functions_take_them_too():
-    assert find_device(Settings(device="hp").device) == HP_TIO2
+    assert find_device(IrDropSettings(device="hp").device) == HP_TIO2

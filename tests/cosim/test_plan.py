@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvae_mnn.cosim.plan import Options, Plan, choose_sentences
+from hvae_mnn.cosim.plan import Options, RunPlan, choose_sentences
 from hvae_mnn.errors import InputError, RunError, TextError
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.text.grammar import grammar_corpus
@@ -65,9 +65,9 @@ def test_text_without_words_and_text_of_another_language_are_refused(checkpoint)
 
 
 def test_a_plan_comes_back_from_its_file(tmp_path):
-    plan = Plan("netlists/x", "ab" * 32, Options(dac_bits=5, seed=9), "text", ((2, 7, 3), (2, 3)))
+    plan = RunPlan("netlists/x", "ab" * 32, Options(dac_bits=5, seed=9), "text", ((2, 7, 3), (2, 3)))
     plan.save(tmp_path)
-    assert Plan.load(tmp_path) == plan
+    assert RunPlan.load(tmp_path) == plan
 
 
 @pytest.mark.filterwarnings("ignore::hvae_mnn.errors.UncheckedFileWarning")
@@ -75,7 +75,7 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
 def test_a_damaged_plan_is_one_line(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(RunError, match="cannot be read"):
-        Plan.load(tmp_path)
+        RunPlan.load(tmp_path)
 
 
 def test_unknown_choices_are_refused():

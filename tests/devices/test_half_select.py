@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvae_mnn.devices.half_select import SCHEMES, SelectedArray
+from hvae_mnn.devices.half_select import BIAS_SCHEMES, SelectedArray
 from hvae_mnn.devices.presets import AIST, HP_TIO2
-from hvae_mnn.devices.programming import Settings, program_devices
+from hvae_mnn.devices.programming import WriteVerify, program_devices
 from hvae_mnn.devices.pulse_map import PulseMap
 from hvae_mnn.devices.spread import Devices, Spread
 from hvae_mnn.errors import DeviceError
@@ -39,7 +39,7 @@ def cell_by_cell(spec, volts, scheme, devices, x, seconds):
     return x, seen, settled
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", BIAS_SCHEMES)
 @pytest.mark.parametrize(("spec", "volts", "sigma"), [(AIST, 0.19, 0.1), (AIST, 0.29, 0.1), (HP_TIO2, 0.6, 0.0)])
 def test_a_round_is_what_a_loop_over_pulses_and_cells_gives(spec, volts, sigma, scheme):
     rng = np.random.default_rng(8)
@@ -91,7 +91,7 @@ def test_energy_in_half_selected_cells(scheme, part):
 
 def program(scheme, volts, sigma, shape=(48, 40)):
     rng = np.random.default_rng(3)
-    spread, settings = Spread(0.05, 0.02, sigma), Settings(amplitude_v=volts)
+    spread, settings = Spread(0.05, 0.02, sigma), WriteVerify(amplitude_v=volts)
     targets = rng.uniform(AIST.g_min, AIST.g_max, shape)
     array = SelectedArray(AIST, volts, scheme, spread.sample(shape, rng))
     return program_devices(AIST, targets, array, settings, spread, rng), array.disturbance

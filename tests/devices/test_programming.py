@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from hvae_mnn.devices.presets import AIST, HP_TIO2
-from hvae_mnn.devices.programming import Controller, Settings, program_devices
+from hvae_mnn.devices.programming import Controller, WriteVerify, program_devices
 from hvae_mnn.devices.pulse_map import PulseMap
 from hvae_mnn.devices.spread import Devices, Pulses, Spread
 from hvae_mnn.errors import DeviceError
 
 EXACT = Spread(0, 0, 0)
-USUAL = Settings()
+USUAL = WriteVerify()
 
 
 def run(spec, targets, settings=USUAL, spread=EXACT, seed=0, devices=None, x0=None):
@@ -31,7 +31,7 @@ def uniform(spec, shape, seed=5):
 @pytest.mark.parametrize("open_loop", [True, False])
 def test_devices_that_are_as_the_spec_says_need_one_pulse(spec, open_loop):
     targets = uniform(spec, (30, 7))
-    result = run(spec, targets, Settings(open_loop=open_loop))
+    result = run(spec, targets, WriteVerify(open_loop=open_loop))
     assert result.within.all()
     assert result.pulses.max() == 1
     assert result.within_after[-1] == 1
@@ -55,7 +55,7 @@ def test_write_verify_converges_as_the_notes_say(sigma, after_one, after_three):
 
 def test_open_loop_error_is_that_of_the_first_pulse():
     targets, spread = uniform(AIST, 400), Spread(0.05, 0.02, 0.02)
-    opened, closed = (run(AIST, targets, Settings(open_loop=flag), spread, seed=4) for flag in (True, False))
+    opened, closed = (run(AIST, targets, WriteVerify(open_loop=flag), spread, seed=4) for flag in (True, False))
     np.testing.assert_array_equal(opened.pulses, 1)
     pulsed_at_once = np.abs(AIST.conductance(AIST.x_init) / targets - 1) > 0.01
     np.testing.assert_allclose(opened.error[pulsed_at_once], closed.first_error[pulsed_at_once], atol=1e-12)
@@ -71,7 +71,7 @@ def test_a_result_depends_on_the_seed_only():
 
 def test_time_and_energy_are_added_up_over_the_pulses():
     target, faster = np.array([60e-6]), Devices(np.array([1.3]), np.array([1.0]))
-    settings = Settings(read_s=1e-5)
+    settings = WriteVerify(read_s=1e-5)
     result = run(AIST, target, settings, devices=faster)
     up, down = PulseMap(AIST, 0.15), PulseMap(AIST, -0.15)
     x, time_s, energy_j = AIST.x_init, 0.0, 0.0
@@ -102,7 +102,7 @@ def test_a_device_thrown_to_and_fro_gets_shorter_pulses():
 def test_a_word_line_takes_its_longest_set_and_its_longest_reset():
     targets = np.array([[20e-6, 90e-6, 50e-6], [30e-6, 40e-6, 80e-6]])
     x0 = np.array([[0.9, 0.1, 0.9], [0.2, 0.1, 0.1]])
-    result = run(AIST, targets, Settings(open_loop=False, read_s=0.0), x0=x0)
+    result = run(AIST, targets, WriteVerify(open_loop=False, read_s=0.0), x0=x0)
     up, down = PulseMap(AIST, 0.15), PulseMap(AIST, -0.15)
     goal = AIST.state(targets)
     expected = up.width(0.1, goal[0, 1]) + down.width(0.9, goal[0, 0]) + up.width(0.1, goal[1, 2])
@@ -125,7 +125,7 @@ def test_stuck_and_unreachable_devices_are_given_up_and_named():
 
 def test_too_few_pulses_are_a_failure_and_not_stuck():
     slow = Devices(np.full(2, 0.1), np.ones(2))
-    result = run(AIST, np.array([40e-6, 90e-6]), Settings(max_pulses=2), devices=slow)
+    result = run(AIST, np.array([40e-6, 90e-6]), WriteVerify(max_pulses=2), devices=slow)
     assert result.failed.all()
     assert not result.stuck.any()
     np.testing.assert_array_equal(result.pulses, 2)
@@ -148,7 +148,7 @@ def test_targets_outside_the_range_are_named_with_the_remedy():
     with pytest.raises(DeviceError, match=message):
         run(AIST, np.array([[5e-5, 1.5e-4], [np.nan, 2e-5]]))
     with pytest.raises(DeviceError, match="there is no target"):
-        Controller(AIST, np.zeros((0, 3)), Settings())
+        Controller(AIST, np.zeros((0, 3)), WriteVerify())
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_targets_outside_the_range_are_named_with_the_remedy():
 )
 def test_settings_that_cannot_be_meant_are_refused(change, message):
     with pytest.raises(DeviceError) as caught:
-        Settings(**change)
+        WriteVerify(**change)
     assert message in str(caught.value)
 
 
 def test_amplitudes_and_spreads_that_cannot_be_meant_are_refused():
     with pytest.raises(DeviceError, match=r"0\.09 V does not move it"):
-        run(AIST, np.array([5e-5]), Settings(amplitude_v=0.09))
+        run(AIST, np.array([5e-5]), WriteVerify(amplitude_v=0.09))
     with pytest.raises(DeviceError, match=r"0\.05 V is not above its read voltage"):
-        run(HP_TIO2, np.array([1e-4]), Settings(amplitude_v=0.05))
+        run(HP_TIO2, np.array([1e-4]), WriteVerify(amplitude_v=0.05))
     with pytest.raises(DeviceError, match=r"the spread cycle_speed is -0\.1"):
         Spread(cycle_speed=-0.1)
     with pytest.raises(DeviceError, match="the spread threshold is nan"):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from hvae_mnn.devices.half_select import SCHEMES
+from hvae_mnn.devices.half_select import BIAS_SCHEMES
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.netlist.programming_deck import EDGE_S, GAP_S, WiredArray, programming_deck, schedule
 
@@ -32,7 +32,7 @@ def waveforms(text):
     return found
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", BIAS_SCHEMES)
 def test_every_cell_sees_its_part_of_every_pulse(scheme):
     text = programming_deck(array(scheme), X0, SECONDS, "p")
     sources, plan = waveforms(text), schedule(array(scheme), SECONDS)
@@ -55,7 +55,7 @@ def test_every_cell_sees_its_part_of_every_pulse(scheme):
                     assert seen == pytest.approx(np.sign(width) * 0.15 * part)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", BIAS_SCHEMES)
 def test_between_pulses_everything_rests_and_then_each_row_is_read_alone(scheme):
     sources = waveforms(programming_deck(array(scheme), X0, SECONDS, "p"))
     plan = schedule(array(scheme), SECONDS)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvae_mnn.devices.presets import AIST
-from hvae_mnn.devices.programming import Settings
+from hvae_mnn.devices.programming import WriteVerify
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.files import write_sealed
 from hvae_mnn.plots.programming import (
@@ -26,7 +26,7 @@ from hvae_mnn.studies.programming.wired import WiredProgrammed
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("programmed") / "run"
-    spread, settings = Spread(0.05, 0.02, 0.1), Settings(amplitude_v=0.18, tolerance=0.02)
+    spread, settings = Spread(0.05, 0.02, 0.1), WriteVerify(amplitude_v=0.18, tolerance=0.02)
     program(random=(14, 22), scheme="V/2", spread=spread, settings=settings, out=folder)
     return folder
 

@@ -18,8 +18,8 @@ from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
 from hvae_mnn.studies.ir_drop import (
     AGREEMENT,
     Error,
+    IrDropSettings,
     RandomTile,
-    Settings,
     exact_currents,
     ideal_currents,
     ir_drop,
@@ -30,8 +30,10 @@ from hvae_mnn.studies.ir_drop import (
     write_study,
 )
 
-SMALL = Settings(sizes=(1, 5, 9), ohms=(0.0, 1.0, 40.0), spice_sizes=(), tiles=3, reads=2, scheme="reference_column")
-SWEEP = Settings(sizes=(2, 5), ohms=(0.0, 1.0, 10.0), spice_sizes=(), tiles=3, reads=4, seed=1)
+SMALL = IrDropSettings(
+    sizes=(1, 5, 9), ohms=(0.0, 1.0, 40.0), spice_sizes=(), tiles=3, reads=2, scheme="reference_column"
+)
+SWEEP = IrDropSettings(sizes=(2, 5), ohms=(0.0, 1.0, 10.0), spice_sizes=(), tiles=3, reads=4, seed=1)
 
 
 def test_one_cell_behind_wires_is_a_voltage_divider():
@@ -101,16 +103,16 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
 )
 def test_impossible_sweeps_are_refused(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        Settings(**({"spice_sizes": ()} | options))
+        IrDropSettings(**({"spice_sizes": ()} | options))
 
 
 def test_ngspice_checks_the_sizes_that_it_can_unless_others_are_named():
-    assert Settings().compared == (16, 32, 64)
-    assert Settings(sizes=(16,)).compared == (16,)
-    assert Settings(sizes=(8, 65, 64)).compared == (8, 64)
-    assert Settings(sizes=(128,)).compared == ()
-    assert Settings(sizes=(8, 128), spice_sizes=(128,)).compared == (128,)
-    assert Settings(spice_sizes=()).compared == ()
+    assert IrDropSettings().compared == (16, 32, 64)
+    assert IrDropSettings(sizes=(16,)).compared == (16,)
+    assert IrDropSettings(sizes=(8, 65, 64)).compared == (8, 64)
+    assert IrDropSettings(sizes=(128,)).compared == ()
+    assert IrDropSettings(sizes=(8, 128), spice_sizes=(128,)).compared == (128,)
+    assert IrDropSettings(spice_sizes=()).compared == ()
 
 
 def test_a_cell_and_its_fixed_resistor_are_a_voltage_divider():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hvae_mnn.crossbar.nonidealities.spec import Programming
 from hvae_mnn.devices.memristor import MemristorSpec
-from hvae_mnn.devices.programming import Settings, program_devices
+from hvae_mnn.devices.programming import WriteVerify, program_devices
 from hvae_mnn.devices.spread import Pulses, Spread
 
 Array = NDArray[np.float64]
@@ -44,6 +44,6 @@ def with_programming_error(
 
 def _pulsed(targets: Array, spec: Programming, device: MemristorSpec, rng: np.random.Generator) -> Array:
     spread = Spread(spec.device_speed, spec.cycle_speed, spec.threshold)
-    settings = Settings(spec.amplitude_v, spec.tolerance, spec.max_pulses, spec.open_loop)
+    settings = WriteVerify(spec.amplitude_v, spec.tolerance, spec.max_pulses, spec.open_loop)
     pulses = Pulses(device, spec.amplitude_v, spread.sample(targets.shape, rng))
     return program_devices(device, targets, pulses, settings, spread, rng).conductance

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.devices.half_select import SCHEMES, Scheme, SelectedArray
+from hvae_mnn.devices.half_select import BIAS_SCHEMES, BiasScheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import Backend
-from hvae_mnn.devices.programming import Controller, Settings, program_devices
+from hvae_mnn.devices.programming import Controller, WriteVerify, program_devices
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
 _LARGEST_OHM = 1e9
-USUAL_SETTINGS, USUAL_SPREAD = Settings(), Spread()
+USUAL_SETTINGS, USUAL_SPREAD = WriteVerify(), Spread()
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def program(
     *,
     random: tuple[int, int] | None = None,
     device: MemristorSpec | str | Path | None = None,
-    settings: Settings = USUAL_SETTINGS,
-    scheme: Scheme = "V/3",
+    settings: WriteVerify = USUAL_SETTINGS,
+    scheme: BiasScheme = "V/3",
     spread: Spread = USUAL_SPREAD,
     seed: int = 0,
     wired: Wired | None = None,
@@ -89,8 +89,8 @@ def program(
     """
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r}; it must be a whole number, 0 or above")
-    if scheme not in SCHEMES:
-        raise InputError(unknown_name("scheme", scheme, SCHEMES))
+    if scheme not in BIAS_SCHEMES:
+        raise InputError(unknown_name("scheme", scheme, BIAS_SCHEMES))
     found = find_targets(targets, random, device, seed)
     # All that can be wrong with the input is found before a folder is made.
     for conductance in found.arrays.values():
@@ -133,8 +133,8 @@ def _described(wired: Wired, array: str) -> dict[str, Any]:
 
 def _by_the_map(
     found: Targets,
-    settings: Settings,
-    scheme: Scheme,
+    settings: WriteVerify,
+    scheme: BiasScheme,
     spread: Spread,
     seed: int,
     records: ProgrammingRecords,
@@ -175,7 +175,7 @@ def _corner(found: Targets, wired: Wired) -> tuple[str, Array]:
 
 
 def _in_ngspice(
-    array: WiredArray, targets: Array, settings: Settings, folder: Path, progress: Progress | None
+    array: WiredArray, targets: Array, settings: WriteVerify, folder: Path, progress: Progress | None
 ) -> WiredProgrammed:
     def tick(done: int, total: int) -> None:
         if progress is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.moving import Backend
-from hvae_mnn.devices.programming import Controller, Settings
+from hvae_mnn.devices.programming import Controller, WriteVerify
 from hvae_mnn.errors import InputError
 from hvae_mnn.netlist.programming_deck import WiredArray, programming_deck, schedule
 from hvae_mnn.spice.batch import run_deck
@@ -71,7 +71,7 @@ def check_size(shape: tuple[int, ...], backend: Backend) -> None:
 def program_wired(
     array: WiredArray,
     targets: Array,
-    settings: Settings,
+    settings: WriteVerify,
     folder: Path,
     x0: Array | None = None,
     progress: Callable[[int, int], None] | None = None,

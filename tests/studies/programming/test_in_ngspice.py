@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from hvae_mnn.devices.half_select import SCHEMES, SelectedArray
+from hvae_mnn.devices.half_select import BIAS_SCHEMES, SelectedArray
 from hvae_mnn.devices.presets import AIST, HP_TIO2
-from hvae_mnn.devices.programming import Controller, Settings
+from hvae_mnn.devices.programming import Controller, WriteVerify
 from hvae_mnn.devices.pulse_map import PulseMap
 from hvae_mnn.devices.spread import Devices
 from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, control_prologue, device_header, device_line
@@ -82,13 +82,13 @@ def test_1_3_5_and_10_pulses_of_the_map_are_those_of_ngspice(spec, volts, width_
         assert found[pulses - 1] == pytest.approx(expected[pulses - 1], abs=1e-4), f"after {pulses} pulses"
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", BIAS_SCHEMES)
 def test_one_round_on_ideal_wires_is_what_the_map_says(scheme, tmp_path):
     rng = np.random.default_rng(4)
     shape = (3, 4)
     targets, x0 = rng.uniform(AIST.g_min, AIST.g_max, shape), rng.uniform(0.05, 0.9, shape)
     # 0.24 V: with V/2 every half-selected cell moves.
-    settings = Settings(amplitude_v=0.24)
+    settings = WriteVerify(amplitude_v=0.24)
     seconds = Controller(AIST, targets, settings).pulses(AIST.conductance(x0), np.ones(shape, dtype=bool))
     array = WiredArray(AIST, "behavioural", scheme, 0.24, 0.0, 1e-6)
     vectors = run_deck(programming_deck(array, x0, seconds, "p"), tmp_path, "p", AIST, "behavioural")
@@ -108,7 +108,7 @@ def test_one_round_on_ideal_wires_is_what_the_map_says(scheme, tmp_path):
 def test_a_4_by_4_array_with_wires_is_programmed_to_1_percent(tmp_path):
     targets = np.random.default_rng(2).uniform(AIST.g_min, AIST.g_max, (4, 4))
     array = WiredArray(AIST, "behavioural", "V/3", 0.15, 20.0, 1e-6)
-    result = program_wired(array, targets, Settings(), tmp_path)
+    result = program_wired(array, targets, WriteVerify(), tmp_path)
     assert result.within.all()
     assert np.abs(result.error).max() <= 0.01
     # The wires' drop made the first pulses miss; reading back mended it.
@@ -122,7 +122,7 @@ def test_a_4_by_4_array_with_wires_is_programmed_to_1_percent(tmp_path):
         told.append(number)
         time.sleep(0.5)
 
-    opened = program_wired(array, targets, Settings(open_loop=True), tmp_path / "open", progress=slow)
+    opened = program_wired(array, targets, WriteVerify(open_loop=True), tmp_path / "open", progress=slow)
     # What others do meanwhile is not ngspice's time.
     assert 0 < opened.wall_s <= time.monotonic() - began - 0.5 * len(told)
     np.testing.assert_array_equal(opened.pulses, 1)
@@ -132,7 +132,7 @@ def test_a_4_by_4_array_with_wires_is_programmed_to_1_percent(tmp_path):
 def test_a_16_by_16_array_with_wires_is_programmed_to_tolerance(tmp_path, osdi):
     targets = np.random.default_rng(1).uniform(AIST.g_min, AIST.g_max, (16, 16))
     array = WiredArray(AIST, "osdi", "V/2", 0.15, 1.0, 1e-6)
-    result = program_wired(array, targets, Settings(tolerance=0.02), tmp_path)
+    result = program_wired(array, targets, WriteVerify(tolerance=0.02), tmp_path)
     assert result.within.all()
     assert np.abs(result.read / targets - 1).max() <= 0.02
     assert result.pulses.mean() < 1.5
@@ -142,7 +142,10 @@ def test_both_back_ends_give_the_same_states(tmp_path, osdi):
     targets = np.random.default_rng(6).uniform(HP_TIO2.g_min, HP_TIO2.g_max, (2, 2))
     states = [
         program_wired(
-            WiredArray(HP_TIO2, backend, "1T1R", 1.0, 1.0, 1e-6), targets, Settings(amplitude_v=1.0), tmp_path / backend
+            WiredArray(HP_TIO2, backend, "1T1R", 1.0, 1.0, 1e-6),
+            targets,
+            WriteVerify(amplitude_v=1.0),
+            tmp_path / backend,
         ).state
         for backend in ("behavioural", "osdi")
     ]

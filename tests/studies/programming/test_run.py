@@ -13,7 +13,7 @@ from torch import nn
 
 from hvae_mnn.cosim.export import build_netlist
 from hvae_mnn.devices.presets import AIST, HP_TIO2
-from hvae_mnn.devices.programming import Settings
+from hvae_mnn.devices.programming import WriteVerify
 from hvae_mnn.devices.spread import Spread
 from hvae_mnn.errors import DeviceError, InputError, ManifestError, RunError, StorageError
 from hvae_mnn.files import read_sealed
@@ -52,7 +52,7 @@ def test_every_array_of_a_netlist_is_programmed_into_its_device(netlist, tmp_pat
 def test_summary_adds_up_the_tables(tmp_path):
     spread = Spread(0.05, 0.02, 0.1)
     targets = np.random.default_rng(1).uniform(2e-5, 9e-5, (20, 30))
-    result = program(targets, settings=Settings(amplitude_v=0.18), scheme="V/2", spread=spread, out=tmp_path / "run")
+    result = program(targets, settings=WriteVerify(amplitude_v=0.18), scheme="V/2", spread=spread, out=tmp_path / "run")
     summary = read_sealed(tmp_path / "run" / "summary.json", "summary")
     assert summary == result.summary
     table, network = columns(tmp_path / "run" / "devices.parquet"), summary["network"]
@@ -130,7 +130,7 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
         ({"random": (10**5, 10**5)}, InputError, "100,000,000 devices at most"),
         ({"scheme": "V/4"}, InputError, "unknown scheme 'V/4'; did you mean"),
         ({"seed": -1}, InputError, "seed is -1"),
-        ({"settings": Settings(amplitude_v=0.1)}, DeviceError, "0.1 V does not move it"),
+        ({"settings": WriteVerify(amplitude_v=0.1)}, DeviceError, "0.1 V does not move it"),
         ({"device": "ais"}, DeviceError, "unknown device preset 'ais'"),
         ({"wired": Wired(corner=(17, 16))}, InputError, "17 x 16 = 272 moving devices is too large for behavioural"),
         ({"wired": Wired(array="other")}, InputError, "unknown array 'other'; allowed: random"),
