@@ -11,7 +11,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ Preactivations = dict[str, Tensor]
 """By gate unit, each of shape (B, H)."""
 
 
+@runtime_checkable
 class PreactivationSource(Protocol):
     """Where pre-activations come from."""
 
