@@ -57,12 +57,13 @@ def broken_links(path: Path, text: str) -> Iterator[str]:
 def missing_paths(path: Path, text: str) -> Iterator[str]:
     """Paths in code that begin at the repository's root; and bare modules in a package folder's README."""
     begin = r"(?:hvae_mnn|tests|docs|examples|device_models|scripts)/"
+    roots = (path.parent, PACKAGE, ROOT)
     for name in re.findall(rf"(?<![\w./]){begin}[\w./*-]*[\w*]", text):
         if not list(ROOT.glob(name)):
             yield name
     if PACKAGE in path.parents:
         for name in re.findall(r"`([\w/]+\.py)`", text):
-            if not any((folder / name).is_file() for folder in (path.parent, PACKAGE, ROOT)):
+            if not re.match(begin, name) and not any((folder / name).is_file() for folder in roots):
                 yield name
 
 
