@@ -47,10 +47,9 @@ def anchors(text: str) -> set[str]:
 def broken_links(path: Path, text: str) -> Iterator[str]:
     for target in links(text):
         name, _, anchor = target.partition("#")
-        file = (path.parent / name).resolve() if name else path
-        if not file.exists():
-            yield target
-        elif anchor and anchor not in anchors(file.read_text(encoding="utf-8") if name else text):
+        file = (path.parent / name).resolve()
+        there = file.read_text(encoding="utf-8") if name and file.is_file() else text
+        if not file.exists() or (anchor and anchor not in anchors(there)):
             yield target
 
 
