@@ -96,7 +96,7 @@ def cell_of(module: nn.Module) -> Cell:
     mode = getattr(module, "mode", None)
     if not isinstance(mode, str) or mode not in _MODES or TORCH_MODES.get(cls, mode) != mode:
         raise MappingError(
-            f"cannot map {cls.__name__} with mode {mode}; allowed are nn.RNN with tanh, nn.LSTM and nn.GRU themselves"
+            f"cannot map {cls.__name__} with mode {mode}; allowed: nn.RNN with tanh, nn.LSTM and nn.GRU themselves"
         )
     return _MODES[mode]
 
@@ -117,14 +117,14 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
     cell = cell_of(module)
     if getattr(module, "proj_size", 0):
         raise MappingError(
-            f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed is proj_size=0"
+            f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed: proj_size=0"
         )
     arrays = {key: _array(tensor, f"{name}.{key}") for key, tensor in acting_tensors(module, name).items()}
     suffixes = [key.removeprefix("weight_ih") for key in arrays if key.startswith("weight_ih")]
     for key, shape in _shapes(module, cell, suffixes).items():
         if key in arrays and arrays[key].shape != shape:
             raise MappingError(
-                f"{name}.{key} has shape {arrays[key].shape}; allowed is {shape}, as input_size and hidden_size have it"
+                f"{name}.{key} has shape {arrays[key].shape}; allowed: {shape}, from input_size and hidden_size"
             )
     return [_layer(name if len(suffixes) == 1 else f"{name}{suffix}", cell, suffix, arrays) for suffix in suffixes]
 

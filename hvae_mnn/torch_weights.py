@@ -57,7 +57,7 @@ def running_class(module: nn.Module) -> type[nn.Module]:
     wrapped = [part for part in ("module", "_orig_mod") if part in getattr(module, "_modules", {})]
     remedy = f"what it wraps, its .{wrapped[0]}" if wrapped else "one of these with the same weights"
     raise MappingError(
-        f"cannot map a {kind}; allowed are nn.RNN with tanh, nn.LSTM and nn.GRU themselves: give {remedy}"
+        f"cannot map a {kind}; allowed: nn.RNN with tanh, nn.LSTM and nn.GRU themselves: give {remedy}"
     )
 
 
@@ -143,7 +143,7 @@ def _weight_hooks(module: nn.Module, name: str) -> Iterator[tuple[Callable[..., 
 def _foreign_hook(hook: Callable[..., Any], name: str) -> MappingError:
     told = getattr(hook, "__qualname__", type(hook).__qualname__)
     return MappingError(
-        f"{name}: the forward hook {told} may change inputs or outputs; allowed are torch's pruning, weight_norm and"
+        f"{name}: the forward hook {told} may change inputs or outputs; allowed: torch's pruning, weight_norm and"
         " spectral_norm: remove it (handle.remove())"
     )
 
@@ -155,7 +155,7 @@ def _names(module: Any, cls: type[nn.Module], name: str) -> list[str]:
     for key in ("input_size", "hidden_size", "num_layers"):
         value = getattr(module, key, None)
         if not isinstance(value, Integral) or value < 1:
-            raise MappingError(f"{name}: {key} is {value!r}; allowed are whole numbers from 1")
+            raise MappingError(f"{name}: {key} is {value!r}; allowed: a whole number from 1 on")
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if module.bias else 2]
     ways = ("", "_reverse")[: 2 if module.bidirectional else 1]
     expected = [f"{kind}_l{layer}{way}" for layer in range(module.num_layers) for way in ways for kind in kinds]
@@ -233,7 +233,7 @@ def _check_plain(tensor: Any, where: str) -> None:
         found, remedy = "without memory: its storage was freed", "load its weights again"
     if found:
         raise MappingError(
-            f"{where} is {found}; allowed are dense tensors of float16, bfloat16, float32 or float64: {remedy}"
+            f"{where} is {found}; allowed: dense tensors of float16, bfloat16, float32 or float64: {remedy}"
         )
 
 

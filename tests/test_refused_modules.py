@@ -164,7 +164,7 @@ REFUSED = {
     "forward hook": (lambda: hooked("register_forward_hook", doubled), "forward hook doubled may change"),
     "forward pre-hook": (lambda: hooked("register_forward_pre_hook", doubled), "forward hook doubled may change"),
     "own pruning hook": (with_own_hook, "forward hook OwnMask may change"),
-    "lookalike": (Lookalike, "cannot map a .*Lookalike; allowed are nn.RNN with tanh"),
+    "lookalike": (Lookalike, "cannot map a .*Lookalike; allowed: nn.RNN with tanh"),
     "base class": (lambda: nn.RNNBase("LSTM", INPUTS, HIDDEN), "cannot map a .*RNNBase"),
     "another mode": (lambda: told_otherwise(lstm(), mode="GRU"), "cannot map LSTM with mode GRU"),
     "weight drop": (lambda: weight_drop(True), r"net\.weight_hh_l0_raw has no part in .* weight drop"),
@@ -186,19 +186,19 @@ REFUSED = {
     "bias flag": (lambda: told_otherwise(lstm(), bias=False), r"bias=False do not fit its tensors \(bias_hh_l0\)"),
     "layers": (lambda: told_otherwise(lstm(num_layers=2), num_layers=1), r"num_layers=1, .* \(bias_hh_l1\)"),
     "directions": (lambda: told_otherwise(wide(), bidirectional=False), r"bidirectional=False, .* \(bias_hh_l0_rev"),
-    "no layers": (lambda: told_otherwise(lstm(), num_layers=0), "num_layers is 0; allowed are whole numbers from 1"),
-    "layers in words": (lambda: told_otherwise(lstm(), num_layers="two"), "num_layers is 'two'; allowed are"),
+    "no layers": (lambda: told_otherwise(lstm(), num_layers=0), "num_layers is 0; allowed: a whole number from 1"),
+    "layers in words": (lambda: told_otherwise(lstm(), num_layers="two"), "num_layers is 'two'; allowed:"),
     "input size": (
         lambda: told_otherwise(lstm(), input_size=5),
-        r"weight_ih_l0 has shape \(12, 4\); allowed is \(12, 5\)",
+        r"weight_ih_l0 has shape \(12, 4\); allowed: \(12, 5\)",
     ),
     "weight shape": (
         lambda: replaced(lstm(num_layers=2), "weight_ih_l1", torch.zeros(12, 4, dtype=torch.float64)),
-        r"net\.weight_ih_l1 has shape \(12, 4\); allowed is \(12, 3\)",
+        r"net\.weight_ih_l1 has shape \(12, 4\); allowed: \(12, 3\)",
     ),
     "bias shape": (
         lambda: replaced(lstm(), "bias_hh_l0", torch.zeros(24, dtype=torch.float64)),
-        r"net\.bias_hh_l0 has shape \(24,\); allowed is \(12,\)",
+        r"net\.bias_hh_l0 has shape \(24,\); allowed: \(12,\)",
     ),
     "NaN in a mask": (
         lambda: told_otherwise(pruned(lstm(), "weight_hh_l0"), weight_hh_l0_mask=torch.full((12, 3), torch.nan)),

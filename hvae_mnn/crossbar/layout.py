@@ -188,7 +188,7 @@ def check_tiling(shapes: dict[str, tuple[int, int]], hardware: Hardware) -> None
         if size is not None and size > shapes[largest][number]:
             raise HardwareError(
                 f"hardware {hardware.name}: tiles.{what} is {size}, but the largest array, {largest}, has"
-                f' {shapes[largest][number]}; allowed are 1 to {shapes[largest][number]}, or "all"'
+                f' {shapes[largest][number]}; allowed: 1 to {shapes[largest][number]}, or "all"'
             )
 
 

@@ -65,40 +65,40 @@ class MemristorSpec:
         """Refuse what physics does not allow."""
         if not _PLAIN_NAME.fullmatch(self.name):  # it stands in decks and file names
             raise DeviceError(
-                f"a memristor's name is {shown(repr(self.name))}; allowed are letters, digits, '.', '_' and '-', 100 at"
+                f"a memristor's name is {shown(repr(self.name))}; allowed: letters, digits, '.', '_' and '-', 100 at"
                 " most"
             )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise self._refused(f"{field.name} is {value}; needed is a finite number")
+                raise self._refused(f"{field.name} is {value}; allowed: a finite number")
             if isinstance(value, float) and value and not _SMALLEST <= abs(value) <= _LARGEST:
                 raise self._refused(
-                    f"{field.name} is {value:g}; needed is 0 or a magnitude from {_SMALLEST:g} to {_LARGEST:g}"
+                    f"{field.name} is {value:g}; allowed: 0 or a magnitude from {_SMALLEST:g} to {_LARGEST:g}"
                 )
         if not 0 < self.r_on_ohm < self.r_off_ohm:
-            raise self._refused(f"R_on {self.r_on_ohm:g}, R_off {self.r_off_ohm:g} ohm; needed is 0 < R_on < R_off")
+            raise self._refused(f"R_on {self.r_on_ohm:g}, R_off {self.r_off_ohm:g} ohm; allowed: 0 < R_on < R_off")
         g_off, g_on = 1 / self.r_off_ohm, 1 / self.r_on_ohm
         if not g_off <= self.g_min * _ROUNDING < self.g_max * _ROUNDING <= g_on * _ROUNDING**2:
             raise self._refused(
-                f"conductances {self.g_min:g} to {self.g_max:g} S; needed is 1/R_off = {g_off:g} <= g_min < g_max"
+                f"conductances {self.g_min:g} to {self.g_max:g} S; allowed: 1/R_off = {g_off:g} <= g_min < g_max"
                 f" <= 1/R_on = {g_on:g}"
             )
         for name in ("thickness_m", "mobility", "read_v"):
             if not getattr(self, name) > 0:
-                raise self._refused(f"{name} is {getattr(self, name):g}; needed is a number above 0")
+                raise self._refused(f"{name} is {getattr(self, name):g}; allowed: a number above 0")
         if not 1 <= self.window_p <= 1000:
             found = str(self.window_p)[:20]
-            raise self._refused(f"window_p is {found}; needed is a whole number from 1 on, 1000 at most")
+            raise self._refused(f"window_p is {found}; allowed: a whole number from 1 on, 1000 at most")
         for name, limit in (("window_floor", 1.0), ("end_stop", 0.5)):
             if not 0 <= getattr(self, name) < limit:
-                raise self._refused(f"{name} is {getattr(self, name):g}; needed is 0 (off) up to below {limit:g}")
+                raise self._refused(f"{name} is {getattr(self, name):g}; allowed: 0 (off) up to below {limit:g}")
         if self.window_floor and not self.end_stop:
             raise self._refused(
                 "window_floor without end_stop: the state would leave its range; give end_stop, e.g. 0.01, or no floor"
             )
         if not 0 <= self.x_init <= 1:
-            raise self._refused(f"x_init is {self.x_init:g}; a state lies within 0 and 1")
+            raise self._refused(f"x_init is {self.x_init:g}; allowed: 0 to 1")
 
     def _refused(self, why: str) -> DeviceError:
         return DeviceError(f"memristor {self.name!r}: {why}")
@@ -201,12 +201,12 @@ class AistSpec(MemristorSpec):
         """Refuse what physics does not allow."""
         super().__post_init__()
         if not self.v_reset < 0 < self.v_set:
-            raise self._refused(f"V_th- {self.v_reset:g}, V_th+ {self.v_set:g} V; needed is V_th- < 0 < V_th+")
+            raise self._refused(f"V_th- {self.v_reset:g}, V_th+ {self.v_set:g} V; allowed: V_th- < 0 < V_th+")
         for name in ("i_off", "i_on", "i_0", "ramp_v"):
             if not getattr(self, name) > 0:
-                raise self._refused(f"{name} is {getattr(self, name):g}; needed is a number above 0")
+                raise self._refused(f"{name} is {getattr(self, name):g}; allowed: a number above 0")
         if not 0 <= self.pole_guard < 1:
-            raise self._refused(f"pole_guard is {self.pole_guard:g}; needed is 0 (off) up to below 1")
+            raise self._refused(f"pole_guard is {self.pole_guard:g}; allowed: 0 (off) up to below 1")
         smallest = self.v_set / self.r_off_ohm
         if not self.pole_guard and self.i_0 > smallest * _ROUNDING:
             raise self._refused(

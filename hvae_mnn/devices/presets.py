@@ -156,4 +156,4 @@ def _value(name: str, kind: str, found: Any) -> Any:
         return float(found)
     needed = {"str": "text", "int": "a whole number", "float": "a number"}[kind]
     shown = repr(found)
-    raise DeviceError(f"{name} is {shown if len(shown) < _SHOWN else shown[:_SHOWN] + '...'}; needed is {needed}")
+    raise DeviceError(f"{name} is {shown if len(shown) < _SHOWN else shown[:_SHOWN] + '...'}; allowed: {needed}")

@@ -55,7 +55,7 @@ class WriteVerify:
             ("read_s", "0 s or more", 0 <= self.read_s < math.inf),
         ):
             if not fits:
-                raise DeviceError(f"{name} is {getattr(self, name)!r}; allowed is {allowed}")
+                raise DeviceError(f"{name} is {getattr(self, name)!r}; allowed: {allowed}")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def check_targets(spec: MemristorSpec, targets: Array) -> None:
         where = tuple(int(part) for part in np.argwhere(outside)[0])
         raise DeviceError(
             f"{int(outside.sum())} of {targets.size} targets lie outside the range of memristor {spec.name!r}; the"
-            f" first, at {where}, is {targets[where]:g} S; allowed are {spec.g_min:g} to {spec.g_max:g} S: scale the"
+            f" first, at {where}, is {targets[where]:g} S; allowed: {spec.g_min:g} to {spec.g_max:g} S: scale the"
             f" targets, or widen g_min and g_max in a device TOML (its resistances allow {1 / spec.r_off_ohm:g} to"
             f" {1 / spec.r_on_ohm:g} S)"
         )

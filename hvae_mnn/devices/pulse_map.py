@@ -97,7 +97,7 @@ class PulseMap:
         if outside.any():
             raise DeviceError(
                 f"memristor {self.spec.name!r}: {int(outside.sum())} of {x.size} states lie outside 0 to 1, the first"
-                f" is {x[outside].flat[0]:g}; a state lies within 0 and 1"
+                f" is {x[outside].flat[0]:g}; allowed: 0 to 1"
             )
         return self._state(np.clip(x, 0, 1))
 
@@ -152,7 +152,7 @@ def _seconds(width_s: ArrayLike) -> Array:
     width = np.asarray(width_s, dtype=np.float64)
     bad = ~(width >= 0)
     if bad.any():
-        raise DeviceError(f"a pulse of {width[bad].flat[0]:g} s is impossible; needed is a width of 0 s or more")
+        raise DeviceError(f"a pulse of {width[bad].flat[0]:g} s is impossible; allowed: 0 s or more")
     return width
 
 

@@ -38,7 +38,7 @@ def integrate(spec: MemristorSpec, waveform: Waveform, x0: ArrayLike, times_s: A
     start, times = np.asarray(x0, dtype=np.float64), _times(times_s, waveform.duration_s)
     outside = start[~((start >= 0) & (start <= 1))]
     if outside.size:
-        raise DeviceError(f"memristor {spec.name!r}: it starts at x = {outside[0]:g}; a state lies within 0 and 1")
+        raise DeviceError(f"memristor {spec.name!r}: it starts at x = {outside[0]:g}; allowed: 0 to 1")
     found = np.empty((times.size, start.size))
     x = start.ravel().copy()
     edges = np.concatenate([[0.0], waveform.crossings(spec.switching_levels()), [waveform.duration_s]])
@@ -62,7 +62,7 @@ def switching_time(spec: MemristorSpec, volts: ArrayLike, x_from: float = 0.05, 
     """
     low, high = sorted((x_from, x_to))
     if not 0 <= low < high <= 1:
-        raise DeviceError(f"switching from x = {x_from:g} to {x_to:g}; needed are two different states within 0 and 1")
+        raise DeviceError(f"switching from x = {x_from:g} to {x_to:g}; allowed: two different states within 0 and 1")
     values = np.asarray(volts, dtype=np.float64)
     seconds = [_quadrature(spec, volt, low, high) for volt in values.ravel().tolist()]
     return np.array(seconds).reshape(values.shape)

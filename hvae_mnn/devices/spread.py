@@ -33,7 +33,7 @@ class Spread:
             value = getattr(self, field.name)
             if not (math.isfinite(value) and 0 <= value <= _WIDEST):
                 raise DeviceError(
-                    f"the spread {field.name} is {value:g}; needed is a sigma from 0 (none) to {_WIDEST:g}, e.g. 0.05"
+                    f"the spread {field.name} is {value:g}; allowed: a sigma from 0 (none) to {_WIDEST:g}, e.g. 0.05"
                 )
 
     def sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Devices:

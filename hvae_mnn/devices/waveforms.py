@@ -50,7 +50,7 @@ class Sine:
         _above_zero("frequency", self.frequency_hz, "Hz")
         _above_zero("number of cycles", self.cycles, "")
         if not math.isfinite(self.amplitude_v) or self.amplitude_v == 0:
-            raise InputError(f"amplitude is {self.amplitude_v:g} V; needed is a finite number other than 0")
+            raise InputError(f"amplitude is {self.amplitude_v:g} V; allowed: a finite number other than 0")
 
     @property
     def duration_s(self) -> float:
@@ -84,7 +84,7 @@ class PiecewiseLinear:
         if len(self.times_s) != len(self.corner_volts) or len(self.times_s) < 2:
             raise InputError(
                 f"a piecewise linear voltage has {len(self.times_s)} times and {len(self.corner_volts)} voltages;"
-                " needed are two corners or more, each with both"
+                " allowed: two corners or more, each with both"
             )
         if not np.isfinite([*self.times_s, *self.corner_volts]).all():
             raise InputError("a piecewise linear voltage has a corner that is not finite")
@@ -92,7 +92,7 @@ class PiecewiseLinear:
         if self.times_s[0] != 0 or (steps <= 0).any():
             found = ", ".join(f"{time:g}" for time in self.times_s[:4])
             raise InputError(
-                f"times of a piecewise linear voltage begin {found} s; needed is 0 first, then each later than the one"
+                f"times of a piecewise linear voltage begin {found} s; allowed: 0 first, then each later than the one"
                 " before"
             )
 
@@ -135,7 +135,7 @@ class PulseTrain:
     def __post_init__(self) -> None:
         """Refuse pulses that do not exist."""
         if not self.amplitudes_v:
-            raise InputError("a pulse train has no pulses; needed is one or more")
+            raise InputError("a pulse train has no pulses; allowed: one or more")
         for name in ("width", "gap", "edge"):
             _above_zero(f"a pulse's {name}", getattr(self, f"{name}_s"), "s")
 
@@ -198,4 +198,4 @@ def _inside(times: Array, duration: float) -> Array:
 
 def _above_zero(what: str, value: float, unit: str) -> None:
     if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{what} is {value:g} {unit}".rstrip() + "; needed is a finite number above 0")
+        raise InputError(f"{what} is {value:g} {unit}".rstrip() + "; allowed: a finite number above 0")

@@ -169,7 +169,7 @@ def open_cluster(workers: int | None = None, scheduler: str | None = None) -> Cl
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler exclude each other; give one of them")
     if workers is not None and workers < 1:
-        raise InputError(f"--workers is {workers}; it must be 1 or more")
+        raise InputError(f"--workers is {workers}; allowed: 1 or more")
     if scheduler is not None:
         return Cluster.at(scheduler)
     return Cluster.here() if workers is None else Cluster.local(workers)

@@ -123,7 +123,7 @@ def test_check_says_ok_or_everything(run, tmp_path, capsys):
     lines = printed.err.splitlines()
     assert lines[:3] == [
         "error: bad.toml: 2 problems",
-        "  adc.bits is 1; allowed is a whole number from 0 to 24 other than 1 (bits)",
+        "  adc.bits is 1; allowed: a whole number from 0 to 24 other than 1 (bits)",
         "  unknown key of a hardware file 'tiles.colums'; did you mean 'tiles.columns'? allowed: rows, columns,"
         " partial_sums",
     ]

@@ -215,7 +215,7 @@ def test_what_is_wrong_with_a_build_that_is_there(fails, netlist, tmp_path):
 def test_what_a_build_cannot_be(fails, make_checkpoint):
     build = ["build-netlist", make_checkpoint("rnn"), "--allow-disturb"]
     for value in ("-1", "0"):
-        assert f"read_v is {value}; needed is" in fails(*build, "--read-voltage", value)
+        assert f"read_v is {value}; allowed:" in fails(*build, "--read-voltage", value)
     for value in ("1e30", "101"):
         assert f"a read voltage of {float(value):g} V; allowed: above 0, 100 V at most" in fails(
             *build, "--read-voltage", value

@@ -64,7 +64,7 @@ def test_open_loop_is_one_pulse_per_device(tmp_path, capsys):
     [
         ([], "give either a netlist folder or file"),
         (["--random", 2, 2, "--amplitude", "0.09"], "0.09 V does not move it; choose an amplitude above 0.1 V to SET"),
-        (["--random", 2, 2, "--tolerance", "2"], "tolerance is 2.0; allowed is above 0 and below 1"),
+        (["--random", 2, 2, "--tolerance", "2"], "tolerance is 2.0; allowed: above 0 and below 1"),
         (["--random", 2, 2, "--cycle-sigma", "-1"], "the spread cycle_speed is -1"),
         (["nowhere"], "nowhere is no netlist folder; files of target conductances end in .npy or .csv"),
         (["high.csv"], "scale the targets, or widen g_min and g_max in a device TOML"),

@@ -142,7 +142,7 @@ def test_the_very_end_of_the_range_is_reached_within_the_tolerance():
 
 def test_targets_outside_the_range_are_named_with_the_remedy():
     message = (
-        r"2 of 4 targets lie outside the range of memristor 'aist'; the first, at \(0, 1\), is 0\.00015 S; allowed are"
+        r"2 of 4 targets lie outside the range of memristor 'aist'; the first, at \(0, 1\), is 0\.00015 S; allowed:"
         r" 1e-05 to 0\.0001 S: scale the targets, or widen g_min and g_max .* allow 1e-05 to 0\.0002 S"
     )
     with pytest.raises(DeviceError, match=message):
@@ -154,9 +154,9 @@ def test_targets_outside_the_range_are_named_with_the_remedy():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"amplitude_v": -0.15}, "amplitude_v is -0.15; allowed is a voltage above 0"),
-        ({"tolerance": 1.0}, "tolerance is 1.0; allowed is above 0 and below 1, e.g. 0.01 for 1 %"),
-        ({"max_pulses": 0}, "max_pulses is 0; allowed is a whole number from 1 on"),
+        ({"amplitude_v": -0.15}, "amplitude_v is -0.15; allowed: a voltage above 0"),
+        ({"tolerance": 1.0}, "tolerance is 1.0; allowed: above 0 and below 1, e.g. 0.01 for 1 %"),
+        ({"max_pulses": 0}, "max_pulses is 0; allowed: a whole number from 1 on"),
         ({"read_s": float("inf")}, "read_s is inf"),
     ],
 )

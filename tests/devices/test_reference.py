@@ -35,7 +35,7 @@ def test_no_switching_takes_for_ever():
     np.testing.assert_array_equal(switching_time(AIST, [[0.0, 0.1], [-0.1, 0.05]]), np.inf)
     assert switching_time(AIST_LITERAL, 0.2, 0.0, 0.5) == np.inf
     assert switching_time(AIST, 0.2, 0.0, 0.5) < 0.1
-    with pytest.raises(DeviceError, match=r"from x = 0.5 to 1.2; needed are"):
+    with pytest.raises(DeviceError, match=r"from x = 0.5 to 1.2; allowed:"):
         switching_time(AIST, 0.2, 0.5, 1.2)
 
 
@@ -135,5 +135,5 @@ def test_a_state_that_runs_away_is_said(law, why):
 
 
 def test_states_outside_0_to_1_are_refused():
-    with pytest.raises(DeviceError, match=r"memristor 'aist': it starts at x = 1.1; a state lies within 0 and 1"):
+    with pytest.raises(DeviceError, match=r"memristor 'aist': it starts at x = 1.1; allowed: 0 to 1"):
         integrate(AIST, Sine(0.5, 10, 1), [0.3, 1.1], [0.1])

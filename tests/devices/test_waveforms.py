@@ -81,11 +81,11 @@ def test_a_read_level_fills_the_pauses_but_not_the_beginning():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Sine(0.0, 1, 1), "amplitude is 0 V; needed is a finite number other than 0"),
-        (lambda: Sine(0.5, -1, 1), "frequency is -1 Hz; needed is a finite number above 0"),
+        (lambda: Sine(0.0, 1, 1), "amplitude is 0 V; allowed: a finite number other than 0"),
+        (lambda: Sine(0.5, -1, 1), "frequency is -1 Hz; allowed: a finite number above 0"),
         (lambda: Sine(0.5, 1, float("nan")), "number of cycles is nan;"),
         (lambda: PiecewiseLinear((0.0, 1.0), (0.0,)), "2 times and 1 voltages"),
-        (lambda: PiecewiseLinear((0.0, 1.0, 1.0), (0.0, 1.0, 2.0)), "begin 0, 1, 1 s; needed is 0 first"),
+        (lambda: PiecewiseLinear((0.0, 1.0, 1.0), (0.0, 1.0, 2.0)), "begin 0, 1, 1 s; allowed: 0 first"),
         (lambda: PiecewiseLinear((0.5, 1.0), (0.0, 1.0)), "begin 0.5, 1 s"),
         (lambda: PiecewiseLinear((0.0, 1.0), (0.0, float("inf"))), "not finite"),
         (lambda: pulses(0.2, 0, 1e-3, 1e-3), "no pulses"),

@@ -108,7 +108,7 @@ def message(folder):
         ),
         (
             HEAD + '[[grid]]\nname = "g"\naxes = { "hardware.adc.bits" = [8, 1] }\n',
-            "grid g at hardware.adc.bits = 1: adc.bits is 1; allowed is a whole number from 0 to 24 other than 1",
+            "grid g at hardware.adc.bits = 1: adc.bits is 1; allowed: a whole number from 0 to 24 other than 1",
         ),
         (
             HEAD + '[[grid]]\nname = "g"\naxes = { "hardware.sense.gain" = [10] }\n',
@@ -116,7 +116,7 @@ def message(folder):
         ),
         (
             HEAD + GRID.replace("0.1", "1.5"),
-            "grid g at noise.stuck.on = 1.5: noise: stuck.on is 1.5; allowed is a number",
+            "grid g at noise.stuck.on = 1.5: noise: stuck.on is 1.5; allowed: a number",
         ),
         ("models = \n", "cannot be read as TOML"),
     ],
@@ -151,7 +151,7 @@ def test_problems_of_points_are_counted_beyond_twenty(message):
 
 def test_a_hardware_file_that_is_wrong(message, folder):
     (folder / "chip.toml").write_text("[adc]\nbits = 1\n", encoding="utf-8")
-    assert "adc.bits is 1; allowed is a whole number" in message(HEAD + 'hardware = "chip.toml"\n' + GRID)
+    assert "adc.bits is 1; allowed: a whole number" in message(HEAD + 'hardware = "chip.toml"\n' + GRID)
     assert issubclass(HardwareError, InputError)
 
 

@@ -98,10 +98,10 @@ def _key_line(schema: Table, merged: Table, keys: list[str], node: Table | None,
     for key in keys[:-1] if kind == "missing" else keys:
         found = found[key]
     if kind == "missing":
-        return f"{_path(keys)} is missing; needed is {_allowed(schema, node)}"
+        return f"{_path(keys)} is missing; allowed: {_allowed(schema, node)}"
     if isinstance(found, str) and "enum" in node:
         return unknown_name(_path(keys), found, node["enum"])
-    return f"{_path(keys)} is {shown(found)}; allowed is {_allowed(schema, node)}"
+    return f"{_path(keys)} is {shown(found)}; allowed: {_allowed(schema, node)}"
 
 
 def _unknown_key(schema: Table, keys: list[str]) -> str:
@@ -190,14 +190,14 @@ def exclusive(merged: Table) -> Iterator[str]:
         if "metal" in wires and key in wires:
             yield f"wires.{key} and wires.metal both give a resistance; keep one of them"
     if "metal" in wires and "source" in wires:
-        yield "wires.source is for word_ohm and bit_ohm; of a geometry, say it in wires.metal.source"
+        yield "wires.source belongs to word_ohm and bit_ohm; give the source of a geometry in wires.metal.source"
 
 
 def contradictions(form: HardwareFile, device: MemristorSpec | None) -> Iterator[tuple[tuple[str, ...], str]]:
     """Paths whose values do not go together, and what is needed."""
     yield from _range_of_conductance(form, device)
     if form.array.read_law == "sinh" and not form.array.sinh_per_volt:
-        yield ("array.read_law", "array.sinh_per_volt"), "needed is a sinh_per_volt above 0 (1/V)"
+        yield ("array.read_law", "array.sinh_per_volt"), "give a sinh_per_volt above 0 (1/V)"
     if form.array.read_law == "ohmic" and form.array.sinh_per_volt:
         yield ("array.read_law", "array.sinh_per_volt"), 'leave it out, or give read_law = "sinh"'
     if form.array.read_law == "sinh" and math.isfinite(form.sense.swing_v or math.inf):
@@ -216,7 +216,7 @@ def contradictions(form: HardwareFile, device: MemristorSpec | None) -> Iterator
     if form.sense.kind == "transimpedance":
         for key in amplifier:
             if not getattr(form.sense, key):
-                yield ("sense.kind", f"sense.{key}"), f"needed is a {key} above 0"
+                yield ("sense.kind", f"sense.{key}"), f"give a {key} above 0"
     else:
         for key in (*amplifier, "offset_v", "swing_v"):
             value = getattr(form.sense, key)
@@ -248,27 +248,27 @@ def _range_of_conductance(form: HardwareFile, device: MemristorSpec | None) -> I
             if value is not None and not low <= value * _ROUNDING <= high * _ROUNDING**2
         }
         for path in outside:
-            yield (path,), f"{device.name} can hold {low:g} to {high:g} S (1/R_off to 1/R_on)"
+            yield (path,), f"allowed: {low:g} to {high:g} S (1/R_off to 1/R_on of {device.name})"
         if outside:
             return
         values = [form.array.g_min_siemens or device.g_min, form.array.g_max_siemens or device.g_max]
     if len(values) == 2 and values[0] >= values[1]:
         paths = tuple(path for path, value in given.items() if value is not None)
-        yield paths, f"needed is g_min < g_max, but they are {values[0]:g} and {values[1]:g} S"
+        yield paths, f"g_min is {values[0]:g} and g_max is {values[1]:g} S; allowed: g_min < g_max"
 
 
 def _geometry(metal: MetalSection) -> Iterator[tuple[tuple[str, ...], str]]:
     for key in ("word_pitch_m", "bit_pitch_m"):
         if getattr(metal, key) <= metal.width_m:
-            yield (f"wires.metal.{key}", "wires.metal.width_m"), "lines would touch: needed is a pitch above the width"
+            yield (f"wires.metal.{key}", "wires.metal.width_m"), "lines would touch; allowed: a pitch above the width"
     if max(metal.segments_ohm) > _LARGEST_OHM:
-        yield ("wires.metal",), f"it gives segments of {max(metal.segments_ohm):g} ohm; {_LARGEST_OHM:g} is the most"
+        yield ("wires.metal",), f"it gives segments of {max(metal.segments_ohm):g} ohm; allowed: {_LARGEST_OHM:g} at most"
 
 
 def _converter(spec: DacSection, section: str) -> Iterator[tuple[tuple[str, ...], str]]:
     limits = (f"{section}.range", f"{section}.full_scale")
     if spec.range == "fixed" and spec.full_scale is None:
-        yield limits, "needed is a full_scale above 0, or another range"
+        yield limits, "give a full_scale above 0, or another range"
     if spec.range != "fixed" and spec.full_scale is not None:
         yield limits, 'leave out full_scale, or give range = "fixed"'
     largest_code = 2 ** (spec.bits - 1) - 1 if spec.bits else 0
@@ -278,5 +278,5 @@ def _converter(spec: DacSection, section: str) -> Iterator[tuple[tuple[str, ...]
     if spec.bits and spec.inl_lsb * math.pi >= largest_code:
         yield (
             (f"{section}.bits", f"{section}.inl_lsb"),
-            f"the characteristic would fall somewhere: needed is less than {largest_code / math.pi:.4g} steps",
+            f"the characteristic would not rise everywhere; allowed: below {largest_code / math.pi:.4g} steps",
         )

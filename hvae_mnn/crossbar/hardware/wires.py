@@ -29,4 +29,4 @@ class Wires:
         for name in ("word_ohm", "bit_ohm", "driver_ohm", "sense_ohm"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise MappingError(f"{name} is {value}; allowed is 0 (ideal) or a finite resistance above it")
+                raise MappingError(f"{name} is {value}; allowed: 0 (ideal) or a finite resistance above 0")

@@ -73,7 +73,7 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
         if name not in _SECTIONS:
             problems.append(unknown_name("section of non-idealities", str(name), _SECTIONS))
         elif not isinstance(table, Mapping):
-            problems.append(f"{name} is {shown(table)}; it must be a table, e.g. [{name}]")
+            problems.append(f"{name} is {shown(table)}; allowed: a table, e.g. [{name}]")
         else:
             section = {}
             for key, value in table.items():
@@ -140,14 +140,14 @@ def _checked(path: str, value: Any) -> tuple[str, Any]:
             return unknown_name(path, value, PROGRAMMING_KINDS), None
         return "", value
     if path in ("programming.open_loop", "read_noise.thermal"):
-        return ("" if isinstance(value, bool) else f"{path} is {shown(value)}; allowed are true and false"), value
+        return ("" if isinstance(value, bool) else f"{path} is {shown(value)}; allowed: true, false"), value
     low, high = _RANGES[path]
     whole = path == "programming.max_pulses"
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        return f"{path} is {shown(value)}; it must be {kind} from {low:g} to {high:g}", None
+        return f"{path} is {shown(value)}; allowed: {kind} from {low:g} to {high:g}", None
     if not low <= value <= high:  # nor is NaN
-        return f"{path} is {shown(value)}; allowed is {kind} from {low:g} to {high:g}", None
+        return f"{path} is {shown(value)}; allowed: {kind} from {low:g} to {high:g}", None
     return "", value if whole else float(value)
 
 
@@ -161,12 +161,12 @@ def _together(spec: Nonidealities) -> list[str]:
             " 'lognormal' or 'gaussian'"
         )
     if spec.stuck.on + spec.stuck.off > 1:
-        problems.append(f"stuck.on + stuck.off is {spec.stuck.on + spec.stuck.off:g}; allowed is 1 at most")
+        problems.append(f"stuck.on + stuck.off is {spec.stuck.on + spec.stuck.off:g}; allowed: 1 at most")
     if noise.is_on and noise.bandwidth_hz <= 0:
         problems.append("read_noise.bandwidth_hz is 0; noise needs a bandwidth above 0 Hz")
     elif noise.flicker and noise.low_hz >= noise.bandwidth_hz:
         problems.append(
-            f"read_noise.low_hz is {noise.low_hz:g}; it must be below read_noise.bandwidth_hz, {noise.bandwidth_hz:g}"
+            f"read_noise.low_hz is {noise.low_hz:g}; allowed: below read_noise.bandwidth_hz, {noise.bandwidth_hz:g}"
         )
     factor = 1 + spec.temperature.wire_per_kelvin * (spec.temperature.kelvin - spec.temperature.reference_kelvin)
     if factor <= 0:

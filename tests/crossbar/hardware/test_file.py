@@ -349,19 +349,19 @@ def test_all_problems_come_at_once(problems):
     sections = ", ".join(hardware_schema()["properties"])
     expected = [
         "unknown device.preset 'aits'; did you mean 'aist'? allowed: aist, aist_literal, hp_tio2, hp",
-        "array.levels is 1; allowed is a whole number from 0 to 4,096 other than 1",
-        "wires.metal.resistivity_ohm_m is missing; needed is a number from 1e-09 to 0.001 (ohm m)",
-        "wires.metal.width_m is 40; allowed is a number from 1e-10 to 0.01 (m)",
-        "wires.metal.thickness_m is missing; needed is a number from 1e-10 to 0.01 (m)",
-        "wires.metal.word_pitch_m is missing; needed is a number from 1e-10 to 0.01 (m)",
-        "wires.metal.bit_pitch_m is missing; needed is a number from 1e-10 to 0.01 (m)",
-        "sense is 7; allowed is a table of kind, feedback_ohm, gain, offset_v, swing_v",
+        "array.levels is 1; allowed: a whole number from 0 to 4,096 other than 1",
+        "wires.metal.resistivity_ohm_m is missing; allowed: a number from 1e-09 to 0.001 (ohm m)",
+        "wires.metal.width_m is 40; allowed: a number from 1e-10 to 0.01 (m)",
+        "wires.metal.thickness_m is missing; allowed: a number from 1e-10 to 0.01 (m)",
+        "wires.metal.word_pitch_m is missing; allowed: a number from 1e-10 to 0.01 (m)",
+        "wires.metal.bit_pitch_m is missing; allowed: a number from 1e-10 to 0.01 (m)",
+        "sense is 7; allowed: a table of kind, feedback_ohm, gain, offset_v, swing_v",
         "unknown dac.range 'fixd'; did you mean 'fixed'? allowed: fixed, calibrated, max",
-        "adc.bits is 1; allowed is a whole number from 0 to 24 other than 1 (bits)",
-        "adc.noise_lsb is -1; allowed is a number from 0 to 1e+06 (steps)",
+        "adc.bits is 1; allowed: a whole number from 0 to 24 other than 1 (bits)",
+        "adc.noise_lsb is -1; allowed: a number from 0 to 1e+06 (steps)",
         "unknown key of a hardware file 'adc.bts'; did you mean 'adc.bits'? allowed: bits, range, full_scale,"
         " noise_lsb, inl_lsb",
-        'tiles.columns is 0; allowed is "all" or a whole number from 1 to 1,000,000',
+        'tiles.columns is 0; allowed: "all" or a whole number from 1 to 1,000,000',
         f"unknown key of a hardware file 'nmae'; did you mean 'name'? allowed: {sections}",
         f"unknown key of a hardware file 'bits'; did you mean 'dac.bits' or 'adc.bits'? allowed: {sections}",
         "device.preset and device.file each name a device; keep one of them",
@@ -378,24 +378,24 @@ def test_all_problems_come_at_once(problems):
 @pytest.mark.parametrize(
     ("text", "paths", "needed"),
     [
-        ('[dac]\nrange = "fixed"', ["dac.range", "dac.full_scale"], "needed is a full_scale"),
+        ('[dac]\nrange = "fixed"', ["dac.range", "dac.full_scale"], "give a full_scale"),
         ("[adc]\nfull_scale = 1e-4", ["adc.range", "adc.full_scale"], 'give range = "fixed"'),
         ("[adc]\nbits = 0\nnoise_lsb = 0.1", ["adc.bits", "adc.noise_lsb"], "leave out noise_lsb"),
         ("[dac]\nbits = 0\ninl_lsb = 0.1", ["dac.bits", "dac.inl_lsb"], "leave out inl_lsb"),
-        ("[dac]\nbits = 3\ninl_lsb = 0.96", ["dac.bits", "dac.inl_lsb"], "less than 0.9549 steps"),
+        ("[dac]\nbits = 3\ninl_lsb = 0.96", ["dac.bits", "dac.inl_lsb"], "allowed: below 0.9549 steps"),
         ("[dac]\nbits = -3", ["dac.bits"], "from 0 to 24"),
         ("[dac]\nbits = 25", ["dac.bits"], "from 0 to 24"),
         ("[dac]\nbits = 8.0", ["dac.bits"], "whole number"),
         ("[dac]\nbits = true", ["dac.bits is true"], "whole number"),
         ("[array]\nlevels = 5000", ["array.levels"], "to 4,096"),
-        ("[array]\ng_min_siemens = 1e-4", ["array.g_min_siemens"], "needed is g_min < g_max, but they are 0.0001 and"),
+        ("[array]\ng_min_siemens = 1e-4", ["array.g_min_siemens"], "g_min is 0.0001 and g_max is 0.0001 S; allowed: g_min < g_max"),
         (
             "[array]\ng_min_siemens = 9e-5\ng_max_siemens = 8e-5",
             ["array.g_min_siemens", "array.g_max_siemens"],
             "g_min < g_max",
         ),
-        ("[array]\ng_max_siemens = 3e-4", ["array.g_max_siemens"], "aist can hold 1e-05 to 0.0002 S"),
-        ("[array]\ng_min_siemens = 9e-6", ["array.g_min_siemens"], "aist can hold 1e-05 to 0.0002 S"),
+        ("[array]\ng_max_siemens = 3e-4", ["array.g_max_siemens"], "allowed: 1e-05 to 0.0002 S"),
+        ("[array]\ng_min_siemens = 9e-6", ["array.g_min_siemens"], "allowed: 1e-05 to 0.0002 S"),
         ('[array]\nread_law = "sinh"', ["array.read_law", "array.sinh_per_volt"], "above 0"),
         ("[array]\nsinh_per_volt = 2", ["array.read_law", "array.sinh_per_volt"], 'read_law = "sinh"'),
         ("[sense]\ngain = 10", ["sense.kind", "sense.gain"], 'kind = "transimpedance"'),
@@ -453,9 +453,9 @@ def test_a_geometry_that_cannot_be(problems):
     (line,) = problems(metal.format(2e-8, 2e-7) + pitch)
     assert "wires.metal.word_pitch_m is 1e-07 and wires.metal.width_m is 2e-07; lines would touch" in line
     (line,) = problems(metal.format(1e-3, 1e-10) + pitch)
-    assert "segments of 3e+10 ohm; 1e+09 is the most" in line
+    assert "segments of 3e+10 ohm; allowed: 1e+09 at most" in line
     assert problems(f'[wires]\nsource = "x"\n{metal.format(2e-8, 5e-8)}{pitch}') == [
-        "wires.source is for word_ohm and bit_ohm; of a geometry, say it in wires.metal.source"
+        "wires.source belongs to word_ohm and bit_ohm; give the source of a geometry in wires.metal.source"
     ]
 
 

@@ -111,7 +111,7 @@ def test_a_number_is_allowed_from_end_to_end_and_not_beyond(key, low, high):
     for value in (low - 1, high * 1.01 + 1, float("inf"), float("nan")):
         if key == "programming.max_pulses" and not abs(value) < float("inf"):
             continue  # no whole number
-        with pytest.raises(InputError, match=rf"^noise: {key} is [^;]+; allowed is a (whole )?number from .+ to .+$"):
+        with pytest.raises(InputError, match=rf"^noise: {key} is [^;]+; allowed: a (whole )?number from .+ to .+$"):
             nonidealities_from_dict(one(key, value), "noise")
     for value in ("much", True, [1.0], 1e400):
         with pytest.raises(InputError, match=f"^noise: {key} is ") as caught:
@@ -140,30 +140,30 @@ def test_keys_are_those_of_the_tables():
             {"stuck": {"of": 0.1}},
             r"unknown non-ideality 'stuck.of'; did you mean 'stuck.off'\? allowed: stuck.on, stuck.off",
         ),
-        ({"stuck": 0.1}, r"stuck is 0.1; it must be a table, e.g. \[stuck\]"),
+        ({"stuck": 0.1}, r"stuck is 0.1; allowed: a table, e.g. \[stuck\]"),
         (
             {"programming": {"error": "normal"}},
             r"unknown programming.error 'normal'; did you mean 'lognormal'\? allowed: none, lognormal",
         ),
         (
             {"programming": {"error": "lognormal", "sigma": 3}},
-            "programming.sigma is 3; allowed is a number",
+            "programming.sigma is 3; allowed: a number",
         ),
         ({"programming": {"error": "lognormal", "sigma": float("nan")}}, "programming.sigma is nan"),
         ({"programming": {"sigma": 0.1}}, "with programming.error 'none'; choose 'lognormal' or 'gaussian'"),
-        ({"programming": {"error": "pulses", "max_pulses": 2.5}}, "max_pulses is 2.5; it must be a whole number"),
-        ({"stuck": {"on": True}}, "stuck.on is true; it must be a number"),
-        ({"stuck": {"on": 10**400}}, r"stuck.on is 1000+\.\.\.; allowed is a number from 0 to 1$"),
-        ({"stuck": {"on": 10**5000}}, "stuck.on is a number of thousands of digits; allowed is a number from 0 to 1"),
-        ({"stuck": {"on": "a" * 500}}, r'stuck.on is "a{59}\.\.\.; it must be a number'),
+        ({"programming": {"error": "pulses", "max_pulses": 2.5}}, "max_pulses is 2.5; allowed: a whole number"),
+        ({"stuck": {"on": True}}, "stuck.on is true; allowed: a number"),
+        ({"stuck": {"on": 10**400}}, r"stuck.on is 1000+\.\.\.; allowed: a number from 0 to 1$"),
+        ({"stuck": {"on": 10**5000}}, "stuck.on is a number of thousands of digits; allowed: a number from 0 to 1"),
+        ({"stuck": {"on": "a" * 500}}, r'stuck.on is "a{59}\.\.\.; allowed: a number'),
         ({"stuck": {"on\nx": 1}}, r"unknown non-ideality 'stuck.on\\nx'; did you mean 'stuck.on'\?"),
         ({"x" * 99: {}}, r"unknown section of non-idealities 'x{60}'\.\.\.; allowed: programming, spread"),
-        ({"stuck": {"on": 0.6, "off": 0.6}}, r"stuck.on \+ stuck.off is 1.2; allowed is 1 at most"),
+        ({"stuck": {"on": 0.6, "off": 0.6}}, r"stuck.on \+ stuck.off is 1.2; allowed: 1 at most"),
         ({"read_noise": {"thermal": True}}, "read_noise.bandwidth_hz is 0; noise needs a bandwidth"),
-        ({"read_noise": {"thermal": 1}}, "read_noise.thermal is 1; allowed are true and false"),
+        ({"read_noise": {"thermal": 1}}, "read_noise.thermal is 1; allowed: true, false"),
         (
             {"read_noise": {"flicker": 1e-3, "bandwidth_hz": 10.0, "low_hz": 20.0}},
-            "low_hz is 20; it must be below read_noise.bandwidth_hz, 10",
+            "low_hz is 20; allowed: below read_noise.bandwidth_hz, 10",
         ),
         ({"temperature": {"kelvin": 1.0, "wire_per_kelvin": 0.01}}, "the linear law does not hold there"),
     ],

@@ -142,7 +142,7 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
         ({"targets": "empty.csv", "random": None}, InputError, "empty.csv holds float64 of shape (0, 1)"),
         ({"targets": "text.txt", "random": None}, InputError, "files of target conductances end in .npy or .csv"),
         ({"targets": "folder", "random": None}, ManifestError, "is no netlist folder"),
-        ({"targets": "large.csv", "random": None}, DeviceError, "at (0, 1), is 0.2 S; allowed are 1e-05 to 0.0001 S"),
+        ({"targets": "large.csv", "random": None}, DeviceError, "at (0, 1), is 0.2 S; allowed: 1e-05 to 0.0001 S"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_folder_is_made(tmp_path, monkeypatch, change, error, message):
