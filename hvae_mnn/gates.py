@@ -116,9 +116,7 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
 
     cell = cell_of(module)
     if getattr(module, "proj_size", 0):
-        raise MappingError(
-            f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed: proj_size=0"
-        )
+        raise MappingError(f"{name}: an LSTM with proj_size={module.proj_size} cannot be mapped; allowed: proj_size=0")
     arrays = {key: _array(tensor, f"{name}.{key}") for key, tensor in acting_tensors(module, name).items()}
     suffixes = [key.removeprefix("weight_ih") for key in arrays if key.startswith("weight_ih")]
     for key, shape in _shapes(module, cell, suffixes).items():

@@ -56,9 +56,7 @@ def running_class(module: nn.Module) -> type[nn.Module]:
     kind = f"{type(module).__module__}.{type(module).__qualname__}"  # quantised modules are called LSTM, too
     wrapped = [part for part in ("module", "_orig_mod") if part in getattr(module, "_modules", {})]
     remedy = f"what it wraps, its .{wrapped[0]}" if wrapped else "one of these with the same weights"
-    raise MappingError(
-        f"cannot map a {kind}; allowed: nn.RNN with tanh, nn.LSTM and nn.GRU themselves: give {remedy}"
-    )
+    raise MappingError(f"cannot map a {kind}; allowed: nn.RNN with tanh, nn.LSTM and nn.GRU themselves: give {remedy}")
 
 
 def acting_tensors(module: nn.Module, name: str) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Cell-by-cell programming of an array, and what it does to the cells that are not meant.
+"""Cell-by-cell programming of an array, and the disturbance of its half-selected cells.
 
-A pulse on one cell drives its word and its bit line, and with them every other cell on the two, by a part of the
-amplitude. With V/2 the other cells of the row and the column get half of it in the same polarity, the rest none; with
-V/3 they get a third, and the rest a third in the opposite polarity. With a transistor per cell (1T1R) there is nothing
-of the kind. Cells are pulsed row by row, and within a row in the order of the columns.
+A pulse on one cell drives its word line and its bit line, so every other cell on these lines gets a part of the
+amplitude. With V/2, the other cells of the row and the column get half of it in the same polarity, and the rest none.
+With V/3, they get a third, and the rest a third in the opposite polarity. With one transistor per cell (1T1R), no other
+cell is exposed. Cells are pulsed row by row, and within a row in the order of the columns.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ Indices = NDArray[np.intp]
 BiasScheme = Literal["V/3", "V/2", "1T1R"]
 BIAS_SCHEMES: tuple[BiasScheme, ...] = get_args(BiasScheme)
 _PART = {"V/3": 1 / 3, "V/2": 1 / 2, "1T1R": 0.0}
-"""Voltage of a half-selected cell, as a part of the amplitude."""
+"""Voltage of a half-selected cell, relative to the amplitude."""
 _MOST_EXPOSURES = 300_000_000
-"""Exposures of moving cells in one round beyond which the answer would take minutes."""
+"""Largest number of exposures of moving cells in one round; more would take minutes."""
 _CHUNK = 4096
-"""Cells followed at a time: bounds the memory of their exposures."""
+"""Cells that are computed together: bounds the memory of their exposures."""
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What half-selection did to an array; arrays (R, C)."""
+    """Effect of half-selection on the R x C cells of an array; arrays have shape (R, C)."""
 
     scheme: BiasScheme
     exposed_v: float
-    """Magnitude of the voltage on half-selected cells."""
+    """Magnitude of the voltage on half-selected cells, volts."""
     exposures: NDArray[np.int64]
-    """How often a cell was half-selected above its own threshold."""
+    """Number of half-selections above the cell's own threshold."""
     moved: Array
-    """Sum of |dx| while half-selected."""
+    """Sum of |dx| during half-selections."""
     after_own_pulse: Array
-    """x just after the cell's own last pulse; with the state at the end, the error before and after disturbance."""
+    """x just after the cell's own last pulse. With the final state it gives the error before and after disturbance."""
     energy_j: float
-    """In half-selected cells, by the conductances at the beginning of each round."""
+    """Energy in half-selected cells, joules, with the conductances at the beginning of each round."""
 
     @property
     def disturbed(self) -> Mask:
-        """Cells that others' pulses moved."""
+        """Cells (R, C) that pulses on other cells moved."""
         return self.moved > 0
 
     @property
     def count(self) -> int:
-        """How many cells others' pulses moved."""
+        """Number of cells that pulses on other cells moved."""
         return int(self.disturbed.sum())
 
 
 class SelectedArray:
-    """An array (R, C) whose cells are pulsed one after the other; has the `pulse` that `program_devices` asks for."""
+    """An array (R, C) whose cells are pulsed one after the other, as a `Target` of `program_devices`."""
 
     def __init__(self, spec: MemristorSpec, amplitude_v: float, scheme: BiasScheme, devices: Devices) -> None:
         """Raises `DeviceError` for an unknown scheme or devices that are no array."""
@@ -81,17 +81,17 @@ class SelectedArray:
 
     @property
     def disturbance(self) -> Disturbance:
-        """What happened so far."""
+        """The disturbance so far."""
         exposed_v = self._full.amplitude_v * _PART[self.scheme]
         arrays = (self._exposures.copy(), self._moved.copy(), self._after_own.copy())
         return Disturbance(self.scheme, exposed_v, *arrays, self._energy_j)
 
     def pulse(self, x: Array, seconds: Array, cycle: Array) -> tuple[Array, Array]:
-        """States (R, C) after one round in which each cell with signed `seconds` got its pulse, and joules in the
-        pulsed cells. A device's factor in `cycle` holds for the whole round."""
+        """States (R, C) after one round in which each cell gets its pulse of signed `seconds`, and joules in the pulsed
+        cells. A device's factor in `cycle` holds for the whole round."""
         self._energy_j += self._half_selected_energy(x, np.abs(seconds))
         own = np.flatnonzero(seconds)
-        # Most cells are above no threshold while half-selected: for them only their own pulse counts.
+        # Most half-selected cells stay below their threshold: only their own pulse counts.
         after, joules = self._full.pulse(x, seconds, cycle)
         self._after_own.ravel()[own] = after.ravel()[own]
         if own.size:
@@ -109,7 +109,7 @@ class SelectedArray:
     def _follow(
         self, movers: Indices, events: Indices, x: Array, seconds: Array, cycle: Array, after: Array, joules: Array
     ) -> None:
-        """Take `movers` (N,) through a round, event by event; all of them at a time, since none acts on another."""
+        """Compute `movers` (N,) through one round, event by event, all together: they do not influence each other."""
         assert self._part is not None
         full, part = self._full.subset(movers), self._part.subset(movers)
         state, factor = x.ravel()[movers], cycle.ravel()[movers]
@@ -119,7 +119,7 @@ class SelectedArray:
         pulses = seconds.ravel()
         for event in self._sequence(movers, events).T:
             own = event == movers
-            # -1 stands for "no pulse any more".
+            # -1 stands for "no further pulse".
             own_s = np.where(event >= 0, pulses[event], 0.0)
             if own.any():
                 state, joule = full.pulse(state, np.where(own, own_s, 0), factor)
@@ -137,13 +137,13 @@ class SelectedArray:
         self._exposures.ravel()[movers] += hits
 
     def _sequence(self, movers: Indices, events: Indices) -> Indices:
-        """(N, K) flat indices of the cells whose pulses a mover meets, in the order of time; -1 fills up."""
+        """Flat indices (N, K) of the cells whose pulses reach a mover, in time order, padded with -1."""
         if self.scheme == "V/3":
             return np.broadcast_to(events, (movers.size, events.size))
         row, column = np.divmod(movers[:, np.newaxis], self._columns)
         in_row = row * self._columns + np.arange(self._columns)
         in_column = np.arange(self._rows) * self._columns + column
-        # The cell itself stands in both.
+        # The cell itself is in both.
         in_column = np.where(in_column == movers[:, np.newaxis], np.iinfo(np.intp).max, in_column)
         met = np.sort(np.concatenate([in_row, in_column], axis=1), axis=1)[:, :-1]
         return np.where(np.isin(met, events), met, -1)

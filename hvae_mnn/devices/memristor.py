@@ -1,7 +1,7 @@
-"""Memristors: parameters with units and provenance, resistance, and how fast the state moves (paper eqs. 8 and 9).
+"""Memristors: parameters with units and sources, resistance, and the rate of the state (paper eqs. 8 and 9).
 
 State x in [0, 1]; R(x) = R_on x + R_off (1 - x); a positive voltage raises x (SET), a negative one lowers it (RESET).
-The same equations stand in `device_models/*.va` (Verilog-A), `*.lib` (ngspice subcircuit) and `memristor_osdi.c`
+The same equations are in `device_models/*.va` (Verilog-A), `*.lib` (ngspice subcircuit) and `memristor_osdi.c`
 (OSDI), with the parameter names of `spice_parameters`.
 """
 
@@ -20,38 +20,38 @@ from hvae_mnn.reading import shown
 
 Array = NDArray[np.float64]
 _OFF = -1e30
-"""A lower bound that never binds: what a guard that is switched off compares with."""
+"""Lower bound that never applies: the limit of a guard that is switched off."""
 _ROUNDING = 1 + 1e-9
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SMALLEST, _LARGEST = 1e-60, 1e60
-"""Magnitudes of numbers other than 0: what is computed from a few of them is finite, too."""
+"""Allowed magnitudes of numbers other than 0, so that products and ratios of a few of them stay finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemristorSpec:
-    """What all memristors here have: two resistances, a window function, and the range in which weights are stored."""
+    """Parameters of every memristor here: two resistances, a window function, the conductance range of weights."""
 
     law: ClassVar[str]
-    """`aist` or `hp`: which state equation."""
+    """State equation: `aist` or `hp`."""
 
     name: str
-    """Preset's name."""
+    """Name of the preset."""
     source: str
-    """Where the numbers come from."""
+    """Source of the numbers."""
     r_on_ohm: float
-    """Smallest resistance, state x = 1 (eq. 8)."""
+    """Smallest resistance, at state x = 1 (eq. 8), ohms."""
     r_off_ohm: float
-    """Largest resistance, state x = 0 (eq. 8)."""
+    """Largest resistance, at state x = 0 (eq. 8), ohms."""
     thickness_m: float
-    """D of eq. 8, thickness of the film."""
+    """Thickness D of the film (eq. 8), metres."""
     mobility: float
     """mu_v. HP: m^2 / (V s). AIST: m^2 / (s ohm), since its driving term is a ratio of currents."""
     window_p: int
     """p of the window f(x) = 1 - (2x - 1)^(2p)."""
     window_floor: float
-    """Smallest value of f: with none, a state that reaches an end never leaves it. 0: off."""
+    """Smallest value of f. Without it, a state that reaches an end never leaves it. 0: off."""
     end_stop: float
-    """Width in x over which motion into an end is slowed to zero; motion out of it is not. 0: off."""
+    """Width in x over which motion into an end slows to zero; motion away from the end does not slow. 0: off."""
     g_min: float
     """Smallest conductance used for weights, siemens."""
     g_max: float
@@ -62,8 +62,8 @@ class MemristorSpec:
     """State of a fresh device."""
 
     def __post_init__(self) -> None:
-        """Refuse what physics does not allow."""
-        if not _PLAIN_NAME.fullmatch(self.name):  # it stands in decks and file names
+        """Raises `DeviceError` for parameters that physics does not allow."""
+        if not _PLAIN_NAME.fullmatch(self.name):  # decks and file names contain it
             raise DeviceError(
                 f"a memristor's name is {shown(repr(self.name))}; allowed: letters, digits, '.', '_' and '-', 100 at"
                 " most"
@@ -105,18 +105,18 @@ class MemristorSpec:
 
     @property
     def g_mid(self) -> float:
-        """Conductance of the fixed resistor, 1/R_s of eq. 12: the middle of the range, so that both signs get the
-        same span."""
+        """Conductance of the fixed resistor, 1/R_s of eq. 12, siemens: the middle of the range, so that both signs get
+        the same span."""
         return (self.g_min + self.g_max) / 2
 
     @property
     def threshold_v(self) -> float:
-        """Magnitude of the voltage up to which no state moves, whatever its sign; 0 for a device without threshold."""
+        """Largest voltage magnitude at which no state moves, in either polarity, volts; 0 without a threshold."""
         raise NotImplementedError
 
     @property
     def rate_per_s(self) -> float:
-        """mu_v R_on / D^2: what stands in front of eq. 9; per second for AIST, per second and ampere for HP."""
+        """Factor mu_v R_on / D^2 of eq. 9: per second for AIST, per second and ampere for HP."""
         return self.mobility * self.r_on_ohm / self.thickness_m**2
 
     def resistance(self, x: ArrayLike) -> Array:
@@ -129,7 +129,7 @@ class MemristorSpec:
         return np.asarray(1 / self.resistance(x))
 
     def state(self, conductance: ArrayLike) -> Array:
-        """x of conductances in siemens, of any shape; the inverse of `conductance`."""
+        """State x for conductances in siemens, of any shape; the inverse of `conductance`."""
         ohm = 1 / np.asarray(conductance, dtype=np.float64)
         return np.asarray((self.r_off_ohm - ohm) / (self.r_off_ohm - self.r_on_ohm))
 
@@ -144,11 +144,11 @@ class MemristorSpec:
         return np.asarray(np.clip(away / self.end_stop, 0, 1)) if self.end_stop else np.ones_like(away)
 
     def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:
-        """dx/dt per second, of states and voltages that broadcast against each other."""
+        """dx/dt per second; states and voltages (volts) broadcast against each other."""
         raise NotImplementedError
 
     def speed(self, volts: ArrayLike) -> Array:
-        """Factor in [0, 1] by which closeness to the threshold slows the state at these voltages."""
+        """Factor in [0, 1] by which a voltage near the threshold slows the state."""
         raise NotImplementedError
 
     def moves(self, volts: ArrayLike) -> NDArray[np.bool_]:
@@ -156,7 +156,7 @@ class MemristorSpec:
         return np.asarray(self.speed(volts) > 0)
 
     def switching_levels(self) -> tuple[float, ...]:
-        """Voltages at which the state equation changes its form: where an integration should be cut."""
+        """Voltages at which the state equation changes its form; integrations are cut there."""
         raise NotImplementedError
 
     def spice_parameters(self) -> dict[str, float]:
@@ -172,7 +172,7 @@ class MemristorSpec:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, and the law: what a manifest or a TOML file holds."""
+        """All fields and the law, as a manifest or a TOML file stores them."""
         return {"law": self.law, **asdict(self)}
 
 
@@ -191,14 +191,14 @@ class AistSpec(MemristorSpec):
     i_on: float
     """i_on in amperes: RESET is slower the larger it is."""
     i_0: float
-    """Pole of the SET law in amperes; no reachable current may be as small."""
+    """Pole of the SET law in amperes; every reachable current must be larger."""
     ramp_v: float
-    """Voltage above a threshold over which the rate rises from zero (smoothstep)."""
+    """Voltage range above a threshold over which the rate rises from zero (smoothstep), volts."""
     pole_guard: float
-    """Smallest distance from the pole, as a part of i_0, that the rate is computed with. 0: off."""
+    """Smallest distance from the pole, relative to i_0, that the rate uses. 0: off."""
 
     def __post_init__(self) -> None:
-        """Refuse what physics does not allow."""
+        """Raises `DeviceError` for parameters that physics does not allow."""
         super().__post_init__()
         if not self.v_reset < 0 < self.v_set:
             raise self._refused(f"V_th- {self.v_reset:g}, V_th+ {self.v_set:g} V; allowed: V_th- < 0 < V_th+")
@@ -230,14 +230,14 @@ class AistSpec(MemristorSpec):
         x, v = np.asarray(x, dtype=np.float64), np.asarray(volts, dtype=np.float64)
         current = v / self.resistance(x)
         distance = np.maximum(current - self.i_0, self.pole_guard * self.i_0 or _OFF)
-        with np.errstate(divide="ignore"):  # on the pole, which only an unguarded device reaches
+        with np.errstate(divide="ignore"):  # the pole, which only an unguarded device reaches
             set_drive = self.i_off / distance * self._stop(1 - x)
         reset_drive = current / self.i_on * self._stop(x)
         drive = np.where(v > self.v_set, set_drive, np.where(v < self.v_reset, reset_drive, 0))
         return np.asarray(self.rate_per_s * self.speed(v) * drive * self.window(x))
 
     def switching_levels(self) -> tuple[float, ...]:
-        """Both thresholds, and the ends of the ramps beyond them."""
+        """Both thresholds and the ends of the ramps above them, volts."""
         return (self.v_reset - self.ramp_v, self.v_reset, self.v_set, self.v_set + self.ramp_v)
 
     def spice_parameters(self) -> dict[str, float]:
@@ -255,17 +255,17 @@ class AistSpec(MemristorSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class HpSpec(MemristorSpec):
-    """Pt/TiO2/Pt, linear ion drift (eq. 8): every current moves it."""
+    """Pt/TiO2/Pt with linear ion drift (eq. 8): every current moves its state."""
 
     law: ClassVar[str] = "hp"
 
     @property
     def threshold_v(self) -> float:
-        """There is none."""
+        """0: this device has no threshold."""
         return 0.0
 
     def speed(self, volts: ArrayLike) -> Array:
-        """1, but 0 at 0 V."""
+        """1 at every voltage except 0 V, where it is 0."""
         return np.where(np.asarray(volts, dtype=np.float64) != 0, 1.0, 0.0)
 
     def rate(self, x: ArrayLike, volts: ArrayLike) -> Array:

@@ -1,4 +1,4 @@
-"""Memristors whose states may move during a read: what computes them, and how far they have moved."""
+"""Memristors whose states may move during a read: simulation back ends, and measures of drift."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ DEVICE_BACKENDS: tuple[DeviceBackend, ...] = get_args(DeviceBackend)
 FIELDS = ("max_drift", "mean_drift", "moved")
 """Largest |x - x0|, mean of |x - x0|, and the number of devices that moved by more than `MOVED`."""
 MOVED = 1e-9
-"""Change of a state that is no rounding of the simulator's."""
+"""Smallest change of a state that counts as motion; smaller changes are rounding in the simulator."""
 
 
 @dataclass(frozen=True)
 class MovingDevices:
-    """How an array's memristors are simulated when their states may move."""
+    """Simulation of an array's memristors whose states may move."""
 
     spec: MemristorSpec
     backend: Backend
     read_s: float
-    """How long a read drives the word lines, seconds."""
+    """Duration of a read, seconds."""
 
 
 def drift_of(states: Float64[Array, "R C"], initial: Float64[Array, "R C"]) -> Float64[Array, " 3"]:

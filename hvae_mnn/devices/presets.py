@@ -1,4 +1,4 @@
-"""Named memristors, and a user's own from a TOML file."""
+"""Named memristors, and memristors from a user's TOML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hvae_mnn.reading import errors_as, is_missing, read_toml, shown
 
 _HUGE = 1e300
 _SHOWN = 60
-"""Characters of a wrong value that a message quotes."""
+"""Largest number of characters of a wrong value in a message."""
 _LISTING = (
     "one published SPICE listing of the AIST model of Zhang et al. (IEEE TCAS-II 64(7):767-771, 2017, doi"
     " 10.1109/TCSII.2016.2605069); circuit-friendly values, not measured ones; the paper gives none"
@@ -45,8 +45,9 @@ AIST = AistSpec(
     ramp_v=2e-3,
     pole_guard=0.02,
 )
-"""Ag/AgInSbTe/Ta of eq. 9, guarded: its pole lies exactly on the corner x = 0, v = V_th+, and an unfloored window keeps
-a state that reached an end. SET slows as the voltage rises, which no measured device does: that is the equation's."""
+"""Ag/AgInSbTe/Ta of eq. 9 with guards: without them, the pole lies on the corner x = 0, v = V_th+, and the window keeps
+a state that reaches an end. SET slows as the voltage rises; this follows from eq. 9 and contradicts measured
+devices."""
 
 AIST_LITERAL = AistSpec(
     **{
@@ -59,8 +60,8 @@ AIST_LITERAL = AistSpec(
         "pole_guard": 0.0,
     }
 )
-"""The printed equation: no window floor, no end stops, no pole guard. Not for circuits: it sticks at the ends, or makes
-ngspice give up."""
+"""The printed equation, without window floor, end stops and pole guard. Not for circuits: states stay at the ends, or
+ngspice fails."""
 
 HP_TIO2 = HpSpec(
     name="hp_tio2",
@@ -79,23 +80,23 @@ HP_TIO2 = HpSpec(
     # R = 11 kOhm
     x_init=0.314,
 )
-"""Pt/TiO2/Pt of eq. 8. It has no threshold: every read moves it a little."""
+"""Pt/TiO2/Pt of eq. 8. It has no threshold: every read moves its state a little."""
 
 PRESETS: dict[str, MemristorSpec] = {spec.name: spec for spec in (AIST, AIST_LITERAL, HP_TIO2)}
 DEFAULT_PRESET = {"aist": "aist", "hp": "hp_tio2"}
-"""By law. A law's name stands for this preset wherever a preset is named: `hp` is `hp_tio2`."""
+"""Preset by law. A law's name is accepted wherever a preset is named: `hp` is `hp_tio2`."""
 PRESET_NAMES = (*PRESETS, *(law for law in DEFAULT_PRESET if law not in PRESETS))
 """All names that `preset_named` knows."""
 _SPECS: dict[str, type[AistSpec] | type[HpSpec]] = {"aist": AistSpec, "hp": HpSpec}
 
 
 def preset_named(name: str) -> MemristorSpec | None:
-    """The preset of that name, or of that law; None: there is none."""
+    """The preset with this name or law; None if there is none."""
     return PRESETS.get(DEFAULT_PRESET.get(name, name))
 
 
 def find_device(preset: str | Path) -> MemristorSpec:
-    """The preset of that name, or the one in a TOML file; raises `DeviceError` when there is none."""
+    """The preset with this name, or the device in this TOML file. Raises `DeviceError` if there is none."""
     text = str(preset)
     found = preset_named(text)
     if found is not None:
@@ -107,10 +108,10 @@ def find_device(preset: str | Path) -> MemristorSpec:
 
 
 def read_preset(path: Path) -> MemristorSpec:
-    """A user's device: TOML with the fields of `AistSpec` or `HpSpec`; `base` names a preset whose values stand where
-    the file says nothing.
+    """A user's device: TOML with the fields of `AistSpec` or `HpSpec`. `base` names a preset that provides the values
+    that the file leaves out.
 
-    Raises `DeviceError` that names the file, the key, what was found and what is needed.
+    Raises `DeviceError` with the file, the key, the value found and the allowed values.
     """
     path = Path(path)
     if is_missing(path):

@@ -1,8 +1,8 @@
-"""Target conductances to states by pulses of one amplitude: open loop, or write-verify.
+"""Programming of target conductances with pulses of one amplitude: open loop, or write-verify.
 
-The controller knows the spec, not the deviations of a device: from a read conductance it takes polarity by sign and
-width by the spec's own time map. Open loop gives each device one such pulse from the state of a fresh device;
-write-verify reads again and repeats until the conductance is within the tolerance.
+The controller knows the nominal parameters, not the deviations of a device. From a read conductance it computes the
+polarity, and the width by the nominal time map. Open loop gives each device one pulse, computed from the state of a
+fresh device. Write-verify reads and pulses repeatedly until the conductance is within the tolerance.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from hvae_mnn.errors import DeviceError
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LARGEST_V = 100.0
-"""Volts that a memristor is driven with at most: far beyond what any bears."""
+"""Largest voltage that may drive a memristor, far beyond what any device survives."""
 _ROUNDING = 1e-9
 _STILL = 1e-9
-"""A state that changed by less did not move."""
+"""Smallest change of a state that counts as motion."""
 _PATIENCE = 3
 """Pulses without any motion after which a device counts as stuck."""
 
@@ -38,16 +38,16 @@ class WriteVerify:
     amplitude_v: float = 0.15
     """Volts of every pulse, in either polarity."""
     tolerance: float = 0.01
-    """Allowed error of a conductance, relative to its target."""
+    """Largest accepted error of a conductance, relative to its target."""
     max_pulses: int = 20
-    """A device that is not within the tolerance after as many has failed."""
+    """Largest number of pulses per device; a device outside the tolerance after them has failed."""
     open_loop: bool = False
     """One pulse per device from the state of a fresh device; nothing is read."""
     read_s: float = 1e-6
-    """Seconds of one verifying read at the spec's read voltage: an assumption, no source gives one."""
+    """Seconds of one verifying read at the device's read voltage. An assumption: no source gives one."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Raises `DeviceError` for parameters outside their range."""
         for name, allowed, fits in (
             ("amplitude_v", f"a voltage above 0, {LARGEST_V:g} V at most", 0 < self.amplitude_v <= LARGEST_V),
             ("tolerance", "above 0 and below 1, e.g. 0.01 for 1 %", 0 < self.tolerance < 1),
@@ -60,60 +60,60 @@ class WriteVerify:
 
 @dataclass(frozen=True)
 class Programmed:
-    """What came of programming; arrays have the targets' shape."""
+    """Result of programming; arrays have the shape of the targets."""
 
     target: Array
-    """Siemens."""
+    """Target conductances, siemens."""
     first: Array
-    """Siemens after one round: what open loop gives."""
+    """Conductances after one round, siemens: the result of open loop."""
     state: Array
-    """x at the end."""
+    """Final states x."""
     conductance: Array
-    """Siemens at the end."""
+    """Final conductances, siemens."""
     pulses: NDArray[np.int64]
     time_s: Array
-    """Pulses and reads of each device, seconds."""
+    """Time of each device's pulses and reads, seconds."""
     energy_j: Array
-    """Pulses and reads of each device, joules; what half-selected devices take meanwhile is not in it."""
+    """Energy of each device's pulses and reads, joules, without the energy in half-selected devices."""
     within: Mask
-    """Conductance within the tolerance at the end."""
+    """Whether the final conductance is within the tolerance."""
     stuck: Mask
-    """Its last pulses did not move it any more."""
+    """Whether the last pulses did not move the device."""
     within_after: tuple[float, ...]
-    """Fraction within the tolerance before the first round, and after each."""
+    """Fraction of devices within the tolerance before the first round and after each round."""
     line_s: float
-    """Seconds when all devices of a word line are programmed at once, a polarity after the other, and one word line
-    after the other. The last axis is a word line's."""
+    """Seconds if all devices of a word line are programmed together, one polarity after the other, and one word line
+    after the other. The last axis runs along a word line."""
 
     @property
     def failed(self) -> Mask:
-        """Not within the tolerance."""
+        """Devices outside the tolerance."""
         return ~self.within
 
     @property
     def error(self) -> Array:
-        """Relative error of the conductances at the end."""
+        """Relative error of the final conductances."""
         return self.conductance / self.target - 1
 
     @property
     def first_error(self) -> Array:
-        """Relative error after one round."""
+        """Relative error of the conductances after one round."""
         return self.first / self.target - 1
 
 
 @runtime_checkable
 class Target(Protocol):
-    """Devices that can be pulsed: `hvae_mnn.devices.spread.Pulses`, or an array in which others are half-selected."""
+    """Devices to be pulsed: `hvae_mnn.devices.spread.Pulses`, or an array with half-selected cells."""
 
     def pulse(self, x: Array, seconds: Array, cycle: Array) -> tuple[Array, Array]:
-        """States after a signed pulse each, and joules in the pulsed devices."""
+        """States after one signed pulse (seconds) each, and joules in the pulsed devices."""
         ...
 
 
 class Controller:
-    """Knows targets, and the spec's time map at one amplitude; not the deviations of the devices.
+    """Computes pulses from targets and the nominal time map at one amplitude, without knowing a device's deviations.
 
-    It remembers how far a device was from its target, and on which side, for the rule in `pulses`.
+    It keeps each device's last distance from its target, with its sign, for the rule in `pulses`.
     """
 
     def __init__(self, spec: MemristorSpec, targets: Array, settings: WriteVerify) -> None:
@@ -127,7 +127,7 @@ class Controller:
                 f"memristor {spec.name!r}: the amplitude {volts:g} V is not above its read voltage {spec.read_v:g} V;"
                 " raise the amplitude"
             )
-        # A state takes for ever to reach the very end; half a tolerance from it is near enough.
+        # A state never quite reaches an end; half a tolerance away from it is close enough.
         near = 1 + settings.tolerance / 2
         self._aim = np.clip(
             spec.state(targets), spec.state(near / spec.r_off_ohm), spec.state(1 / (near * spec.r_on_ohm))
@@ -135,21 +135,21 @@ class Controller:
         self._missing, self._part = np.zeros(targets.shape), np.ones(targets.shape)
 
     def within(self, conductance: Array) -> Mask:
-        """Which conductances, siemens, are within the tolerance of their targets."""
+        """Whether each conductance (siemens) is within the tolerance of its target."""
         return np.abs(conductance / self.targets - 1) <= self.settings.tolerance
 
     def pulses(self, conductance: Array, todo: Mask) -> Array:
-        """Signed seconds of the pulses that take these conductances to their targets; 0 where nothing is to do.
+        """Signed seconds of the pulses that take these conductances (siemens) to their targets; 0 for no pulse.
 
-        A device that a pulse threw to the other side of its target, hardly nearer than before, gets half the width from
-        then on: the map is wrong for it (wires take a part of the voltage), and it would go to and fro for ever.
+        If a pulse takes a device to the other side of its target without coming much closer, all its later pulses have
+        half the width. The map is wrong for such a device (wires take a part of the voltage), so it would oscillate.
         """
         x = np.clip(self.spec.state(conductance), 0, 1)
         seconds = np.zeros_like(x)
         for sign, table in self._maps.items():
             on = todo & ((self._aim - x) * sign > 0)
             seconds[on] = sign * table.width(x[on], self._aim[on])
-        # In x, in which the map is nearly even: a small step beyond a target near x = 1 is a large one of G.
+        # Distances are in x, where the map is nearly even: near x = 1, a small step in x is a large step in G.
         missing = self._aim - x
         thrown = (missing * self._missing < 0) & (np.abs(missing) > np.abs(self._missing) / 2)
         self._part = np.where(thrown, self._part / 2, self._part)
@@ -158,7 +158,7 @@ class Controller:
 
 
 def check_targets(spec: MemristorSpec, targets: Array) -> None:
-    """Raise `DeviceError` for a conductance that is no number, or outside the spec's range."""
+    """Raise `DeviceError` for a conductance (siemens) that is not a number, or lies outside the device's range."""
     low, high = spec.g_min * (1 - _ROUNDING), spec.g_max * (1 + _ROUNDING)
     outside = ~((targets >= low) & (targets <= high))
     if targets.size == 0:
@@ -183,9 +183,10 @@ def program_devices(
     x0: Array | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Programmed:
-    """Program `devices` to `targets` (siemens, any shape) from states `x0` (default: fresh devices).
+    """Program `devices` to `targets` (siemens, any shape), starting from states `x0` (default: fresh devices).
 
-    `rng` gives the spread from pulse to pulse. `progress(round, rounds)` follows. Raises `DeviceError`.
+    `rng` draws the spread from pulse to pulse. `progress(round, rounds)` is called after each round. Raises
+    `DeviceError` as `Controller`.
     """
     control = Controller(spec, targets, settings)
     x = np.full(targets.shape, spec.x_init) if x0 is None else np.array(x0, dtype=np.float64)
@@ -224,11 +225,11 @@ def program_devices(
 
 
 def _lines(todo: Mask) -> int:
-    """Word lines with something to read."""
+    """Number of word lines with a device to read."""
     return int(np.atleast_2d(todo).any(axis=-1).sum())
 
 
 def _line_seconds(seconds: Array) -> float:
-    """The longest SET and the longest RESET of each word line."""
+    """Seconds of the longest SET and the longest RESET of each word line, summed."""
     rows = np.atleast_2d(seconds)
     return float(rows.max(axis=-1, initial=0).sum() - rows.min(axis=-1, initial=0).sum())

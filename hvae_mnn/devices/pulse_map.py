@@ -1,8 +1,8 @@
-"""Where one pulse of constant voltage takes a state, and how wide a pulse a target needs: a table instead of a solver.
+"""State after one pulse of constant voltage, and pulse width for a target state, from a table instead of a solver.
 
-At a constant voltage the state equation separates, dt = dx / rate(x), so one table of the time T(x) that a state needs
-from the end it comes from holds every pulse: x1 = T^-1(T(x0) + width), and width = T(x1) - T(x0). A device whose
-kinetics are k times as fast has the same table; it gets k times the width.
+At a constant voltage the state equation separates: dt = dx / rate(x). T(x) is the time that a state needs to move from
+its starting end to x. One table of T covers every pulse: x1 = T^-1(T(x0) + width), and width = T(x1) - T(x0). A device
+with kinetics k times as fast uses the same table with k times the width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hvae_mnn.errors import DeviceError
 
 Array = NDArray[np.float64]
 _NEAREST = 1e-9
-"""Distance from an end at which a state that slows down for ever counts as arrived."""
+"""Distance from an end at which a state that slows down without limit counts as arrived."""
 _EVEN, _PER_END = 800, 600
 """Grid points: evenly spaced, and geometrically towards each end."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
@@ -28,11 +28,11 @@ _ROUNDING = 1e-12
 class PulseMap:
     """Pulses of one amplitude and polarity on devices of one kind.
 
-    Its methods take arrays of any shapes that broadcast, states x within [0, 1], seconds, and give joules.
+    Methods take arrays that broadcast: states x within [0, 1] and seconds. Energies are in joules.
     """
 
     def __init__(self, spec: MemristorSpec, volts: float) -> None:
-        """Tabulate `spec` at `volts`; raises `DeviceError` if that voltage does not move it."""
+        """Tabulate `spec` at `volts`. Raises `DeviceError` if this voltage does not move its state."""
         if not np.isfinite(volts) or not spec.moves(volts):
             raise DeviceError(f"memristor {spec.name!r}: {volts:g} V does not move it; {_what_moves(spec)}")
         self.spec, self.volts = spec, float(volts)
@@ -52,20 +52,20 @@ class PulseMap:
 
     @property
     def furthest(self) -> float:
-        """The state nearest to the end that a pulse reaches."""
+        """The state nearest to the final end that a pulse can reach."""
         return self._last if self._up else 1 - self._last
 
     def after(self, x0: ArrayLike, width_s: ArrayLike) -> Array:
-        """States after pulses of `width_s` seconds that began at `x0`."""
+        """States after pulses of `width_s` seconds from states `x0`."""
         start, width = self._begin(x0), _seconds(width_s)
         end = self._progress(np.minimum(self._time(start) + width, self._longest))
-        # A state that is nearer to the end than the table, or stuck where the rate is zero, stays where it is.
+        # A state beyond the table's last point, or where the rate is zero, does not move.
         end = np.where(self._sticks & (start < self._first), start, np.maximum(end, start))
         state: Array = self._state(end)
         return state
 
     def width(self, x0: ArrayLike, x1: ArrayLike) -> Array:
-        """Seconds of the pulses that take `x0` to `x1`; raises `DeviceError` for an `x1` that no such pulse reaches."""
+        """Seconds of the pulses from `x0` to `x1`. Raises `DeviceError` for an `x1` that no such pulse reaches."""
         start, end = np.broadcast_arrays(self._begin(x0), self._begin(x1))
         self._refuse(end < start - _ROUNDING, start, end, "lies behind it; use the opposite polarity")
         stuck = self._sticks & (start < self._first) & (end > start)
@@ -75,9 +75,10 @@ class PulseMap:
         return np.maximum(self._time(end) - self._time(start), 0.0)
 
     def energy(self, x0: ArrayLike, x1: ArrayLike) -> Array:
-        """Joules, the integral of V^2 / R dt, of pulses that take `x0` to `x1`; k times as fast, 1/k of the energy.
+        """Energy of pulses from `x0` to `x1`, joules: the integral of V^2 / R dt. A device k times as fast takes 1/k of
+        it.
 
-        A pulse that goes on at an end takes V^2 G for every second more.
+        A pulse that lasts longer than the motion takes V^2 G per further second.
         """
         start, end = np.broadcast_arrays(self._begin(x0), self._begin(x1))
         self._refuse(end < start - _ROUNDING, start, end, "lies behind it; use the opposite polarity")
@@ -118,22 +119,22 @@ class PulseMap:
 
 
 def shifted_speed(spec: MemristorSpec, volts: float, threshold: ArrayLike) -> Array:
-    """`spec.speed(volts)` of devices whose thresholds are `threshold` times the spec's, an array of any shape.
+    """`spec.speed(volts)` of devices whose thresholds are `threshold` (any shape) times the nominal ones.
 
-    What counts is how far a voltage is beyond the threshold; a device without threshold has none that could deviate.
+    The speed depends on the distance of the voltage from the threshold. A device without threshold does not deviate.
     """
     factor = np.asarray(threshold, dtype=np.float64)
     if not isinstance(spec, AistSpec):
         return np.broadcast_to(spec.speed(volts), factor.shape).copy()
     own = spec.v_set if volts > 0 else spec.v_reset
-    # Never shifted past 0 V, into the other polarity.
+    # The voltage is never shifted past 0 V into the other polarity.
     beyond = volts - (factor - 1) * own
     return spec.speed(np.maximum(beyond, 0.0) if volts > 0 else np.minimum(beyond, 0.0))
 
 
 def at_full_speed(spec: MemristorSpec, volts: float) -> MemristorSpec:
-    """The same device with thresholds so low that `volts` moves it with `speed` 1: the table for deviating devices,
-    whose widths are scaled by `shifted_speed`. Raises `DeviceError` for a device without pole guard."""
+    """The same device with thresholds so low that `volts` moves it with `speed` 1. Deviating devices use its table,
+    with widths scaled by `shifted_speed`. Raises `DeviceError` for a device without pole guard."""
     if not isinstance(spec, AistSpec) or spec.speed(volts) == 1:
         return spec
     lowest = abs(volts) / 2
@@ -157,7 +158,8 @@ def _seconds(width_s: ArrayLike) -> Array:
 
 
 def _grid(spec: MemristorSpec, volts: float) -> tuple[Array, bool]:
-    """Progress at the grid points, the kinks of the rate among them; and whether a state sticks at the beginning."""
+    """Progress at the grid points, including the kinks of the rate; and whether a state at the starting end stays
+    there."""
     even = np.linspace(0, 1, _EVEN)
     towards = np.geomspace(_NEAREST, 0.1, _PER_END)
     points = np.concatenate([even, towards, 1 - towards, _kinks(spec, volts)])

@@ -1,7 +1,7 @@
-"""States over time as exactly as double precision allows: what simulators, maps and tables are judged by.
+"""States over time to double precision: the reference for simulators, maps and tables.
 
-The state equation has corners where the voltage crosses a threshold; an integrator that steps over one errs there. So
-LSODA is begun anew at every crossing.
+The state equation has corners where the voltage crosses a threshold, and an integrator that steps over a corner errs.
+LSODA is therefore restarted at every crossing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hvae_mnn.errors import DeviceError, InputError
 Array = NDArray[np.float64]
 _RTOL, _ATOL = 1e-10, 1e-12
 _STEPS = 20
-"""At least so many steps between two crossings: a piece begins with a rate of zero, which invites a long step."""
+"""Smallest number of steps between two crossings: a piece begins with a rate of zero, which invites a long step."""
 
 _EVALUATIONS = 100_000
-"""Of the rate between two crossings, at most; a well-behaved device takes a few hundred."""
+"""Largest number of rate evaluations between two crossings; a well-behaved device takes a few hundred."""
 
 _FAR = 1.0
-"""A state that is so far from the middle has run away."""
+"""Distance from the middle beyond which a state has diverged."""
 
 
 def integrate(spec: MemristorSpec, waveform: Waveform, x0: ArrayLike, times_s: ArrayLike) -> Array:
@@ -56,9 +56,9 @@ def integrate(spec: MemristorSpec, waveform: Waveform, x0: ArrayLike, times_s: A
 
 
 def switching_time(spec: MemristorSpec, volts: ArrayLike, x_from: float = 0.05, x_to: float = 0.95) -> Array:
-    """Seconds that constant voltages, of any shape, need from the one state to the other: the integral of dx / rate.
+    """Seconds that constant voltages (any shape, volts) need from one state to the other: the integral of dx / rate.
 
-    A positive voltage goes from the lower state to the higher, a negative one back. Infinite where nothing moves.
+    A positive voltage moves the state upwards, a negative one downwards. Infinite where the state does not move.
     """
     low, high = sorted((x_from, x_to))
     if not 0 <= low < high <= 1:
@@ -72,7 +72,7 @@ def _quadrature(spec: MemristorSpec, volt: float, low: float, high: float) -> fl
     if not spec.moves(volt):
         return float("inf")
     inside = [x for x in _corners(spec, volt) if low < x < high]
-    # A state that slows down for ever does not arrive; the integral diverges there.
+    # A state that slows down without limit does not arrive: the integral diverges.
     if not all(spec.rate([low, high], volt)):
         return float("inf")
     seconds, _ = quad(lambda x: 1 / abs(float(spec.rate(x, volt))), low, high, points=inside or None, limit=400)
@@ -89,7 +89,7 @@ def _corners(spec: MemristorSpec, volt: float) -> list[float]:
 
 
 def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> Array:
-    """States at `times[1:]` of devices that have `x` at `times[0]`; (len(times) - 1, devices)."""
+    """States (len(times) - 1, devices) at `times[1:]` of devices with states `x` at `times[0]`."""
     left = _EVALUATIONS
 
     def refused(why: str) -> DeviceError:
@@ -101,13 +101,13 @@ def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> A
     def rate(t: float, y: Array) -> Array:
         nonlocal left
         left -= 1
-        # A state that runs away to infinity makes the steps ever shorter.
+        # A state that diverges makes the steps ever shorter.
         if left < 0:
             raise refused(f"{_EVALUATIONS} evaluations did not pass {t:.9g} s")
         return spec.rate(y, waveform.volts(t))
 
     with warnings.catch_warnings():
-        # LSODA says why it gives up in a warning; `success` says that it did.
+        # LSODA gives its reason for stopping in a warning; `success` only reports that it stopped.
         warnings.simplefilter("ignore")
         try:
             solution = solve_ivp(
@@ -119,15 +119,15 @@ def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> A
                 rtol=_RTOL,
                 atol=_ATOL,
                 max_step=(times[-1] - times[0]) / _STEPS,
-                # Devices do not act on each other: the Jacobian is a diagonal.
+                # Devices do not influence each other: the Jacobian is diagonal.
                 lband=0,
                 uband=0,
             )
-        except ValueError as error:  # a step so short that time stands still
+        except ValueError as error:  # the step was too short to advance the time
             raise refused(str(error)) from None
     if not solution.success:
         raise refused(str(solution.message))
-    # Checked at every step: a state can run away and come back from infinity between two of the times asked for.
+    # Checked at every step: between two requested times, a state can diverge and return.
     if not (np.abs(solution.y - 0.5) < _FAR).all():
         raise refused("the state ran away")
     states: Array = solution.sol(times[1:]).T

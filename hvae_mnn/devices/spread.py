@@ -1,4 +1,4 @@
-"""Devices that deviate from their spec, and what pulses of one amplitude do to them."""
+"""Devices that deviate from their nominal parameters, and the effect of pulses of one amplitude on them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ _WIDEST = 1.0
 
 @dataclass(frozen=True)
 class Spread:
-    """How much devices deviate. These are assumptions of the simulation, not AIST data: no source gives any."""
+    """Size of device deviations. These are assumptions of the simulation: no source gives any for the AIST
+    memristor."""
 
     device_speed: float = 0.05
-    """Sigma of the logarithm of a device's own speed: device to device."""
+    """Sigma of ln(speed), device to device."""
     cycle_speed: float = 0.02
-    """Sigma of the logarithm of the speed from pulse to pulse: cycle to cycle."""
+    """Sigma of ln(speed), pulse to pulse (cycle to cycle)."""
     threshold: float = 0.02
-    """Sigma of a device's thresholds relative to the spec's, both by the same factor; gaussian."""
+    """Relative sigma of a device's thresholds, gaussian; one factor for both thresholds of a device."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no sigma."""
+        """Raises `DeviceError` for a sigma outside its range."""
         for field in fields(self):
             value = getattr(self, field.name)
             if not (math.isfinite(value) and 0 <= value <= _WIDEST):
@@ -37,25 +38,25 @@ class Spread:
                 )
 
     def sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Devices:
-        """Devices of that shape, drawn once: they keep their speed and thresholds."""
+        """Random devices of this shape. They keep their speed and thresholds."""
         speed = np.exp(self.device_speed * rng.standard_normal(shape))
-        # A threshold that is not above zero would make the device move by itself.
+        # A device with a threshold at or below zero would move without a voltage.
         threshold = np.maximum(1 + self.threshold * rng.standard_normal(shape), 0.1)
         return Devices(speed, threshold)
 
     def cycle(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        """Factors on the speed in one pulse."""
+        """Random factors on the speed, of this shape, for one pulse."""
         return np.exp(self.cycle_speed * rng.standard_normal(shape))
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What is particular to each device, arrays of one shape."""
+    """Deviations of each device; arrays of one shape."""
 
     speed: Array
-    """Times as fast as the spec; 0: stuck."""
+    """Speed relative to the nominal device; 0: stuck."""
     threshold: Array
-    """Times the spec's thresholds."""
+    """Thresholds relative to the nominal ones."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,16 +67,17 @@ class Devices:
 class Pulses:
     """Pulses of one amplitude and both polarities on an array of devices of any shape.
 
-    A pulse is a signed number of seconds: positive raises the state (SET), negative lowers it (RESET), 0 is none.
+    A pulse is a signed number of seconds: positive raises the state (SET), negative lowers it (RESET), 0 means no
+    pulse.
     """
 
     def __init__(self, spec: MemristorSpec, amplitude_v: float, devices: Devices) -> None:
-        """Tabulate both polarities; raises `DeviceError` for an amplitude or a device without a usable table."""
+        """Tabulate both polarities. Raises `DeviceError` if the amplitude or the device has no usable table."""
         self.spec, self.amplitude_v, self.devices = spec, amplitude_v, devices
         self._speeds = {
             sign: devices.speed * shifted_speed(spec, sign * amplitude_v, devices.threshold) for sign in (1, -1)
         }
-        # A voltage below the spec's threshold still moves the devices with lower ones.
+        # A voltage below the nominal threshold still moves devices with lower thresholds.
         self._maps = {
             sign: PulseMap(at_full_speed(spec, sign * amplitude_v), sign * amplitude_v)
             for sign, speeds in self._speeds.items()
@@ -84,11 +86,11 @@ class Pulses:
 
     @property
     def moved(self) -> NDArray[np.bool_]:
-        """Which devices this amplitude moves, in either polarity."""
+        """Devices that this amplitude moves, in either polarity."""
         return (self._speeds[1] > 0) | (self._speeds[-1] > 0)
 
     def subset(self, index: NDArray[np.intp]) -> Pulses:
-        """The devices at these flat indices (N,), on the same tables."""
+        """The devices at these flat indices (N,), with the same tables."""
         part = object.__new__(Pulses)
         part.spec, part.amplitude_v, part._maps = self.spec, self.amplitude_v, self._maps
         part.devices = Devices(self.devices.speed.ravel()[index], self.devices.threshold.ravel()[index])
@@ -96,7 +98,7 @@ class Pulses:
         return part
 
     def pulse(self, x: Array, seconds: Array, cycle: Array) -> tuple[Array, Array]:
-        """States after one pulse each, and joules; `x`, signed `seconds` and the factors `cycle` on the speed have the
+        """States after one pulse each, and joules. `x`, signed `seconds` and the speed factors `cycle` have the
         devices' shape."""
         end, joules = x.copy(), np.zeros_like(x)
         for sign, speeds in self._speeds.items():
@@ -112,6 +114,6 @@ class Pulses:
             return x, power * self.spec.conductance(x) * width
         end = table.after(x, width * speed)
         per_speed = np.divide(1.0, speed, out=np.zeros_like(speed), where=speed > 0)
-        # A device that does not move, or arrived before the pulse's end, is a resistor from then on.
+        # A device that does not move, or stops before the end of the pulse, is a resistor for the remaining time.
         still = np.maximum(width - table.width(x, end) * per_speed, 0)
         return end, table.energy(x, end) * per_speed + power * self.spec.conductance(end) * still

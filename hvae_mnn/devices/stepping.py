@@ -1,4 +1,4 @@
-"""States after a voltage was held for a while: the state equation integrated for whole arrays at once."""
+"""Integration of the state equation at constant voltage, for whole arrays at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _STEP_IN_X = 0.002
 
 
 def advance(spec: MemristorSpec, x: Array, volts: Array, seconds: float) -> Array:
-    """States of devices that were in `x` after `volts` were held for `seconds`; both broadcast against each other.
+    """States of devices, initially at `x`, after `seconds` at constant `volts`; `x` and `volts` broadcast.
 
-    Runge-Kutta of fourth order; devices that these voltages do not move keep their state to the last bit.
+    Fourth-order Runge-Kutta. Devices that these voltages do not move keep their state to the last bit.
     """
     x, volts = (values.copy() for values in np.broadcast_arrays(x, volts))
     moving = spec.moves(volts)

@@ -1,4 +1,4 @@
-"""Voltages over time that a memristor is driven with: sine, triangle, pulse trains; and when they cross a level."""
+"""Voltages that drive a memristor over time: sine, triangle, pulse trains, and the times when they cross a level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Waveform(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         ...
 
     def volts(self, times_s: ArrayLike) -> Array:
@@ -39,14 +39,14 @@ class Sine:
     """amplitude * sin(2 pi frequency t)."""
 
     amplitude_v: float
-    """Volts; negative begins with the other polarity."""
+    """Volts; a negative amplitude begins with the negative half period."""
     frequency_hz: float
     """Hertz."""
     cycles: float
     """Number of periods."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no oscillation."""
+        """Raises `InputError` for an amplitude, frequency or number of periods outside its range."""
         _above_zero("frequency", self.frequency_hz, "Hz")
         _above_zero("number of cycles", self.cycles, "")
         if not math.isfinite(self.amplitude_v) or self.amplitude_v == 0:
@@ -80,7 +80,7 @@ class PiecewiseLinear:
     """Volts at these times."""
 
     def __post_init__(self) -> None:
-        """Refuse corners that are no function of time."""
+        """Raises `InputError` for corners that do not form a function of time."""
         if len(self.times_s) != len(self.corner_volts) or len(self.times_s) < 2:
             raise InputError(
                 f"a piecewise linear voltage has {len(self.times_s)} times and {len(self.corner_volts)} voltages;"
@@ -102,7 +102,7 @@ class PiecewiseLinear:
         return self.times_s[-1]
 
     def volts(self, times_s: ArrayLike) -> Array:
-        """See `Waveform.volts`; after the last corner the voltage stays."""
+        """See `Waveform.volts`; after the last corner, the voltage stays constant."""
         return np.asarray(np.interp(np.asarray(times_s, dtype=np.float64), self.times_s, self.corner_volts))
 
     def crossings(self, levels: Iterable[float]) -> Array:
@@ -122,18 +122,18 @@ class PulseTrain:
     """Rectangular pulses of equal width with a pause before, between and after them."""
 
     amplitudes_v: tuple[float, ...]
-    """Volts, one per pulse, in the order of time."""
+    """Volts, one per pulse, in time order."""
     width_s: float
     """Seconds at full amplitude."""
     gap_s: float
     """Seconds of each pause."""
     edge_s: float = 1e-9
-    """Seconds from the one level to the other."""
+    """Rise and fall time, seconds."""
     read_v: float = 0.0
-    """Volts in the pauses; they begin with 0 V, where the state is set."""
+    """Volts in the pauses. The first pause begins at 0 V, where the state is set."""
 
     def __post_init__(self) -> None:
-        """Refuse pulses that do not exist."""
+        """Raises `InputError` for a train without pulses, or times outside their range."""
         if not self.amplitudes_v:
             raise InputError("a pulse train has no pulses; allowed: one or more")
         for name in ("width", "gap", "edge"):
@@ -141,17 +141,17 @@ class PulseTrain:
 
     @property
     def period_s(self) -> float:
-        """Seconds from pulse to pulse."""
+        """Seconds between the starts of two pulses."""
         return self.gap_s + self.width_s + 2 * self.edge_s
 
     @property
     def read_times_s(self) -> Array:
-        """Middles of the pauses, seconds: before the first pulse, and after each; (pulses + 1,)."""
+        """Middle of each pause in seconds, shape (pulses + 1,): before the first pulse and after each pulse."""
         before = np.arange(len(self.amplitudes_v) + 1, dtype=np.float64) * self.period_s
         return np.asarray(before + self.gap_s / 2, dtype=np.float64)
 
     def waveform(self) -> PiecewiseLinear:
-        """The voltage over time; it ends at 0 V."""
+        """The voltage over time, which ends at 0 V."""
         times, volts = [0.0], [0.0]
         if self.read_v:
             times.append(min(self.edge_s, self.gap_s / 4))
@@ -190,7 +190,7 @@ def pulses(
 
 
 def _inside(times: Array, duration: float) -> Array:
-    """Sorted, each once; what rounding made two of is one."""
+    """Sorted times without duplicates; times that differ only by rounding are one."""
     nearest = 1e-14 * duration
     times = np.sort(times[(times > nearest) & (times < duration - nearest)])
     return times[np.diff(times, prepend=0.0) > nearest]

@@ -118,9 +118,7 @@ def test_levels_are_even_and_include_both_ends():
 def test_a_tile_larger_than_every_array_is_refused():
     shapes = {"net_i": (9, 4), "net_f": (12, 4)}
     check_tiling(shapes, hardware("reference_column", 12, 4))
-    with pytest.raises(
-        HardwareError, match=r"tiles\.rows is 13, but the largest array, net_f, has 12; allowed: 1 to"
-    ):
+    with pytest.raises(HardwareError, match=r"tiles\.rows is 13, but the largest array, net_f, has 12; allowed: 1 to"):
         check_tiling(shapes, hardware("reference_column", 13, 4))
     with pytest.raises(HardwareError, match=r"tiles\.columns is 5"):
         check_tiling(shapes, hardware("reference_column", 3, 5))

@@ -262,7 +262,10 @@ def _geometry(metal: MetalSection) -> Iterator[tuple[tuple[str, ...], str]]:
         if getattr(metal, key) <= metal.width_m:
             yield (f"wires.metal.{key}", "wires.metal.width_m"), "lines would touch; allowed: a pitch above the width"
     if max(metal.segments_ohm) > _LARGEST_OHM:
-        yield ("wires.metal",), f"it gives segments of {max(metal.segments_ohm):g} ohm; allowed: {_LARGEST_OHM:g} at most"
+        yield (
+            ("wires.metal",),
+            f"it gives segments of {max(metal.segments_ohm):g} ohm; allowed: {_LARGEST_OHM:g} at most",
+        )
 
 
 def _converter(spec: DacSection, section: str) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -388,7 +388,11 @@ def test_all_problems_come_at_once(problems):
         ("[dac]\nbits = 8.0", ["dac.bits"], "whole number"),
         ("[dac]\nbits = true", ["dac.bits is true"], "whole number"),
         ("[array]\nlevels = 5000", ["array.levels"], "to 4,096"),
-        ("[array]\ng_min_siemens = 1e-4", ["array.g_min_siemens"], "g_min is 0.0001 and g_max is 0.0001 S; allowed: g_min < g_max"),
+        (
+            "[array]\ng_min_siemens = 1e-4",
+            ["array.g_min_siemens"],
+            "g_min is 0.0001 and g_max is 0.0001 S; allowed: g_min < g_max",
+        ),
         (
             "[array]\ng_min_siemens = 9e-5\ng_max_siemens = 8e-5",
             ["array.g_min_siemens", "array.g_max_siemens"],
