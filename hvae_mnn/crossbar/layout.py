@@ -1,8 +1,8 @@
-"""How a gate array is cut into tiles, which conductances a tile is built of, and how its currents make numbers again.
+"""Tiles of a gate array: their cells, their signs, and the way from bit-line currents to signed currents.
 
 A tile of M rows has W word lines per row and N bit lines. Word line 0 of a row carries +V; with
-`fixed_resistor_per_cell` word line 1 carries -V. Every scheme says which cells are memristors, which are fixed
-resistors, and which bit lines are subtracted from which.
+`fixed_resistor_per_cell` word line 1 carries -V. The scheme determines which cells are memristors, which are
+fixed resistors, and which bit lines are subtracted from which.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Tile:
     bit_lines: tuple[str, ...]
     """Labels of the N bit lines: the hidden unit's number, followed by `p` or `m` in a pair; `ref<column block>`."""
     memristors: range
-    """Which columns of the array's memristors (R, D) are in it."""
+    """Columns of the array's memristors (R, D) that the tile contains."""
 
     @property
     def name(self) -> str:
-        """Row block and column block, as comments and tables name it."""
+        """Row block and column block, as in comments and tables."""
         return f"{self.row_block},{self.column_block}"
 
 
@@ -46,44 +46,44 @@ class ArrayLayout:
     """An array of R x C weights on its hardware."""
 
     rows: int
-    """R, inputs."""
+    """Number R of inputs."""
     columns: int
-    """C, hidden units."""
+    """Number C of hidden units."""
     hardware: Hardware
 
     @property
     def scheme(self) -> Scheme:
-        """How weights are signed."""
+        """Representation of signed weights."""
         return self.hardware.cells.scheme
 
     @property
     def lines_per_row(self) -> int:
-        """W."""
+        """Number W of word lines per row."""
         return 2 if self.scheme == "fixed_resistor_per_cell" else 1
 
     @property
     def memristors(self) -> int:
-        """D: memristors per row."""
+        """Number D of memristors per row."""
         return self.columns * (2 if self.scheme == "differential_pair" else 1)
 
     @property
     def memristor_sign(self) -> int:
-        """Sign of the voltage that a memristor sees while its row carries +V."""
+        """Sign of the voltage across a memristor while its row carries +V."""
         return -1 if self.scheme == "fixed_resistor_per_cell" else 1
 
     @cached_property
     def row_blocks(self) -> tuple[range, ...]:
-        """Rows of the array that stand in one tile."""
+        """Rows of the array by tile, from the top."""
         return _cut(self.rows, self.hardware.tiling.rows)
 
     @cached_property
     def column_blocks(self) -> tuple[range, ...]:
-        """Columns of the array that stand in one tile."""
+        """Columns of the array by tile, from the left."""
         return _cut(self.columns, self.hardware.tiling.columns)
 
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
-        """Row block by row block."""
+        """All tiles, row block by row block."""
         return tuple(
             self._tile(p, q, rows, columns)
             for p, rows in enumerate(self.row_blocks)
@@ -101,19 +101,19 @@ class ArrayLayout:
 
     @property
     def sums(self) -> int:
-        """How many numbers per column leave the array: one, or one per row block that has an ADC of its own."""
+        """Numbers per column that leave the array: one, or one per row block if each row block has its own ADC."""
         if self.hardware.tiling.partial_sums != "after_adc":
             return 1
         return -(-self.rows // (self.hardware.tiling.rows or self.rows))  # counted, not built: a manifest may claim any
 
     @property
     def outputs(self) -> int:
-        """How many currents a read of the array gives: `sums` times C."""
+        """Number of currents that a read of the array gives: `sums` times C."""
         return self.sums * self.columns
 
     @cached_property
     def sensed(self) -> int:
-        """How many bit lines the tiles have in all."""
+        """Number of bit lines of all tiles."""
         return sum(len(tile.bit_lines) for tile in self.tiles)
 
     @cached_property

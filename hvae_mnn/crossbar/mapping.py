@@ -1,9 +1,9 @@
-"""Weights to conductances and back: paper eq. 12 (page 693), with the scale that the paper leaves out.
+"""Weights to conductances and back: paper eq. 12 (page 693), with the scale that the paper omits.
 
 Every weight is a memristor and a fixed resistor, so a column current is I_k = sum_j (1/R_s - G_jk) V_j and a weight
-w_jk = s (1/R_s - G_jk); or it is two memristors, and w_jk = s (G+_jk - G-_jk), of which one is at its least. The scale
-s belongs to the network, an array or a column. Array rows are inputs in the order x (, z), h, b (, memory): word lines.
-Array columns are hidden units: bit lines.
+w_jk = s (1/R_s - G_jk); or it is two memristors, and w_jk = s (G+_jk - G-_jk), where one of them has the smallest
+conductance. The scale s belongs to the network, an array or a column. Array rows are inputs in the order x (, z), h, b
+(, memory): word lines. Array columns are hidden units: bit lines.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Array = NDArray[np.float64]
 
 
 ROLES = ("x", "z", "h", "b", "cp", "ct")
-"""What a word line may carry: the layer's input x, a latent z, the previous hidden state h, the bias b (a fixed 1); for
+"""Inputs of a word line: the layer's input x, a latent z, the previous hidden state h, the bias b (a fixed 1); for
 peepholes the previous memory c_{t-1} (`cp`), or the new one c_t (`ct`, output gate)."""
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Neighbouring word lines that carry one kind of input."""
+    """Neighbouring word lines with one kind of input."""
 
     role: str
     """One of `ROLES`."""
     size: int
-    """How many word lines."""
+    """Number of word lines."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class GateArray:
     """(R, D) siemens: the memristors, two per weight in a differential pair (plus, minus, plus, ...)."""
     hardware: Hardware
     weight_scale: float | Array
-    """s in w = s (1/R_s - G) or s (G+ - G-), weight per siemens: one number, or (C,) with a scale per column."""
+    """s of w = s (1/R_s - G) or w = s (G+ - G-), weight per siemens: one number, or (C,) with one scale per column."""
 
     @property
     def name(self) -> str:
@@ -59,13 +59,13 @@ class GateArray:
 
     @property
     def layout(self) -> ArrayLayout:
-        """How it is cut into tiles."""
+        """The array's tiles."""
         pair = self.hardware.cells.scheme == "differential_pair"
         return ArrayLayout(len(self.conductance), self.conductance.shape[1] // (2 if pair else 1), self.hardware)
 
     @property
     def fixed_siemens(self) -> float:
-        """1/R_s: the fixed resistors."""
+        """1/R_s of the fixed resistors, siemens."""
         return self.hardware.device.g_mid
 
     @property
@@ -84,8 +84,8 @@ def to_conductance(
 ) -> tuple[Float64[Array, "R D"], float | Float64[Array, " C"]]:
     """Conductances (R, D) in siemens and the scale s for signed `weights` (R, C); by default as eq. 12 has it.
 
-    The largest magnitude in the array, or in a column, uses the whole range; `largest` says so of the network. Where
-    all weights are zero, s is as if that magnitude were 1. Raises `MappingError` for NaN or infinite weights.
+    The largest magnitude in the array (or in a column, or `largest` for the network) uses the whole range. If all
+    weights are zero, s is computed for a magnitude of 1. Raises `MappingError` for NaN or infinite weights.
     """
     cells = cells or Cells()
     if not np.isfinite(weights).all():
@@ -108,8 +108,8 @@ def to_conductance(
     if cells.levels:
         step = (device.g_max - device.g_min) / (cells.levels - 1)
         found = device.g_min + np.rint((found - device.g_min) / step) * step
-    # Rounding may step an ulp over the end of the range. Row-major, whatever the weights' order in memory: safetensors
-    # stores the bytes as they lie.
+    # Rounding may exceed the range by an ulp. Row-major, whatever the weights' order in memory: safetensors
+    # stores the bytes in memory order.
     return np.ascontiguousarray(np.clip(found, device.g_min, device.g_max)), scale
 
 
@@ -124,7 +124,7 @@ def largest_weight(layers: Iterable[RecurrentLayer]) -> float:
 def row_weights(gate: GateMatrix) -> Float64[Array, "R H"]:
     """(R, H): the unit's weights with one row per input, in the order x, h, b, memory.
 
-    Peepholes are a diagonal block of rows: in a full crossbar every crosspoint has a device, and zero is a weight too.
+    Peepholes are a diagonal block of rows: a full crossbar has a device at every crosspoint, also for a weight of 0.
     """
     blocks = [part.T for part in (gate.x, gate.h) if part is not None]
     blocks.append(gate.bias[np.newaxis, :])
@@ -134,7 +134,7 @@ def row_weights(gate: GateMatrix) -> Float64[Array, "R H"]:
 
 
 def row_groups(layer: RecurrentLayer, gate: GateMatrix, latent_size: int = 0) -> tuple[RowGroup, ...]:
-    """What the rows of `row_weights` carry; the last `latent_size` inputs of the layer are a latent z."""
+    """Inputs of the rows of `row_weights`; the layer's last `latent_size` inputs are a latent z."""
     groups = []
     if gate.x is not None:
         groups.append(RowGroup("x", layer.input_size - latent_size))

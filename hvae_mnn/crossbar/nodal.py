@@ -1,7 +1,7 @@
-"""Nodal analysis of a wired tile, sparse and direct: slow, general, and the judge of everything faster.
+"""Sparse, direct nodal analysis of a wired tile: slow, general, the reference for faster solvers.
 
 Word lines 0..W-1 of row i are lines of their own with a driver each; word line k of row i meets bit line j in the
-conductance `conductance[k, i, j]`. Nodes joined by an ideal connection are one node, so that every limit (no wire
+conductance `conductance[k, i, j]`. Nodes joined by an ideal connection are one node, so every limit (no wire
 resistance on either kind of line, ideal drivers, virtual grounds) is exact.
 """
 
@@ -37,8 +37,8 @@ def nodal_network(
 
 
 class _Adjoint:
-    """Potentials with 1 V at the end of one bit line after the other: the network is reciprocal, so sensing and driving
-    may change places."""
+    """Potentials with 1 V at the end of one bit line at a time. The network is reciprocal, so sensing and driving can
+    be exchanged."""
 
     def __init__(self, conductance: Array, wires: Wires) -> None:
         self._network = Network(conductance.shape, wires)
@@ -76,7 +76,7 @@ def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Ar
 
 
 class Network:
-    """The nodes of a tile, numbered, and what joins them.
+    """The numbered nodes of a tile and their connections.
 
     Node numbers are 0 and above where the potential is unknown; sources and the ground are below 0.
     """
@@ -153,9 +153,10 @@ class Network:
         return self.count, matrix, drive
 
     def at_crossings(self, conductance: Array, found: Array, driving: Array) -> tuple[Array, Array, Array]:
-        """Potentials of word lines (B, W, M, N) and bit lines (B, M, N), and currents (B, N) into the sense nodes, of
-        unknown potentials (B, unknown) and sources (B, W * M)."""
-        # Unknown potentials, then sources -2, -3, ... backwards, then the ground -1: a negative number is a place.
+        """Potentials of word lines (B, W, M, N) and bit lines (B, M, N) in volts, and currents (B, N) into the sense
+        nodes in amperes, from the unknown potentials (B, unknown) and the sources (B, W * M) in volts."""
+        # Unknown potentials, then sources -2, -3, ... backwards, then the ground -1: negative numbers index from the
+        # end.
         everything = np.concatenate([found, driving[:, ::-1], np.zeros((len(found), 1))], axis=1)
         words, bits = everything[:, self.word], everything[:, self.bit]
         if (self.bit[-1] >= 0).all():
@@ -163,8 +164,8 @@ class Network:
         return words, bits, (conductance * (words - bits[:, np.newaxis])).sum((1, 2))
 
     def sensing(self, conductance: Array) -> tuple[Array, Array, Array]:
-        """Current into each sense node in siemens: (unknown, N) on the potentials, (N, W * M) on the sources, and (N,)
-        out of it on its own potential."""
+        """Coefficients in siemens of the current into each sense node: (unknown, N) for the potentials and (N, W * M)
+        for the sources; and of the current out of it, (N,), for its own potential."""
         potentials = np.zeros((self.count, self.columns))
         sources = np.zeros((self.columns, self.sources.size))
         ends = self.bit[-1]
@@ -172,7 +173,7 @@ class Network:
             end = 1 / (self.wires.bit_ohm + self.wires.sense_ohm)
             potentials[ends, np.arange(self.columns)] = end
             return potentials, sources, np.full(self.columns, end)
-        # Cells lie between a word line and the virtual ground itself.
+        # The cells lie between a word line and the virtual ground.
         column = np.broadcast_to(np.arange(self.columns), self.word.shape)
         unknown = self.word >= 0
         np.add.at(potentials, (self.word[unknown], column[unknown]), conductance[unknown])

@@ -1,10 +1,10 @@
-"""Cells with a nonlinear read law in wired tiles: chord Newton, one factor for all reads.
+"""Cells with a nonlinear read law in wired tiles, solved by Newton's method with one factor for all reads (chord).
 
-A memristor that is read carries I = G sinh(a U) / a at the voltage U across it, and G U where a = 0. With the linear
+During a read, a memristor carries I = G sinh(a U) / a at the voltage U across it, and G U if a = 0. With the linear
 network's matrix A, sources D V and the currents E(x) that cells carry beyond G U, the potentials solve
 A x = D V - E(x). Newton's method with A in place of the true Jacobian is x <- A^-1 (D V - E(x)): A is factored once,
-and every iteration solves for all reads together. Where cells are driven so far (a U above about 1) that this does not
-converge, the true Jacobian takes over, read by read.
+and every iteration solves for all reads together. If cells are driven so far (a U above about 1) that this does not
+converge, the true Jacobian is used, read by read.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]
 _TOLERANCE = 1e-14
-"""Change of the potentials at the end, parts of the largest voltage."""
+"""Change of the potentials at which iterations end, relative to the largest voltage."""
 _ROUNDING = 1e-12
-"""Below this change, one that no longer shrinks is rounding: nothing is left to gain."""
+"""A smaller change that no longer shrinks is rounding."""
 _CHORDS, _NEWTONS = 60, 60
 _LARGEST_EXPONENT = 300.0
 
@@ -42,7 +42,7 @@ class NonlinearTile:
             self._incidence = self._cells_at_nodes()
 
     def _cells_at_nodes(self) -> sparse.csr_matrix:
-        """(unknown, cells): 1 where a cell's current leaves a node, -1 where it enters it."""
+        """Incidence matrix (unknown, cells): 1 where a cell's current leaves a node, -1 where it enters."""
         words = self._network.word.ravel()
         bits = np.broadcast_to(self._network.bit, self._network.word.shape).ravel()
         cells = np.arange(words.size)
@@ -91,7 +91,7 @@ class NonlinearTile:
         return self._conductance * np.where(self._law == 0, across, bent)
 
     def _beyond(self, found: Array, driving: Array) -> Array:
-        """(B, cells): what cells carry beyond G U."""
+        """Currents (B, cells) of the cells in excess of G U, amperes."""
         across = self._across(found, driving)
         return (self._carried(across) - self._conductance * across).reshape(len(found), -1)
 

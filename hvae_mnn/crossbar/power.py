@@ -1,4 +1,4 @@
-"""The power that a read of wired tiles takes, in closed form: a quadratic form of the rows' voltages.
+"""Power of a read of wired tiles in closed form: a quadratic form of the rows' voltages.
 
 A tile's sources are its word-line drivers, at +V (and at -V on the inverted lines of `fixed_resistor_per_cell`), and
 the ends of its bit lines, at e volts behind `sense_ohm`. The network is linear and reciprocal, so with T and Y of
@@ -7,15 +7,15 @@ the ends of its bit lines, at e volts behind `sense_ohm`. The network is linear 
     drivers deliver    P = V^T Q V - e V^T T 1,   Q = sum over line pairs of sign sign' Y_drivers,
     ends take          I = V @ T - e Y 1.
 
-Q comes out of the same elimination as T. With every bit line held at 0 V, the driver of a line delivers, for 1 V, what
-its cells pass to the bit lines, `drive`. Bit lines are not at 0 V, and what they push back is lost: with r_i the
+The elimination that gives T also gives Q. With every bit line held at 0 V, the driver of a line delivers, for 1 V, the
+current `drive` of its cells into the bit lines. Bit lines are not at 0 V, which reduces this current: with r_i the
 currents of row i's drivers into grounded bit lines, P = sum_i V_i sum r_i - r^T B r, where B is the inverse of the bit
 lines' block-tridiagonal matrix; its block LDL^T factors Q_i^-1 of the recursion give B's form row by row:
 z_i = r_i + Q_{i-1}^-1 z_{i-1}, r^T B r = R sum_i z_i^T Q_i^-1 z_i. Without wires all of it is sum V^2 G.
 
 A transimpedance amplifier (`crossbar.sensing`) takes I of every bit line into its output, which stands at
-u = A / (1 + A) (V_os - R_f I), and its output stage so delivers -u I: nearly all of it heats R_f. Its bit lines end at
-e = V_os A / (1 + A) behind R_f / (1 + A). What amplifiers draw from their own supply is not in the circuit.
+u = A / (1 + A) (V_os - R_f I), so its output stage delivers -u I. Nearly all of it heats R_f. Its bit lines end at
+e = V_os A / (1 + A) behind R_f / (1 + A). The amplifiers' own supply is not part of the circuit.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PowerForm:
-    """What the power of reads follows from, of B tiles of one shape."""
+    """Matrices of the power of reads, for B tiles of one shape."""
 
     drivers: Array
-    """Q (B, M, M) in siemens: the drivers deliver V^T Q V while the sense ends are at 0 V."""
+    """Q (B, M, M) in siemens: with the sense ends at 0 V, the drivers deliver V^T Q V."""
     transfer: Array
     """T (B, M, N) in siemens: currents into the sense ends for 1 V on a row."""
     ends: Array
@@ -50,20 +50,20 @@ class PowerForm:
 
 @dataclass(frozen=True)
 class ReadPower:
-    """Of S reads of B tiles."""
+    """Power of S reads of B tiles."""
 
     drivers: Array
-    """(B, S) watts that the word lines' drivers deliver; their own output resistance is among what it heats."""
+    """Power (B, S) of the word-line drivers, watts, including the power in their output resistance."""
     amplifiers: Array
-    """(B, S) watts that the amplifiers' outputs deliver through their feedback resistors; 0 with ideal ammeters."""
+    """Power (B, S) of the amplifiers' outputs through their feedback resistors, watts; 0 with ideal ammeters."""
     largest_output_v: float
-    """Largest magnitude of an amplifier's output, as if it had no limit."""
+    """Largest magnitude of an amplifier's output without its limit, volts."""
 
 
 def tile_power(conductance: Float64[Tensor, "B W M N"], wires: Wires, signs: Sequence[int]) -> PowerForm:
     """The form of tiles (B, W, M, N) siemens whose word line k of a row carries `signs[k]` times the row's voltage.
 
-    `wires.sense_ohm` is what bit lines end in. float64, on a CPU.
+    `wires.sense_ohm` is the resistance at the end of the bit lines. float64, on a CPU.
     """
     rows = word_lines(conductance, wires) if wires.word_ohm + wires.driver_ohm else _driven(conductance)
     sign = torch.tensor(signs, dtype=conductance.dtype)
@@ -77,7 +77,7 @@ def tile_power(conductance: Float64[Tensor, "B W M N"], wires: Wires, signs: Seq
 
 
 def _driven(conductance: Tensor) -> Rows:
-    """Rows whose word lines hold every cell at the driver's voltage: no column sees another one."""
+    """Rows whose word lines hold every cell at the driver's voltage: columns do not influence each other."""
     cells = conductance.permute(2, 0, 1, 3).contiguous()  # (M, B, W, N)
     rows, batch, _, columns = cells.shape
     return Rows(
@@ -86,7 +86,7 @@ def _driven(conductance: Tensor) -> Rows:
 
 
 def _wired(rows: Rows, wires: Wires, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the bit lines push back (B, M, M), T (B, M, N), Y 1 (B, N)."""
+    """The reduction by the bit lines (B, M, M), T (B, M, N), Y 1 (B, N)."""
     batch, count, _ = sources.shape
     end = wires.bit_ohm / (wires.bit_ohm + wires.sense_ohm)
     lost = sources.new_zeros(batch, count, count)
@@ -103,7 +103,7 @@ def _wired(rows: Rows, wires: Wires, sources: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _one_node(rows: Rows, sense_ohm: float, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same where a bit line is one node."""
+    """The same matrices if a bit line is one node."""
     _, admittance = ideal_bit_lines(rows, 0.0)
     behind = sense_ohm * admittance
     behind.diagonal(dim1=-2, dim2=-1).add_(1)

@@ -1,12 +1,12 @@
 """Transimpedance amplifiers at the ends of a tile's bit lines: finite gain, offset and output swing.
 
 An inverting amplifier with open-loop gain A, input offset V_os and a feedback resistor R_f holds bit line k at v_k and
-gives u_k = A (V_os - v_k), clipped to +- swing; the bit line's current is I_k = (v_k - u_k) / R_f. What is read is
+gives u_k = A (V_os - v_k), clipped to +- swing; the bit line's current is I_k = (v_k - u_k) / R_f. The reading is
 -u_k / R_f. With I = V @ T - Y v of the tile (`transfer.tile_network`):
 
 - No output clipped: v = R_in I + v_0 with R_in = R_f / (1 + A) and v_0 = V_os A / (1 + A), so
   I = (1 + R_in Y)^-1 (T^T V - Y v_0), and the reading is -u / R_f = A / (1 + A) (I - V_os / R_f).
-- Clipped ones: v_k - u_k = R_f I_k with u_k = +- swing. Which are clipped is found by Newton's method on the
+- Some outputs clipped: v_k - u_k = R_f I_k with u_k = +- swing. The clipped outputs are found by Newton's method on the
   piecewise-linear equations F(v) = Y v + (v - u(v)) / R_f - T^T V = 0: solve for the present guess, look which outputs
   would leave the swing, and again. Guesses alone may go round in circles. But F is the gradient of a strictly convex
   function (Y is symmetric and positive semidefinite, and v - u(v) rises), so steps no longer than to the lowest point
@@ -27,9 +27,9 @@ Array = NDArray[np.float64]
 _ROUNDS = 200
 _HALVINGS = 60
 _ROUNDING = 1e-14
-"""What is left of F, as part of the currents that enter it, when a solution cannot become better."""
+"""Residual of F, relative to the currents that enter it, at which a solution cannot improve."""
 _CHUNK = 2**23
-"""Numbers in the matrices that are solved at a time."""
+"""Largest number of matrix elements that are solved together."""
 
 
 def sensed_transfer(
@@ -77,8 +77,8 @@ def read_out(
 
 
 def _clipped(driven: Array, admittance: Array, amplifier: Amplifier, unclipped: Array) -> Array:
-    """-u / R_f (K, N) of K reads, where `driven` (K, N) are the currents into grounded sense ends and `unclipped`
-    (K, N) is what amplifiers without limits would show."""
+    """Readings -u / R_f (K, N) of K reads. `driven` (K, N) are the currents into grounded sense ends, `unclipped` (K,
+    N) the readings of amplifiers without limits."""
     shown = np.empty_like(driven)
     states = _states(-unclipped * amplifier.feedback_ohm, amplifier.swing_v)
     volts, _ = _guess(driven, admittance, amplifier, states)
@@ -102,20 +102,20 @@ def _clipped(driven: Array, admittance: Array, amplifier: Amplifier, unclipped: 
 
 
 def _wanted(volts: Array, amplifier: Amplifier) -> Array:
-    """Outputs of amplifiers without limits."""
+    """Outputs of amplifiers without limits, volts."""
     return amplifier.gain * (amplifier.offset_v - volts)
 
 
 def _states(output: Array, swing: float) -> Array:
-    """0 within the swing, else the sign of the output that is beyond it."""
+    """0 within the swing, else the sign of the output."""
     return np.where(np.abs(output) > swing, np.sign(output), 0.0)
 
 
 def _guess(driven: Array, admittance: Array, amplifier: Amplifier, states: Array) -> tuple[Array, Array]:
-    """Volts (K, N) at the sense ends if the outputs were in these states (K, N), and what would be shown (K, N).
+    """Volts (K, N) at the sense ends for outputs in these states (K, N), and the readings (K, N).
 
-    Every end is a source behind a resistance, v = c + R I, and I = driven - Y v. Solved for I, because v vanishes as
-    the gain grows.
+    Every end is a source behind a resistance, v = c + R I, and I = driven - Y v. The equations are solved for I,
+    because v vanishes as the gain grows.
     """
     clipped = states != 0
     gain = amplifier.gain / (1 + amplifier.gain)
@@ -129,7 +129,7 @@ def _guess(driven: Array, admittance: Array, amplifier: Amplifier, states: Array
 
 
 def _left(volts: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
-    """F (K, N) in amperes."""
+    """Residual F (K, N) in amperes."""
     output = np.clip(_wanted(volts, amplifier), -amplifier.swing_v, amplifier.swing_v)
     return volts @ admittance + (volts - output) / amplifier.feedback_ohm - driven
 
@@ -142,7 +142,7 @@ def _is_rounding(volts: Array, driven: Array, admittance: Array, amplifier: Ampl
 
 
 def _length(start: Array, step: Array, driven: Array, admittance: Array, amplifier: Amplifier) -> Array:
-    """Part (K, 1) of `step` (K, N) to the lowest point of the convex function along it, at most 1."""
+    """Fraction (K, 1) of `step` (K, N) up to the minimum of the convex function along it, at most 1."""
 
     def falls(length: Array) -> NDArray[np.bool_]:
         slope = _left(start + length * step, driven, admittance, amplifier) * step

@@ -1,13 +1,13 @@
-"""How the currents of a wired tile settle after a step of its word lines, when every segment has a capacitance.
+"""Settling of a wired tile's currents after a step of its word lines, with a capacitance on every segment.
 
-A segment of a line has its capacitance to ground at the cell that it belongs to, so every cell's node on a word line
-and on a bit line carries one; lines without resistance are one node with all of theirs. With C dv/dt + G v = b, and d
-the way that is left to the end, C dd/dt = -G d. It is integrated by TR-BDF2 (Bank et al. 1985): second order and
-L-stable, which matters because the time constants of a line's segments and of the whole line are far apart, and with a
-fixed step one sparse LU serves both stages. The step doubles as the answer slows down.
+A segment of a line has its capacitance to ground at its cell, so every cell's node on a word line and on a bit line
+carries one. A line without resistance is one node with all of its capacitances. With C dv/dt + G v = b, and d the
+remaining distance from the final potentials, C dd/dt = -G d. It is integrated by TR-BDF2 (Bank et al. 1985): second
+order and L-stable, which matters because the time constants of a line's segments and of the whole line are far apart,
+and with a fixed step one sparse LU serves both stages. The step doubles as the answer slows down.
 
-sqrt(d^T C d) can only fall, and a bit line's current is a weighted sum of potentials. That bounds what it can still do,
-and says when to stop.
+sqrt(d^T C d) can only fall, and a bit line's current is a weighted sum of potentials. This bounds the remaining change
+of the current and ends the integration.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from hvae_mnn.errors import RunError
 
 Array = NDArray[np.float64]
 _PARTS = 1000
-"""The first steps are this part of the slowest time constant."""
+"""The first steps are the slowest time constant divided by this number."""
 _STEPS = 32
-"""Steps before each doubling: they are about a 1/48 of the time that has passed."""
+"""Steps before each doubling; a step is then about 1/48 of the elapsed time."""
 _ROUNDS = 40
 _POWER_ROUNDS = 30
 _GAMMA = 2 - np.sqrt(2.0)
@@ -39,12 +39,12 @@ class Settling:
     """Currents of N bit lines on their way to their final values."""
 
     times: Array
-    """(T,) seconds after the step."""
+    """Times (T,) after the step, seconds."""
     left: Array
-    """(T, N) amperes between the bit lines' currents and their final values."""
+    """Distance (T, N) of the bit lines' currents from their final values, amperes."""
 
     def seconds(self, tolerance: float) -> float:
-        """When every current is within `tolerance` amperes of its final value, and stays there."""
+        """Seconds until every current stays within `tolerance` amperes of its final value."""
         return settled_after(self.times, self.left, tolerance)
 
 
@@ -54,7 +54,7 @@ def settling(
     """The currents of a tile (W, M, N) siemens after its drivers step from 0 V to `volts` (W, M) at time 0, followed
     until none can be `tolerance` amperes away from its end again; None where no node is without a source.
 
-    `farads`: capacitance of a segment, above 0. Raises `RunError` when they do not settle.
+    `farads`: capacitance of a segment, above 0. Raises `RunError` if the currents do not settle.
     """
     network = Network(conductance.shape, wires)
     unknown, matrix, driven = network.equations(conductance)
@@ -83,7 +83,7 @@ def settling(
 
 
 def _segments(network: Network) -> Array:
-    """How many segments' capacitance each unknown node carries."""
+    """Number of segments whose capacitance each unknown node carries."""
     nodes = np.concatenate([network.word.ravel(), network.bit.ravel()])
     return np.bincount(nodes[nodes >= 0], minlength=network.count).astype(np.float64)
 
@@ -101,7 +101,7 @@ def _slowest(matrix: sparse.csc_matrix, capacitance: Array) -> float:
 
 
 def _advance(factor: SuperLU, matrix: sparse.csc_matrix, capacitance: Array, left: Array, step: float) -> Array:
-    """One step: trapezoidal over the first part of it, then the backward differences of second order."""
+    """One step: trapezoidal rule for its first part, then second-order backward differences."""
     middle = factor.solve(capacitance * left - _GAMMA / 2 * step * (matrix @ left))
     weight = _GAMMA * (2 - _GAMMA)
     return np.asarray(factor.solve(capacitance * (middle - (1 - _GAMMA) ** 2 * left) / weight))

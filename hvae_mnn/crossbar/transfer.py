@@ -1,4 +1,4 @@
-"""The exact answer of wired tiles as matrices: a block recursion over rows, batched over tiles.
+"""Exact currents of wired tiles as matrices: a block recursion over rows, batched over tiles.
 
 A tile of M rows and N bit lines with W word lines per row is a linear circuit. With V on the drivers and v behind the
 resistances at the sense ends, the currents out of the sense ends are `I = V @ T - Y @ v`.
@@ -33,14 +33,14 @@ from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.errors import MappingError
 
 _SMALLEST_FALL = 1e-60
-"""Where the voltage along a word line falls by more, S comes from logarithms, because 1 / c would overflow."""
+"""If the voltage along a word line falls by more, S is computed with logarithms, because 1 / c would overflow."""
 _LEAF = 64
-"""Up to this size Cholesky inverts a matrix; larger ones are cut in four, because products run faster."""
+"""Largest matrix that Cholesky inverts directly; larger ones are split in four, because products run faster."""
 _CHUNK = {"cpu": 2**17}
-"""Numbers in the matrices that are worked on at a time: on a CPU, what its cache holds."""
+"""Matrix elements processed together, by device type: on a CPU, as many as its cache holds."""
 _CHUNK_ELSEWHERE = 2**25
 _WORTH_THREADS = 256
-"""From this size on, products of matrices gain by more than one thread; smaller ones lose, much on a busy machine."""
+"""Smallest size at which matrix products gain from more than one thread; smaller ones lose, much on a busy machine."""
 
 
 def tile_transfer(conductance: Float64[Tensor, "B W M N"], wires: Wires) -> Float64[Tensor, "B W M N"]:
@@ -72,7 +72,7 @@ def tile_network(
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """So many threads for torch. Sums come out differently, in their last bits, with another number."""
+    """Run with `count` torch threads. The last bits of sums depend on this number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -89,9 +89,10 @@ def _solve(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
 
 
 def _sights(shunts: Tensor, segment_ohm: float, end: Tensor) -> Tensor:
-    """Conductance (N, ...) that cell a sees along the line towards its beginning, which is `end` (...,) siemens away.
+    """Conductance (N, ...) seen from each cell along the line towards its beginning, which ends in `end` (...,)
+    siemens.
 
-    `shunts` (N, ...) hang on the line, N - 1 segments between them.
+    `shunts` (N, ...) are connected to the line, with N - 1 segments between them.
     """
     seen = torch.empty_like(shunts)
     seen[0] = end
@@ -102,16 +103,16 @@ def _sights(shunts: Tensor, segment_ohm: float, end: Tensor) -> Tensor:
 
 
 def _falls(shunts: Tensor, right: Tensor, segment_ohm: float) -> Tensor:
-    """What is left (N, ...) at cell b of the voltage at cell b - 1; 1 at the first cell."""
+    """Voltage at cell b relative to that at cell b - 1, (N, ...); 1 at the first cell."""
     found = 1 / (1 + segment_ohm * (right + shunts))
     found[0] = 1
     return found
 
 
 def _ideal_word_lines(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
-    """Every cell is driven at its word line's voltage, so that every bit line is a ladder of its own.
+    """T and Y if every cell has its word line's voltage: every bit line is then a separate ladder.
 
-    The network is reciprocal: a source's current at the sense end is that of 1 V at the sense end at the source.
+    The network is reciprocal: 1 V at a source gives the same current at the sense end as 1 V there gives at the source.
     """
     shunts = conductance.sum(1).flip(1).transpose(0, 1).contiguous()  # (M, B, N), from the sense end upwards
     upwards = _sights(shunts.flip(0), wires.bit_ohm, torch.zeros_like(shunts[0])).flip(0)
@@ -124,7 +125,7 @@ def _ideal_word_lines(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """What the word lines leave of every row: S = diag(`diagonal`) - `far` `near`^T below the diagonal."""
+    """Every row after elimination of its word lines: S = diag(`diagonal`) - `far` `near`^T below the diagonal."""
 
     diagonal: Tensor
     """(M, B, N) siemens."""
@@ -135,10 +136,10 @@ class Rows:
     drive: Tensor
     """(M, B, W, N) siemens: current into a bit line held at 0 V for 1 V at the driver."""
     logarithms: dict[int, tuple[Tensor, Tensor, Tensor]]
-    """For rows whose c is too small: g, g A^-1_aa and log c, each (B, W, N)."""
+    """For rows with too small a c: g, g A^-1_aa and log c, each (B, W, N)."""
 
     def subtract_coupling(self, row: int, matrix: Tensor, weight: float) -> Tensor:
-        """`weight` S - `matrix` (B, N, N), right below the diagonal."""
+        """`weight` S - `matrix` (B, N, N), valid in the lower triangle."""
         if row not in self.logarithms:
             return torch.baddbmm(matrix, self.far[row], self.near[row], beta=-1, alpha=-weight)
         far, near, logarithm = self.logarithms[row]
@@ -179,7 +180,7 @@ def word_lines(conductance: Tensor, wires: Wires) -> Rows:
 
 
 def ideal_bit_lines(rows: Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
-    """T (B, W, M, N) and Y (B, N, N) where every bit line is one node."""
+    """T (B, W, M, N) and Y (B, N, N) if every bit line is one node."""
     count, batch, lines, columns = rows.drive.shape
     admittance = rows.drive.new_zeros(batch, columns, columns)
     for row in range(count):
@@ -197,7 +198,7 @@ def ideal_bit_lines(rows: Rows, sense_ohm: float) -> tuple[Tensor, Tensor]:
 
 
 def _by_line(sources: Tensor, lines: int) -> Tensor:
-    """(B, W, M, N) of (B, M W, N)."""
+    """Reorder sources (B, M W, N) to (B, W, M, N)."""
     batch, count, columns = sources.shape
     return sources.reshape(batch, count // lines, lines, columns).transpose(1, 2)
 
@@ -232,7 +233,7 @@ def bit_line_inverses(rows: Rows, wires: Wires) -> Iterator[Tensor]:
 
 
 def cholesky_inverse(matrix: Tensor) -> Tensor:
-    """Inverse (B, N, N) of symmetric positive definite matrices whose lower triangle is given."""
+    """Inverse (B, N, N) of symmetric positive definite matrices, given their lower triangles."""
     size = matrix.shape[-1]
     if size <= _LEAF:
         factor, failed = torch.linalg.cholesky_ex(matrix)

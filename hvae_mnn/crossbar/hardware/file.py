@@ -1,7 +1,7 @@
 """Hardware descriptions as text: TOML files and plain dicts in, `Hardware` out, and back.
 
-Whatever is wrong is reported at once, each problem with its path, what was found and what is allowed. The keys are in
-`hardware_schema.py`, what can be wrong with them in `hardware_problems.py`.
+All problems are reported together, each with its path, the value found and the allowed values. The keys are defined in
+`schema.py`, their checks in `problems.py`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _GOES_WITH = (
     ("dac", "range", ("full_scale",)),
     ("adc", "range", ("full_scale",)),
 )
-"""Section, choice, and the keys that only mean something with it."""
+"""Section, choice, and the keys that belong to that choice."""
 
 
 def read_hardware(path_or_preset: str | Path) -> Hardware:
-    """The preset of that name, or the hardware in a TOML file.
+    """The preset with this name, or the hardware in this TOML file.
 
-    Errors: `HardwareError`, one line when there is no TOML to read, else a line for every problem.
+    Raises `HardwareError`: one line if there is no TOML to read, else one line per problem.
     """
     name = str(path_or_preset)
     for preset in HARDWARE_PRESETS:
@@ -71,7 +71,8 @@ def read_hardware(path_or_preset: str | Path) -> Hardware:
 def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") -> Hardware:
     """Hardware from the tables of a file or of `hardware_to_dict`; None stands for an absent key.
 
-    `where` names it in messages; a device's file is looked for beside it. Errors: `HardwareError` with every problem.
+    `where` names the file in messages; a device's file is relative to its folder. Raises `HardwareError` with every
+    problem.
     """
     own = copied(data)
     base_name = own.get("base")
@@ -85,10 +86,10 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
     if not any(touches(f"device.{key}", bad) for key in DEVICE_KEYS):
         try:
             device = _device(form.device, Path(where).parent)
-        except (DeviceError, ValueError, RecursionError) as error:  # more digits, or more tables, than Python prints
+        except (DeviceError, ValueError, RecursionError) as error:  # too many digits or tables for Python
             key = "file" if form.device.spec is None else "spec"
             lines.append(f"device.{key}: {error}")
-    if "base" not in bad:  # else what is missing here may stand there
+    if "base" not in bad:  # else the base may give the missing values
         for paths, needed in contradictions(form, device):
             if not any(touches(path, bad) for path in paths):
                 found = " and ".join(found_text(form, path, merged, own) for path in paths)
@@ -103,9 +104,8 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
 
 
 def hardware_to_dict(hardware: Hardware) -> Table:
-    """The tables of a file that says all of it: every key with its value, the device in full; absent are only limits
-    that there are not (`swing_v`, `full_scale`). Plain values, for JSON and manifests; the inverse of
-    `hardware_from_dict`.
+    """All tables of a complete file: every key with its value, and the device in full. Only a limit that does not exist
+    is absent (`swing_v`, `full_scale`). Values are plain, for JSON and manifests. The inverse of `hardware_from_dict`.
     """
     device, cells, wires, amplifier, tiling = (
         hardware.device,
@@ -151,7 +151,7 @@ def hardware_to_dict(hardware: Hardware) -> Table:
 
 
 def hardware_to_toml(hardware: Hardware) -> str:
-    """The text of a file that says all of it; `read_hardware` reads the same hardware from it."""
+    """The text of a complete file; `read_hardware` reads the same hardware from it."""
     lines: list[str] = []
     _write_table(hardware_to_dict(hardware), "", lines)
     return "\n".join(lines).lstrip("\n") + "\n"
@@ -166,7 +166,7 @@ def _write_table(table: Table, path: str, lines: list[str]) -> None:
 
 
 def _toml(value: Any) -> str:
-    # JSON's strings are TOML's, but for DEL.
+    # JSON strings are TOML strings, except for DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)
 
 
@@ -178,8 +178,8 @@ def _converter_table(spec: ConverterSpec) -> Table:
 
 
 def laid_over(base: Table, own: Table) -> Table:
-    """Tables `own` over those of a whole hardware. A value of the base goes with the choice that it belongs to, when
-    `own` chooses anew; the base's name and source never stay."""
+    """The tables `own` over those of a complete hardware. If `own` changes a choice, the base's values that belong to
+    the old choice are dropped. The base's name and source are always dropped."""
     base = copied({**base, "name": None, "source": None})
     if any(key in table_at(own, "device") for key in DEVICE_KEYS):
         base["device"] = {}
@@ -206,7 +206,7 @@ def laid_over(base: Table, own: Table) -> Table:
 
 
 def _device(form: DeviceSection, folder: Path) -> MemristorSpec | None:
-    """The device, before this hardware's range and read voltage; None when there are several."""
+    """The device, before this hardware's range and read voltage are applied; None if several are named."""
     if sum(getattr(form, key) is not None for key in DEVICE_KEYS) > 1:
         return None
     if form.spec is not None:

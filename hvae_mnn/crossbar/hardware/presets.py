@@ -1,4 +1,4 @@
-"""Hardware descriptions that come with the package: TOML texts in `presets/`, as a user would write them."""
+"""Hardware presets of the package: TOML texts in `presets/`, written as a user would write them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 PresetName = Literal["paper", "tile64", "pair128", "pulse64"]
 HARDWARE_PRESETS: tuple[PresetName, ...] = get_args(PresetName)
-"""From the plainest on."""
+"""Names of the presets, the simplest first."""
 
 
 def preset_text(name: PresetName) -> str:
@@ -16,5 +16,5 @@ def preset_text(name: PresetName) -> str:
 
 
 def preset_summary(name: PresetName) -> str:
-    """What a preset is, in one line: the first comment of its text."""
+    """One-line description of a preset: the first comment of its text."""
     return preset_text(name).splitlines()[0].removeprefix("#").strip()

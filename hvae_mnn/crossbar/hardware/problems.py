@@ -1,4 +1,4 @@
-"""What can be wrong with a hardware file: with a single key, and with keys together; each problem as a line of text."""
+"""Checks of a hardware file, for single keys and for combinations of keys; each problem is one line of text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from hvae_mnn.names import nearest, unknown_name
 Table = dict[str, Any]
 DEVICE_KEYS = ("preset", "file", "spec")
 _SHOWN = 60
-"""Characters of a wrong value that a message quotes."""
+"""Largest number of characters of a wrong value in a message."""
 _ROUNDING = 1 + 1e-9
 _LARGEST_OHM = 1e9
 
 
 def table_at(table: Table, name: str) -> Table:
-    """The table of that name; an empty one if there is none."""
+    """The table with this name, or an empty one."""
     found = table.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def copied(table: Mapping[str, Any], depth: int = 3) -> Table:
-    """A copy down to the deepest table of a hardware file, without keys whose value is None."""
+    """A copy of all tables of a hardware file, without keys whose value is None."""
     return {
         key: copied(value, depth - 1) if depth > 1 and isinstance(value, Mapping) else value
         for key, value in table.items()
@@ -39,7 +39,7 @@ def copied(table: Mapping[str, Any], depth: int = 3) -> Table:
 
 
 def validated(merged: Table) -> tuple[HardwareFile, set[str], list[str]]:
-    """The form of what is right, the paths of what is not, and a line for each of them."""
+    """The form with all valid values, the paths of the invalid ones, and one line for each of these."""
     schema = hardware_schema()
     table = copied(merged)
     lines: dict[str, str] = {}
@@ -55,13 +55,13 @@ def validated(merged: Table) -> tuple[HardwareFile, set[str], list[str]]:
                 if path in seen:  # each branch of a union reports
                     continue
                 seen.add(path)
-                if path not in lines:  # else it was removed as wrong, and is missing now
+                if path not in lines:  # else it was removed as invalid, and is now missing
                     lines[path] = _key_line(schema, merged, keys, node, problem["type"])
                 bad.add(_path(_drop(table, keys)))
 
 
 def _place(schema: Table, loc: tuple[int | str, ...]) -> tuple[list[str], Table | None]:
-    """The keys that pydantic's location names, without the branches of unions, and their node; None: an unknown key."""
+    """The keys of a pydantic location, without branches of unions, and their schema node (None for an unknown key)."""
     node, keys = schema, list[str]()
     for part in loc:
         if "properties" not in node:
@@ -79,7 +79,7 @@ def _resolved(schema: Table, node: Table) -> Table:
 
 
 def _drop(table: Table, keys: list[str]) -> list[str]:
-    """Remove what lies at `keys`; if nothing does, as it is missing, the table where it should. Returns the place."""
+    """Remove the value at `keys`, or, if it is missing, the table that should hold it. Returns the path removed."""
     place = table
     for key in keys[:-1]:
         if key not in place:  # removed already
@@ -105,7 +105,7 @@ def _key_line(schema: Table, merged: Table, keys: list[str], node: Table | None,
 
 
 def _unknown_key(schema: Table, keys: list[str]) -> str:
-    """What to say of a key that is none: the nearest in its table, or the keys of that name elsewhere."""
+    """Message for an unknown key: the nearest key of its table, or keys of this name in other tables."""
     node = _place(schema, tuple(keys[:-1]))[1] or schema
     near = [_path([*keys[:-1], name]) for name in nearest(keys[-1], list(node["properties"]))]
     if not near:
@@ -144,7 +144,7 @@ def _path(keys: list[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a file would have it, not too long."""
+    """A value as a file would write it, shortened."""
     if isinstance(value, Mapping | BaseModel):
         return "a table"
     if isinstance(value, list | tuple):
@@ -155,18 +155,18 @@ def shown(value: Any) -> str:
         return str(value)
     try:
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-    except ValueError:  # more digits than Python prints
+    except ValueError:  # too many digits for Python
         return "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def touches(path: str, bad: set[str]) -> bool:
-    """Whether one of the paths `bad` is `path`, or lies above or below it."""
+    """Whether one of the paths `bad` equals, contains or lies within `path`."""
     return any(f"{path}.".startswith(f"{wrong}.") or f"{wrong}.".startswith(f"{path}.") for wrong in bad)
 
 
 def found_text(form: HardwareFile, path: str, merged: Table, own: Table) -> str:
-    """What stands at a path, and where it comes from: the file's `own` tables, its base in `merged`, or a default."""
+    """The value at a path and its origin: the file's `own` tables, its base (in `merged`), or a default."""
     value: Any = form
     for key in path.split("."):
         value = getattr(value, key)
@@ -181,7 +181,7 @@ def found_text(form: HardwareFile, path: str, merged: Table, own: Table) -> str:
 
 
 def exclusive(merged: Table) -> Iterator[str]:
-    """Keys that exclude each other."""
+    """Problems of keys that exclude each other."""
     devices = [f"device.{key}" for key in DEVICE_KEYS if key in table_at(merged, "device")]
     if len(devices) > 1:
         yield f"{' and '.join(devices)} each name a device; keep one of them"
@@ -194,7 +194,7 @@ def exclusive(merged: Table) -> Iterator[str]:
 
 
 def contradictions(form: HardwareFile, device: MemristorSpec | None) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Paths whose values do not go together, and what is needed."""
+    """Paths whose values contradict each other, and the remedy."""
     yield from _range_of_conductance(form, device)
     if form.array.read_law == "sinh" and not form.array.sinh_per_volt:
         yield ("array.read_law", "array.sinh_per_volt"), "give a sinh_per_volt above 0 (1/V)"

@@ -16,7 +16,7 @@ AmplifierKind = Literal["ideal", "transimpedance"]
 
 def _not_one(value: int) -> int:
     if value == 1:
-        raise ValueError("1 is none of the allowed numbers")
+        raise ValueError("1 is not allowed")
     return value
 
 
@@ -47,15 +47,15 @@ class Section(BaseModel):
 
 
 class DeviceSection(Section):
-    """The memristor. At most one of preset, file and spec; none: preset = "aist"."""
+    """The memristor. Give at most one of preset, file and spec; default: preset = "aist"."""
 
     preset: Annotated[str, AfterValidator(_device_name)] | None = _key(
-        None, "A memristor that comes with the package.", more={"enum": list(PRESET_NAMES)}
+        None, "Name of a memristor preset.", more={"enum": list(PRESET_NAMES)}
     )
     file: Annotated[str, Field(min_length=1)] | None = _key(
-        None, "A TOML file with a memristor's parameters, its path relative to this file."
+        None, "TOML file with a memristor's parameters; its path is relative to this file."
     )
-    spec: dict[str, Any] | None = _key(None, "A memristor's parameters, all of them, and its law.")
+    spec: dict[str, Any] | None = _key(None, "All parameters of a memristor, and its law.")
     read_voltage: Annotated[float, Field(gt=0)] | None = _key(
         None,
         "Largest magnitude on a word line; with pulses, the magnitude of every pulse. Default: the device's.",
@@ -64,14 +64,14 @@ class DeviceSection(Section):
 
 
 class ArraySection(Section):
-    """How weights become conductances."""
+    """Mapping of weights to conductances."""
 
     scheme: Scheme = _key(
         "fixed_resistor_per_cell",
         "How a signed weight becomes positive conductances: a memristor and a fixed resistor per cell (eq. 12); one"
         " column of fixed resistors per tile, subtracted from every other; or two memristors.",
     )
-    scale: Scale = _key("array", "Which weights share the factor s between weight and conductance.")
+    scale: Scale = _key("array", "Weights that share one factor s between weight and conductance.")
     g_min_siemens: _Siemens | None = _key(
         None, "Smallest conductance of a weight's memristor. Default: the device's.", "S"
     )
@@ -80,31 +80,31 @@ class ArraySection(Section):
     )
     levels: Annotated[int, Field(ge=0, le=4096), AfterValidator(_not_one)] = _key(
         0,
-        "Conductances that can be programmed, evenly spaced from g_min to g_max, both included; 0: any.",
+        "Number of programmable conductances, evenly spaced from g_min to g_max, both included; 0: any conductance.",
         more=_NOT_ONE,
     )
     read_law: ReadLaw = _key("ohmic", "Current of a memristor at V: G V, or G sinh(a V) / a.")
     sinh_per_volt: Annotated[float, Field(ge=0, le=1e3)] = _key(
-        0.0, "a of the law sinh; above 0 with that law, and only then.", "1/V"
+        0.0, "a of the law sinh; above 0 with this law, 0 otherwise.", "1/V"
     )
 
 
 class MetalSection(Section):
-    """Lines' geometry: R = resistivity * pitch / (width * thickness), for lines of both directions alike."""
+    """Geometry of the lines: R = resistivity * pitch / (width * thickness), for word lines and bit lines."""
 
     metal: Annotated[str, Field(min_length=1, max_length=40)] = _key(..., "Name of the metal, e.g. Cu.")
     resistivity_ohm_m: Annotated[float, Field(ge=1e-9, le=1e-3)] = _key(
-        ..., "Resistivity of the line as it is: in thin lines far above the bulk's.", "ohm m"
+        ..., "Resistivity of the line, which is far above the bulk value in thin lines.", "ohm m"
     )
     width_m: _Metre = _key(..., "Width of a line; below both pitches.", "m")
     thickness_m: _Metre = _key(..., "Thickness of a line.", "m")
     word_pitch_m: _Metre = _key(..., "Distance of neighbouring word lines: the length of a bit line's segment.", "m")
     bit_pitch_m: _Metre = _key(..., "Distance of neighbouring bit lines: the length of a word line's segment.", "m")
-    source: str = _key("", "Where these numbers come from.")
+    source: str = _key("", "Origin of these numbers.")
 
     @property
     def segments_ohm(self) -> tuple[float, float]:
-        """A segment of a word line, which spans the pitch of bit lines, and one of a bit line."""
+        """Ohms of a word-line segment, which spans the bit-line pitch, and of a bit-line segment."""
         per_metre = self.resistivity_ohm_m / (self.width_m * self.thickness_m)
         return per_metre * self.bit_pitch_m, per_metre * self.word_pitch_m
 
@@ -113,95 +113,96 @@ class WiresSection(Section):
     """Resistance of the lines: word_ohm and bit_ohm, or [wires.metal]."""
 
     word_ohm: _Ohm | None = _key(
-        None, "A segment of a word line, from driver to cell or from cell to cell. Default: 0, ideal.", "ohm"
+        None, "Resistance of a word-line segment, from driver to cell or from cell to cell. Default: 0, ideal.", "ohm"
     )
     bit_ohm: _Ohm | None = _key(
-        None, "A segment of a bit line, from cell to cell or from cell to amplifier. Default: 0, ideal.", "ohm"
+        None, "Resistance of a bit-line segment, from cell to cell or from cell to amplifier. Default: 0, ideal.", "ohm"
     )
-    source: str = _key("", "Where word_ohm and bit_ohm come from.")
+    source: str = _key("", "Origin of word_ohm and bit_ohm.")
     metal: MetalSection | None = _key(None, "Geometry in place of word_ohm and bit_ohm.")
 
 
 class DriversSection(Section):
-    """What drives word lines."""
+    """Word-line drivers."""
 
     output_ohm: _Ohm = _key(0.0, "Output resistance of a word line's driver; 0: ideal.", "ohm")
 
 
 class SenseSection(Section):
-    """What holds a bit line at 0 V and reads its current; the numbers belong to kind = "transimpedance" only."""
+    """Bit-line amplifiers; the numbers belong to kind = "transimpedance" only."""
 
     kind: AmplifierKind = _key(
         "ideal", "An ideal ammeter, or an inverting amplifier with a feedback resistor R_f: its output is -R_f I."
     )
     feedback_ohm: Annotated[float, Field(ge=0, le=1e12)] = _key(0.0, "R_f; above 0 with transimpedance.", "ohm")
     gain: Annotated[float, Field(ge=0, le=1e12)] = _key(
-        0.0, "Open-loop gain A; above 0 with transimpedance. The bit line sees R_f / (1 + A)."
+        0.0, "Open-loop gain A; above 0 with transimpedance. The bit line ends in R_f / (1 + A)."
     )
     offset_v: Annotated[float, Field(ge=-1, le=1)] = _key(
         0.0, "Input offset voltage, the same in every amplifier.", "V"
     )
     swing_v: Annotated[float, Field(gt=0, allow_inf_nan=True)] | None = _key(
-        None, "The output stays within plus and minus this. Default: no limit (inf says so, too).", "V"
+        None, "Largest magnitude of the output. Default: no limit (also inf).", "V"
     )
 
 
 class InputSection(Section):
-    """What carries an input's value."""
+    """Coding of inputs."""
 
-    coding: Coding = _key("amplitude", "The voltage on a word line, or for how long the read voltage lasts.")
+    coding: Coding = _key(
+        "amplitude", "Carrier of an input's value: the voltage on a word line, or the duration of the read voltage."
+    )
 
 
 _Bits = Annotated[int, Field(ge=0, le=24), AfterValidator(_not_one)]
 
 
 class DacSection(Section):
-    """In front of word lines. With L = 2^(bits-1) - 1, codes are -L ... L, and a step is full_scale / L."""
+    """DACs in front of word lines. With L = 2^(bits-1) - 1, codes are -L ... L, and a step is full_scale / L."""
 
-    bits: _Bits = _key(8, "Width; 0: no converter, values pass as they are.", "bits", _NOT_ONE)
+    bits: _Bits = _key(8, "Width; 0: no converter, values pass unchanged.", "bits", _NOT_ONE)
     range: RangeKind = _key(
         "calibrated",
-        "Full scale: given as full_scale; met when calibrating on data; or the largest that can occur.",
+        "Origin of full scale: full_scale in this file; largest value met in calibration; or largest that can occur.",
     )
     full_scale: Annotated[float, Field(gt=0, le=1e30)] | None = _key(
         None,
-        'With range = "fixed", and only then. DAC: the number that the last code stands for, in the model\'s units;'
-        " ADC: the current that it stands for, in A.",
+        'Value of the last code; only with range = "fixed". DAC: a number in the model\'s units; ADC: a current in A.',
     )
     noise_lsb: Annotated[float, Field(ge=0, le=1e6)] = _key(
         0.0, "Standard deviation of gaussian noise on a DAC's output or an ADC's input; 0: none.", "steps"
     )
     inl_lsb: Annotated[float, Field(ge=0, le=1e6)] = _key(
         0.0,
-        "Largest integral nonlinearity: inl_lsb * step * sin(pi x / full_scale). Below L / pi, where the characteristic"
-        " still rises everywhere; 0: none.",
+        "Largest integral nonlinearity: inl_lsb * step * sin(pi x / full_scale). Below L / pi, so that the"
+        " characteristic rises everywhere; 0: none.",
         "steps",
     )
 
 
 class AdcSection(DacSection):
-    """Behind the amplifiers. With L = 2^(bits-1) - 1, codes are -L ... L, and a step is full_scale / L."""
+    """ADCs behind the amplifiers. With L = 2^(bits-1) - 1, codes are -L ... L, and a step is full_scale / L."""
 
-    bits: _Bits = _key(10, "Width; 0: no converter, values pass as they are.", "bits", _NOT_ONE)
+    bits: _Bits = _key(10, "Width; 0: no converter, values pass unchanged.", "bits", _NOT_ONE)
 
 
 class TilesSection(Section):
-    """The largest array that is built; a larger one is cut, and the last tiles are shorter."""
+    """Size of the largest array; larger ones are cut into tiles, and the last tiles are shorter."""
 
     rows: Literal["all"] | _Size = _key(
-        "all", "Inputs per tile: word lines, or pairs of them with fixed_resistor_per_cell; all: as many as there are."
+        "all", "Inputs per tile: word lines, or pairs of word lines with fixed_resistor_per_cell; all: no cut."
     )
     columns: Literal["all"] | _Size = _key(
-        "all", "Weights per row of a tile; reference columns and second bit lines come on top."
+        "all", "Weights per row of a tile, without reference columns and second bit lines."
     )
     partial_sums: PartialSums = _key(
         "before_adc",
-        "Where tiles that share a column are added: as currents, or as numbers with an ADC per tile.",
+        "Where partial sums of tiles that share a column are added: as currents, or as numbers with one ADC per tile.",
     )
 
 
 class GatesSection(Section):
-    """Where gates are computed."""
+    """Location of the gates."""
 
     where: Gates = _key(
         "software", "From the ADC's numbers; or by ideal analog blocks on the currents, with the ADC behind them."
@@ -209,13 +210,13 @@ class GatesSection(Section):
 
 
 class HardwareFile(Section):
-    """What the circuit is made of, for hvae-mnn: the form of a TOML file (docs/hardware.md). SI units."""
+    """Hardware description for hvae-mnn: the keys of a TOML file (docs/hardware.md), in SI units."""
 
-    base: PresetName | None = _key(None, "A preset whose values stand where this file says nothing.")
+    base: PresetName | None = _key(None, "Preset that provides the values that this file leaves out.")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = _key(
         None, "Name in decks, tables and plots: letters, digits, '.', '_', '-'. Default: the file's."
     )
-    source: str | None = _key(None, "Where the numbers come from. Default: the file's name, and its base.")
+    source: str | None = _key(None, "Origin of the numbers. Default: the file's name and its base.")
     device: DeviceSection = Field(default_factory=DeviceSection)
     array: ArraySection = Field(default_factory=ArraySection)
     wires: WiresSection = Field(default_factory=WiresSection)
@@ -231,14 +232,14 @@ class HardwareFile(Section):
 def hardware_schema() -> dict[str, Any]:
     """JSON schema of a hardware file, with a description, a unit, a range and a default for every key.
 
-    What it cannot say (keys that exclude or need each other) is in `docs/hardware.md`.
+    `docs/hardware.md` has the rules that a schema cannot express (keys that exclude or need each other).
     """
     schema: dict[str, Any] = _plain(HardwareFile.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hvae-mnn hardware", **schema}
 
 
 def _plain(node: Any) -> Any:
-    """Without what pydantic adds, differently from release to release: titles made of keys, null for absent keys,
+    """The node without additions that differ between pydantic releases: titles made of keys, null for absent keys,
     one-element enums beside a const, `additionalProperties` where everything is allowed."""
     if isinstance(node, list):
         return [_plain(part) for part in node]

@@ -1,4 +1,4 @@
-"""What lies between drivers, cells and sense amplifiers of a tile: resistances of wire segments and of the ends."""
+"""Resistances between drivers, cells and sense amplifiers of a tile."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hvae_mnn.errors import MappingError
 class Wires:
     """Resistances in ohm, each 0 or above; 0 is an ideal connection.
 
-    A word line is driven at its left end, a bit line sensed at its lower end. Between a driver and the nearest cell,
-    and between neighbouring cells, lies one segment; between the last row and the sense node, too.
+    A word line is driven at its left end, a bit line sensed at its lower end. One segment lies between a
+    driver and the nearest cell, between neighbouring cells, and between the last row and the sense node.
     """
 
     word_ohm: float = 0.0
-    """A segment of a word line."""
+    """Resistance of a word-line segment."""
     bit_ohm: float = 0.0
-    """A segment of a bit line."""
+    """Resistance of a bit-line segment."""
     driver_ohm: float = 0.0
-    """Output of a word line's driver."""
+    """Output resistance of a word-line driver."""
     sense_ohm: float = 0.0
-    """Input of a bit line's sense amplifier; 0: a virtual ground."""
+    """Input resistance of a bit line's sense amplifier; 0: a virtual ground."""
 
     def __post_init__(self) -> None:
-        """Refuse what no wire has."""
+        """Raises `MappingError` for a negative or infinite resistance."""
         for name in ("word_ohm", "bit_ohm", "driver_ohm", "sense_ohm"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):

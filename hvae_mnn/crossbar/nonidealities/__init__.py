@@ -1,1 +1,1 @@
-"""What keeps an array from being what its weights want; see README.md."""
+"""Effects that make conductances deviate from their targets; see README.md."""

@@ -1,6 +1,6 @@
-"""Devices whose end resistances are not the spec's, although their state is the one that was wanted.
+"""Devices whose end resistances deviate from the nominal ones, at the intended state.
 
-A device is set to the state x at which the nominal one has the wanted conductance; its own conductance is then
+A device is set to the state x at which the nominal device has the target conductance. Its own conductance is then
 G = 1 / (x R_on' + (1 - x) R_off'), R' = R exp(s_device n + s_cycle m), n and m standard normal: n belongs to the
 device, m to its latest programming. Equation: the model's R(x) (paper eq. 8). The sigmas are assumptions: no source
 gives any for the AIST memristor.
@@ -24,13 +24,13 @@ def with_device_spread(
     chip: np.random.Generator,
     cycle: np.random.Generator,
 ) -> Array:
-    """Conductances, siemens, of devices in the states that stand for `conductances`, siemens of any shape.
+    """Conductances of deviating devices in the states that represent `conductances`; both in siemens, of any shape.
 
-    `chip` draws what stays with a device, `cycle` what a programming changes.
+    `chip` draws the part that stays with a device, `cycle` the part that changes with every programming.
     """
     if spec == DeviceSpread():
         return conductances
-    # No state gives a conductance beyond 1/R_on or 1/R_off, where programming errors may have left it.
+    # Programming errors may leave conductances beyond 1/R_on or 1/R_off, where no state exists.
     x = np.clip(device.state(np.clip(conductances, 1 / device.r_off_ohm, 1 / device.r_on_ohm)), 0, 1)
     shape = conductances.shape
     ends = []

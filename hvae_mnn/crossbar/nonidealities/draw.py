@@ -1,4 +1,4 @@
-"""One draw of an array's memristors: every non-ideality in its turn, each tile and each effect from its own stream."""
+"""One random draw of an array's memristors: every effect in physical order, with one stream per tile and effect."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _PROGRAMMING, _CHIP, _CYCLE, _STUCK, _DRIFT = range(5)
 
 @dataclass(frozen=True)
 class Drawn:
-    """How an array came out."""
+    """One drawn array."""
 
     conductance: Array
-    """(R, D) siemens."""
+    """Drawn memristors (R, D), siemens."""
     stuck_on: int
-    """Memristors stuck at 1/R_on."""
+    """Number of memristors stuck at 1/R_on."""
     stuck_off: int
-    """Memristors stuck at 1/R_off."""
+    """Number of memristors stuck at 1/R_off."""
 
 
 def draw_array(name: str, layout: ArrayLayout, targets: Float64[Array, "R D"], spec: Nonidealities, seed: int) -> Drawn:
     """Draw the memristors of the array called `name`, whose `targets` are (R, D) siemens.
 
-    A tile's numbers depend on the seed, the array's name and the tile's number alone: not on other arrays, nor on
-    which other effects are on. Raises `DeviceError` for pulses that the device cannot be programmed with.
+    A tile's numbers depend only on the seed, the array's name and the tile's number, not on other arrays or on which
+    other effects are on. Raises `DeviceError` for pulses that the device cannot be programmed with.
     """
     found, stuck_on, stuck_off = np.empty_like(targets), 0, 0
     device = layout.hardware.device

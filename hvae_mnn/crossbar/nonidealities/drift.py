@@ -1,7 +1,7 @@
-"""Retention: conductances that fall after programming. AN ADDITION OF OURS: the AIST model keeps its state for ever.
+"""Retention: conductances that fall after programming. AN ADDITION OF THIS PROJECT: the AIST model keeps its state.
 
-G(t) = G(t_0) (t / t_0)^-nu for t > t_0, nu from device to device gaussian, not below 0. The law is the one that is used
-for phase-change memories (e.g. Joshi et al., Nature Communications 11:2473, 2020); for the AIST memristor no source
+G(t) = G(t_0) (t / t_0)^-nu for t > t_0; nu is gaussian over devices and not below 0. The law is that of phase-change
+memories (e.g. Joshi et al., Nature Communications 11:2473, 2020); for the AIST memristor no source
 gives a retention, so exponents are assumptions. Stuck cells drift like all others.
 """
 

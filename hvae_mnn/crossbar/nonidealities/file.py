@@ -1,4 +1,4 @@
-"""Non-idealities from nested tables of a TOML file, and back; every value checked."""
+"""Non-idealities from nested tables of a TOML file, and back, with every value checked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ KEYS = tuple(f"{name}.{field.name}" for name, section in _SECTIONS.items() for f
 
 
 def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealities:
-    """The description that nested tables give; what they do not name is off.
+    """The description in nested tables. Effects that they do not name are off.
 
     `where` begins every message. Raises `InputError` with all problems at once.
     """
@@ -108,7 +108,7 @@ def read_nonidealities(path: Path | None, changes: Sequence[str] = ()) -> Nonide
         name, equals, text = change.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
-            raise InputError(f"{change!r} is no change; write section.key=value, e.g. programming.sigma=0.1")
+            raise InputError(f"{change!r} is not a change; write section.key=value, e.g. programming.sigma=0.1")
         table = values.setdefault(section, {})
         if isinstance(table, dict):
             table[key] = _value(text.strip())
@@ -116,7 +116,7 @@ def read_nonidealities(path: Path | None, changes: Sequence[str] = ()) -> Nonide
 
 
 def _value(text: str) -> Any:
-    """A TOML value; what is none is text."""
+    """A TOML value, or plain text if it is not one."""
     try:
         return parse_toml(f"value = {text}", "")["value"]
     except InputError:
@@ -129,12 +129,12 @@ def nonidealities_to_dict(spec: Nonidealities) -> dict[str, Any]:
 
 
 def check(spec: Nonidealities, where: str = "noise") -> None:
-    """Raise `InputError` for a description made in Python that no file could give."""
+    """Raise `InputError` for a description, made in Python, with values outside their range."""
     nonidealities_from_dict(nonidealities_to_dict(spec), where)
 
 
 def _checked(path: str, value: Any) -> tuple[str, Any]:
-    """A problem, or "", and the value."""
+    """The problem ("" if there is none) and the value."""
     if path == "programming.error":
         if value not in PROGRAMMING_KINDS:
             return unknown_name(path, value, PROGRAMMING_KINDS), None
@@ -146,13 +146,13 @@ def _checked(path: str, value: Any) -> tuple[str, Any]:
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return f"{path} is {shown(value)}; allowed: {kind} from {low:g} to {high:g}", None
-    if not low <= value <= high:  # nor is NaN
+    if not low <= value <= high:  # also false for NaN
         return f"{path} is {shown(value)}; allowed: {kind} from {low:g} to {high:g}", None
     return "", value if whole else float(value)
 
 
 def _together(spec: Nonidealities) -> list[str]:
-    """What must agree between values."""
+    """Problems of values that contradict each other."""
     problems = []
     programming, noise = spec.programming, spec.read_noise
     if programming.sigma and programming.error not in ("lognormal", "gaussian"):

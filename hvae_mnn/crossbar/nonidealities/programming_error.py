@@ -1,14 +1,13 @@
-"""What programming leaves: an error on every target conductance G_0, new in every programming.
+"""Programming errors: an error on every target conductance G_0, drawn again in every programming.
 
 - `lognormal`: G = G_0 exp(sigma n), n standard normal. The median is G_0; the error is relative.
 - `gaussian`: G = G_0 + sigma (g_max - g_min) n, not below 0. The error does not depend on the target.
-- `pulses`: what write-verify with pulses of one amplitude leaves, `hvae_mnn.devices.programming`.
+- `pulses`: the result of write-verify with pulses of one amplitude, `hvae_mnn.devices.programming`.
 
 sigma without unit. Sources: log-normal statistics are commonly observed in filamentary resistive memories (Karpov and
 Niraula, "Log-normal statistics in filamentary RRAM devices and related systems"); the gaussian law is that of
 CrossSim's `NormalIndependentDevice` and of aihwkit's `StateIndependentNoiseModel`. For the AIST memristor no source
-gives a law or a size, so both are assumptions. A cell may come out above g_max: what is programmed is not what was
-meant.
+gives a law or a size, so both are assumptions. A programmed cell may be above g_max.
 """
 
 from __future__ import annotations

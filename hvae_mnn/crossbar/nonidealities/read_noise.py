@@ -6,9 +6,9 @@ Gaussian, independent from bit line to bit line. With the bandwidth B of the rea
   (Johnson 1928, Nyquist 1928); new in every read.
 - flicker: memristors fluctuate independently, relative power spectral density K / f from f_low to B, so that a bit line
   that they share has K ln(B / f_low) sum_j (V_j G_j)^2, currents as without wires. Fixed resistors do not flicker. K is
-  an assumption: no source gives one for the AIST memristor. Reads follow each other at the rate B, and what is below
-  it is kept from read to read (`NoiseStreams.pink`), one number per bit line and not per cell: the power in every read
-  is exact, but reads with different inputs are as correlated as reads with equal ones, which is an upper bound.
+  an assumption: no source gives one for the AIST memristor. Reads follow each other at the rate B. Noise below B is
+  kept from read to read (`NoiseStreams.pink`), with one number per bit line instead of one per cell. The power in every
+  read is exact; reads with different inputs are as correlated as reads with equal inputs, which is an upper bound.
 
 Read noise is added to the currents at the ends of bit lines; wires do not attenuate it. Tiles whose currents add up
 before the ADC add their variances. A reference column is subtracted from all columns of its tile, and so is its noise:
@@ -35,18 +35,19 @@ class ArrayNoise:
     """Read noise of one array."""
 
     def __init__(self, layout: ArrayLayout, conductance: Array, spec: Nonidealities) -> None:
-        """`conductance` (R, D) siemens: the memristors as they came out."""
+        """`conductance` (R, D): the drawn memristors, siemens."""
         noise = spec.read_noise
         self.is_thermal = noise.thermal
-        """Whether it has a part that is new in every read."""
+        """Whether there is thermal noise, which is new in every read."""
         self.octaves = max(1, round(math.log2(noise.bandwidth_hz / noise.low_hz))) if noise.flicker else 0
-        """Of the part with a spectrum near 1/f; 0: none."""
+        """Number of octaves of the part with a spectrum near 1/f; 0: none."""
         self._layout = layout
         self._lines = 2 if layout.scheme == "differential_pair" else 1
         self._blocks = len(layout.column_blocks) if layout.scheme == "reference_column" else 0
         self._own = layout.sums * layout.columns * self._lines
         self.draws = self._own + layout.sums * self._blocks
-        """Standard normal numbers per read, of each kind: one per bit line of every sum, and one per reference line."""
+        """Number of standard normal numbers per read and kind of noise: one per bit line of every sum, and one per
+        reference line."""
         self._thermal = np.sqrt(self._thermal_variance(conductance, spec)) if noise.thermal else None
         self._flicker = None
         if noise.flicker:
@@ -54,9 +55,9 @@ class ArrayNoise:
             self._flicker = torch.from_numpy(power * conductance**2)  # (R, D)
 
     def currents(self, volts: Array, thermal: Array | None, flicker: Array | None) -> Array:
-        """Amperes (B, outputs) to be added to the currents for signed weights, of a read with `volts` (B, R).
+        """Noise (B, outputs) of the currents for signed weights, amperes, in reads with `volts` (B, R).
 
-        `thermal` and `flicker` (B, draws): standard normal numbers, where there is such noise.
+        `thermal` and `flicker` (B, draws): standard normal numbers; None without this kind of noise.
         """
         drawn = np.zeros((len(volts), self.draws))
         if self._thermal is not None and thermal is not None:
@@ -66,7 +67,7 @@ class ArrayNoise:
         return self._signed(drawn)
 
     def _signed(self, drawn: Array) -> Array:
-        """Currents (B, outputs) of the bit lines' currents (B, draws)."""
+        """Noise (B, outputs) for signed weights, from the noise of the bit lines (B, draws)."""
         layout = self._layout
         own = drawn[:, : self._own].reshape(len(drawn), layout.sums, -1)
         if self._lines == 2:
@@ -78,7 +79,7 @@ class ArrayNoise:
         return np.asarray(own).reshape(len(drawn), layout.outputs)
 
     def _flicker_deviation(self, volts: Array) -> Array:
-        """Amperes (B, sums D)."""
+        """Standard deviation (B, sums D) of the flicker noise, amperes."""
         assert self._flicker is not None
         power = torch.from_numpy(volts).square()
         rows = self._layout.row_blocks if self._layout.sums > 1 else [range(self._layout.rows)]
@@ -86,14 +87,14 @@ class ArrayNoise:
         return np.asarray(torch.cat(parts, dim=1).sqrt_().numpy())
 
     def _thermal_variance(self, conductance: Array, spec: Nonidealities) -> Array:
-        """Amperes squared (draws,)."""
+        """Variance (draws,) of the thermal noise, amperes squared."""
         layout, hardware = self._layout, self._layout.hardware
         amplifier = 0.0 if hardware.amplifier.kind == "ideal" else 1 / hardware.amplifier.feedback_ohm
         fixed = hardware.device.g_mid
         own, reference = [], []
         rows = layout.row_blocks if layout.sums > 1 else [range(layout.rows)]
         tiles = 1 if layout.sums > 1 else len(layout.row_blocks)
-        """How many bit lines, each with its amplifier, add up to a sum."""
+        """Number of bit lines, each with its amplifier, that add up to a sum."""
         for block in rows:
             siemens = conductance[block.start : block.stop].sum(axis=0)
             if layout.scheme == "fixed_resistor_per_cell":

@@ -1,6 +1,6 @@
-"""Cells that cannot be programmed: each one is, independently, at 1/R_on with probability `on`, at 1/R_off with `off`.
+"""Stuck cells: each cell is, independently, at 1/R_on with probability `on` and at 1/R_off with probability `off`.
 
-They stand at the ends of the device's own range, which may be wider than the g_min to g_max that weights use. The
+Stuck cells are at the ends of the device's own range, which may be wider than the g_min to g_max that weights use. The
 probabilities are assumptions: no source gives a yield for the AIST memristor.
 """
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 def with_stuck_cells(
     conductances: Array, spec: StuckCells, device: MemristorSpec, rng: np.random.Generator
 ) -> tuple[Array, int, int]:
-    """Conductances, siemens of any shape, and how many of them are stuck at 1/R_on and at 1/R_off."""
+    """Conductances, siemens of any shape, and the numbers of cells stuck at 1/R_on and at 1/R_off."""
     if not spec.on and not spec.off:
         return conductances, 0, 0
     where = rng.random(conductances.shape)

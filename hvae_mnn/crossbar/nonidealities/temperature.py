@@ -1,9 +1,9 @@
-"""A chip that is warmer or colder than its description: wires, and thermal noise (in `read_noise`).
+"""Temperature of a chip: wire resistance, and thermal noise (in `read_noise`).
 
 R(T) = R(T_0) (1 + alpha (T - T_0)) for word and bit lines; alpha = 0.00393 / K is that of annealed bulk copper (IEC
 60028) for T_0 = 293.15 K; for the default T_0 = 300 K the same copper has 0.00383 / K, and thin lines have less.
-Drivers and amplifiers are taken as compensated. For the AIST memristor no formula is known: its states and conductances
-do not change with temperature here.
+Drivers and amplifiers are assumed to be compensated. No formula is known for the AIST memristor: its states and
+conductances do not change with temperature here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 
 
 def hardware_at(hardware: Hardware, spec: Nonidealities) -> Hardware:
-    """The hardware with its wires at the temperature that `spec` says."""
+    """The hardware with its wires at the temperature in `spec`."""
     temperature = spec.temperature
     factor = 1 + temperature.wire_per_kelvin * (temperature.kelvin - temperature.reference_kelvin)
     if factor == 1:

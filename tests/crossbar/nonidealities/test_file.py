@@ -185,7 +185,7 @@ def test_a_file_and_changes_on_top_of_it(tmp_path):
     spec = read_nonidealities(path, ["programming.sigma=0.2", "programming.error = gaussian", "stuck.off=1e-3"])
     assert spec.programming == Programming("gaussian", 0.2)
     assert spec.stuck == StuckCells(off=1e-3)
-    with pytest.raises(InputError, match=r"'sigma=1' is no change; write section\.key=value"):
+    with pytest.raises(InputError, match=r"'sigma=1' is not a change; write section\.key=value"):
         read_nonidealities(path, ["sigma=1"])
     path.write_text("[programming", encoding="utf-8")
     with pytest.raises(InputError, match=r"chip.toml cannot be read as TOML: .*docs/nonidealities.md"):
