@@ -1,4 +1,4 @@
-"""Which back ends of moving memristors live on this machine, found out by running each."""
+"""Availability of the back ends of moving memristors on this machine, found by running each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 
 
 def backend_problem(backend: Backend, spec: MemristorSpec = AIST) -> str | None:
-    """Why `backend` does not run here, with the remedy; None when one pulse moved one device as its equation says."""
+    """Reason why `backend` does not run here, with the remedy; None if one pulse moved one device by its equation."""
     try:
         with temporary_folder() as folder:
             found = run_deck(_pulse_deck(spec, backend), folder, "pulse", spec, backend, timeout_s=60)

@@ -1,4 +1,4 @@
-"""Runs a deck as a person would: `ngspice -n -b` in the folder where the deck and its device models lie."""
+"""Batch runs of decks: `ngspice -n -b` in the folder of the deck and its device models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ASCII = "SPICE_ASCIIRAWFILE"
 
 
 def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
-    """Put what the deck's devices need beside it: the subcircuit, or the compiled library."""
+    """Put the device models of a deck into its folder: the subcircuit, or the compiled library."""
     name, source = (
         (library(spec), model_file(library(spec))) if backend == "behavioural" else (OSDI_FILE, osdi_library(spec.law))
     )
@@ -41,8 +41,8 @@ def place_models(folder: Path, spec: MemristorSpec, backend: Backend) -> None:
 
 @contextlib.contextmanager
 def deck_folder(kind: str) -> Iterator[Path]:
-    """A temporary folder for decks; after a `SimulatorError` it stays, as `hvae-mnn-<kind>-...`, which nothing removes,
-    and the error's message names it so."""
+    """A temporary folder for decks. After a `SimulatorError` it stays as `hvae-mnn-<kind>-...`, which nothing removes,
+    and the error names it."""
     with temporary_folder() as folder:
         try:
             yield folder
@@ -67,8 +67,8 @@ def run_deck(
 
 
 def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s: float = 600) -> list[Path]:
-    """Write `folder/name.cir`, run it, and return every `folder/<raw>.raw` that it writes. What it includes lies in
-    `folder` already. Raises what `run_deck` raises."""
+    """Write `folder/name.cir`, run it, and return every `folder/<raw>.raw` that it writes. Its included files are in
+    `folder` already. Raises as `run_deck`."""
     command = shutil.which("ngspice")
     if command is None:
         raise EnvironmentProblem("the ngspice command was not found; install it: make system")
@@ -77,7 +77,7 @@ def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s:
     for path in paths:
         path.unlink(missing_ok=True)
     try:
-        # -n: no .spiceinit may change what is computed
+        # -n: no .spiceinit may change the result
         done = subprocess.run(
             tied([command, "-n", "-b", deck.name]),
             cwd=folder,
@@ -102,7 +102,7 @@ def run_text(text: str, folder: Path, name: str, raws: Sequence[str], timeout_s:
 
 def _failed(line: str) -> bool:
     text = line.strip().lower()
-    # A deck's title is echoed, and may say anything.
+    # ngspice echoes a deck's title, which may be any text.
     return not text.startswith("circuit:") and (text.startswith("error") or any(sign in text for sign in _FAILED))
 
 
@@ -119,14 +119,14 @@ def read_raw(path: Path) -> dict[str, Array]:
 
 
 def read_point(path: Path) -> dict[str, float]:
-    """Every value of an operating point in a binary ngspice raw file, by lower-case name.
+    """Values of an operating point in a binary ngspice raw file, by lower-case name.
 
-    spicelib walks through the whole file for every name: a tile of 64 x 64 takes it minutes.
+    spicelib reads the whole file for every name, which takes minutes for a tile of 64 x 64.
     """
     head, _, values = path.read_bytes().partition(b"Binary:\n")
     lines = head.decode("ascii", "replace").splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("Variables:")) + 1
     names = [line.split()[1].lower() for line in lines[first:]]
     if len(values) != 8 * len(names):
-        raise SimulatorError(f"{path} holds {len(values)} bytes, expected are {8 * len(names)}: one operating point")
+        raise SimulatorError(f"{path} holds {len(values)} bytes; allowed: {8 * len(names)}, one operating point")
     return dict(zip(names, np.frombuffer(values).tolist(), strict=True))

@@ -1,15 +1,14 @@
-"""libngspice through PySpice 1.5, with what today's ngspice needs on top.
+"""libngspice through PySpice 1.5, with the additions that current ngspice needs.
 
-PySpice 1.5 knows ngspice up to 34. Overridden here, each with the symptom it cures:
+PySpice 1.5 supports ngspice up to 34. Overridden here, each with its symptom:
 
-- the library's name: Debian installs `libngspice.so.0`, PySpice looks for `libngspice.so`, which is in the -dev
-package;
+- the library's name: Debian installs `libngspice.so.0`, PySpice looks for `libngspice.so` of the -dev package;
 - `Unsupported Ngspice version 46`: one log line, filtered;
-- every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are told from
-errors;
-- the output callback builds a dict of complex numbers for every time point: the column currents are read out directly;
-- the source callback passes through three functions for every source at every Newton iteration: here it is one;
-- ngspice runs the user's `.spiceinit`, and dies of signal 11 for a user without a passwd entry: it finds an empty one.
+- every line on stderr counts as an error (`NgSpiceCommandError` after a run that converged): notes are separated
+from errors;
+- the output callback builds a dict of complex numbers for every time point: the column currents are read directly;
+- the source callback passes through three functions for every source at every Newton iteration, here through one;
+- ngspice runs the user's `.spiceinit`, and dies of signal 11 for a user without a passwd entry: it gets an empty one.
 
 libngspice keeps global state: one instance per process.
 """
@@ -56,7 +55,7 @@ _string = ffi.string
 def library_name() -> str:
     """Name or path of libngspice for the dynamic loader; `NGSPICE_LIBRARY_PATH` overrides the search.
 
-    Raises `EnvironmentProblem` when there is none.
+    Raises `EnvironmentProblem` if there is none.
     """
     given = os.environ.get("NGSPICE_LIBRARY_PATH")
     if given:
@@ -116,7 +115,7 @@ def _signals_held_back() -> Iterator[None]:
 
 
 def _die() -> None:
-    """End the process: an exception cannot pass through the library, and going on would give wrong answers."""
+    """End the process: an exception cannot pass through the library, and to continue would give wrong results."""
     traceback.print_exc()
     sys.stderr.flush()
     os._exit(70)
@@ -131,7 +130,7 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
         self.log: deque[str] = deque(maxlen=400)
         """The last lines that ngspice printed."""
         self.errors: list[str] = []
-        """Lines that report an error since the last `load`."""
+        """Error lines since the last `load`."""
         self.echo: Callable[[str], None] | None = None
         """Called with every line that ngspice prints."""
         self.voltages: Mapping[bytes, float] = {}
@@ -139,7 +138,8 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
         self.voltages_from, self.voltages_until = 0.0, -1.0
         """Times in s."""
         self.on_other_time: Callable[[float], Mapping[bytes, float]] | None = None
-        """Time in s -> volts at that time, asked for when `voltages` are not those; may set them anew."""
+        """Function from time in s to volts at that time, called when `voltages` do not cover it; may replace
+        `voltages`."""
         self.on_point: Callable[[Any, int], None] | None = None
         """(vectors, their number) after every accepted point."""
         logging.getLogger("PySpice.Spice.NgSpice.Shared.NgSpiceShared").addFilter(_not_about_versions)
@@ -175,8 +175,8 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
         return 0
 
     def _get_vsrc_data(self, voltage: Any, time: float, node: Any, ngspice_id: int, user_data: Any) -> int:
-        # Called for every source at every Newton iteration, so it is one flat function, and bound to its object
-        # instead of looking it up by its handle.
+        # Called for every source at every Newton iteration: one flat function, bound to its object
+        # instead of a look-up by its handle.
         try:
             if self.voltages_from < time <= self.voltages_until:
                 voltage[0] = self.voltages[_string(node)]
@@ -189,18 +189,18 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
 
     @staticmethod
     def vector_names(vectors: Any, count: int) -> list[str]:
-        """Names, in lower case, of the vectors that `on_point` was given."""
+        """Lower-case names of the vectors that `on_point` received."""
         return [ffi.string(vectors.vecsa[place].name).decode().lower() for place in range(count)]
 
     def load(self, lines: Sequence[str]) -> None:
-        """Load a circuit given as lines; what went wrong is in `errors` afterwards."""
+        """Load a circuit from its lines; problems are in `errors` afterwards."""
         self.errors.clear()
         encoded = [ffi.new("char[]", line.encode("ascii")) for line in lines]
         if self._ngspice_shared.ngSpice_Circ(ffi.new("char *[]", [*encoded, ffi.NULL])):
             self.errors.append("ngspice refused the circuit")
 
     def command(self, text: str) -> list[str]:
-        """Run one ngspice command; returns what it printed on stdout. Errors are added to `errors`."""
+        """Run one ngspice command and return its stdout lines. Errors are added to `errors`."""
         self.clear_output()
         if self._ngspice_shared.ngSpice_Command(text.encode("utf-8")):
             self.errors.append(f"ngspice command {text!r} failed")

@@ -1,9 +1,9 @@
-"""The compiled device: built once on the user's machine from our own sources, kept under the hash of what made it.
+"""The compiled device: built once on the user's machine from the package's sources, stored under a hash of its inputs.
 
-It is kept in the cache folder, or as long as this process lives where there is no folder that takes it.
+It is stored in the cache folder, or, without a usable cache folder, for the lifetime of this process.
 
-With a C compiler it is built from `memristor_osdi.c`; without one, but with `openvaf`, from the Verilog-A. A library
-that somebody built elsewhere is named by `HVAE_MNN_OSDI`.
+With a C compiler it is built from `memristor_osdi.c`; without one, but with `openvaf`, from the Verilog-A.
+`HVAE_MNN_OSDI` names a library that was built elsewhere.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _FALL_BACK = "or use the behavioural back end, which needs none"
 
 @functools.cache
 def _own_folder() -> Path:
-    """A folder of this process, for a user without a home or with a full one."""
+    """Temporary folder of this process, for a user without a home or with a full disk."""
     until_exit = contextlib.ExitStack()
     atexit.register(until_exit.close)
     return until_exit.enter_context(temporary_folder())
 
 
 def osdi_problem(law: str = "aist") -> str | None:
-    """Why compiled devices of this law cannot run on this machine, with the remedy; None when they can."""
+    """Reason why compiled devices of this law cannot run here, with the remedy; None if they can."""
     try:
         osdi_library(law)
     except EnvironmentProblem as error:
@@ -52,10 +52,10 @@ def osdi_problem(law: str = "aist") -> str | None:
 
 @functools.cache
 def osdi_library(law: str) -> Path:
-    """The compiled device, built when it is not there yet, and accepted by this machine's ngspice.
+    """The compiled device, built if it does not exist yet, and accepted by this machine's ngspice.
 
-    Raises `EnvironmentProblem` with the remedy, `StorageError` without a folder for it. An ngspice without OSDI takes
-    `pre_osdi` without a word and exits with 0, so it is asked first.
+    Raises `EnvironmentProblem` with the remedy, `StorageError` without a folder for it. An ngspice without OSDI accepts
+    `pre_osdi` silently and exits with 0, so OSDI is checked first.
     """
     facts = probe()
     if facts.problem:
@@ -80,19 +80,19 @@ def _ready_made() -> Path | None:
     if not named:
         return None
     if not is_file(Path(named)):
-        raise EnvironmentProblem(f"{READY_MADE} names {named}, which is no file; correct or unset it")
+        raise EnvironmentProblem(f"{READY_MADE} names {named}, which is not a file; correct or unset it")
     return absolute(Path(named))
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How a library is built: `command ... -o LIBRARY SOURCE`."""
+    """Build command of a library: `command ... -o LIBRARY SOURCE`."""
 
     command: tuple[str, ...]
     source: Path
 
     def digest(self) -> str:
-        """Of everything that the result depends on."""
+        """Hash of everything that the result depends on."""
         version = _run([self.command[0], "--version"])
         parts = (
             self.source.read_bytes(),
@@ -104,7 +104,7 @@ class _Recipe:
 
 
 def _recipe(law: str) -> _Recipe:
-    """With the C compiler; else with openvaf."""
+    """The build command: the C compiler, or else openvaf."""
     compiler = c_compiler()
     if compiler is not None:
         return _Recipe((*compiler, "-O2", "-shared", "-fPIC"), model_file(OSDI_SOURCE))
@@ -132,7 +132,7 @@ def _kept(recipe: _Recipe, library: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`folder`: for the compiler's own temporary files, which it leaves there when it is killed."""
+    """`folder` holds the compiler's temporary files, which remain there if it is killed."""
     environment = None if folder is None else {**os.environ, "TMPDIR": str(folder)}
     why: object = None
     try:
@@ -161,7 +161,7 @@ def _seal(library: Path) -> Path:
 
 
 def _whole(library: Path) -> bool:
-    """Whether the library is there as it was built: a cut-off file would take ngspice down."""
+    """Whether the library is complete: a truncated file would crash ngspice."""
     try:
         return sha256(library) == read_text(_seal(library), 1024)
     except InputError:

@@ -1,4 +1,4 @@
-"""What the ngspice on this machine can do, found out by running it."""
+"""Capabilities of the ngspice on this machine, found by running it."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class NgspiceFacts:
-    """What a probe found; None or empty where it could not be found out."""
+    """Result of a probe; None or empty for an unknown fact."""
 
     version: str | None
-    """Of libngspice, as it says itself."""
+    """Version that libngspice reports."""
     library: str | None
-    """Name or path that the dynamic loader was given."""
+    """Name or path for the dynamic loader."""
     solver: str | None
-    """Direct solver that a deck with `.options klu` really ran on: `KLU` or `SPARSE 1.3`."""
+    """Direct solver used by a deck with `.options klu`: `KLU` or `SPARSE 1.3`."""
     divider_volts: float | None
-    """What the probe's divider gave; 2 V is right."""
+    """Output of the probe's voltage divider; 2 V is right."""
     osdi: bool
     """Whether the command that loads compiled Verilog-A exists."""
     osdi_versions: tuple[str, ...]
-    """OSDI versions of which a compiled library was really loaded; empty without a C compiler."""
+    """OSDI versions of which a compiled library was loaded; empty without a C compiler."""
     problem: str | None
-    """Why the probe stopped."""
+    """Reason why the probe stopped."""
 
 
 def probe() -> NgspiceFacts:
-    """Run libngspice in a process of its own, in an empty folder, and see what it does."""
+    """Run libngspice in a separate process in an empty folder, and report its capabilities."""
     with temporary_folder() as folder:
         libraries = _compile_osdi(folder)
         done = _in_child(folder, json.dumps(libraries))
@@ -74,9 +74,9 @@ def probe() -> NgspiceFacts:
 
 
 def osdi_refusal(library: Path) -> str | None:
-    """What this machine's ngspice has against a compiled device, found by loading it; None when it takes it."""
+    """Reason why this machine's ngspice refuses a compiled device, found by loading it; None if it accepts it."""
     with temporary_folder() as folder:
-        # A name without a folder: ngspice cuts its commands into words, and takes ASCII only.
+        # A name without a folder: ngspice splits its commands into words, and accepts ASCII only.
         (folder / _LINK).symlink_to(library)
         done = _in_child(folder, "--osdi", _LINK)
     if done is None:
@@ -93,7 +93,7 @@ def _in_child(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def _ended(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str] | None:
-    """What became of a command in a folder; None when it did not end in time."""
+    """The completed command in a folder; None if it did not end in time."""
     try:
         return subprocess.run(
             tied(command),
@@ -110,7 +110,7 @@ def _ended(command: list[str], folder: Path | None = None) -> subprocess.Complet
 
 
 def command_line_version() -> str | None:
-    """Version of the `ngspice` command, None if it is not installed or says none."""
+    """Version of the `ngspice` command; None if it is not installed or reports none."""
     path = shutil.which("ngspice")
     done = None if path is None else _ended([path, "--version"])
     return None if done is None else _version_in(done.stdout.splitlines())
@@ -125,7 +125,7 @@ def _version_in(lines: list[str]) -> str | None:
 
 
 def c_compiler() -> tuple[str, ...] | None:
-    """Command of the C compiler, which `CC` may name as in a Makefile; None when there is none."""
+    """Command of the C compiler, which `CC` may name as in a Makefile; None if there is none."""
     try:
         words = shlex.split(os.environ.get("CC", "")) or ["cc"]
     except ValueError:  # a quotation that does not end
@@ -135,7 +135,7 @@ def c_compiler() -> tuple[str, ...] | None:
 
 
 def _compile_osdi(folder: Path) -> dict[str, str]:
-    """Libraries without devices in `folder`, one per OSDI version: enough to see whether ngspice takes the version.
+    """Libraries without devices in `folder`, one per OSDI version, to test whether ngspice accepts the version.
 
     Returns their paths from there, by version.
     """
@@ -149,12 +149,12 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         (folder / source).write_text(_OSDI_SOURCE % (minor, extra), encoding="ascii")
         command = [*compiler, "-shared", "-fPIC", "-o", library, source]
         try:
-            # Its own temporary files go where they are removed, should it be killed.
+            # Its temporary files go to a folder that is removed if it is killed.
             own = {**os.environ, "TMPDIR": str(folder)}
             built = subprocess.run(
                 tied(command), cwd=folder, capture_output=True, timeout=_TIMEOUT_S, check=False, env=own
             )
-        except (OSError, subprocess.TimeoutExpired):  # CC names something that is no program
+        except (OSError, subprocess.TimeoutExpired):  # CC does not name a program
             return {}
         if built.returncode == 0:
             found[name] = library
@@ -187,7 +187,7 @@ def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:
 
 
 def _loading_errors(library: SharedLibrary, path: str) -> list[str]:
-    """What ngspice says against a compiled device; it has no exit status for that."""
+    """ngspice's errors about a compiled device; it reports them by no exit status."""
     library.log.clear()
     library.command(f"osdi {path}")
     signs = ("only supports", "couldn't be loaded", "error", "does not", "not found")
@@ -195,7 +195,7 @@ def _loading_errors(library: SharedLibrary, path: str) -> list[str]:
 
 
 def _try_here(path: str) -> None:
-    """Load one compiled device; ends with 1 and what ngspice says when it is refused. Runs in the child process."""
+    """Load one compiled device; exits with 1 and ngspice's message if it is refused. Runs in the child process."""
     from hvae_mnn.spice.library import SharedLibrary
 
     errors = _loading_errors(SharedLibrary(), path)

@@ -1,7 +1,7 @@
-"""Commands that end with the process that started them, even when it is killed.
+"""Commands that end with the process that started them, even if it is killed.
 
-This file is also the program that such a command is started through: it asks the system to be killed when its parent's
-thread ends, and then becomes the command. It imports nothing of the package, so that it starts within milliseconds.
+This file is also the program that starts such a command: it asks the system to be killed when its parent's thread
+ends, and then becomes the command. It imports nothing of the package, so that it starts within milliseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CANNOT_START = 127
 def tied(command: Sequence[str]) -> list[str]:
     """The command that runs `command`, an absolute path and its arguments, until this thread ends.
 
-    It must be started and waited for in one thread. Where the system has no such request, it is the plain command.
+    Start it and wait for it in one thread. On a system without such a request, this is the plain command.
     """
     if not sys.platform.startswith("linux"):
         return list(command)
@@ -30,11 +30,11 @@ def tied(command: Sequence[str]) -> list[str]:
 
 
 def end_at_hangup(handle: int) -> None:
-    """Kill this process, whatever it is at, as soon as nobody has the other end of the pipe `handle` open."""
+    """Kill this process as soon as no process has the other end of the pipe `handle` open."""
 
     def wait() -> None:
         hangup = select.poll()
-        hangup.register(handle, 0)  # reported without being asked for
+        hangup.register(handle, 0)  # reported even without a request
         hangup.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -34,7 +34,7 @@ class Batch:
 def collate(sentences: Sequence[EncodedSentence]) -> Batch:
     """Pad encoded sentences (each with `SOS` and `EOS`) to one tensor.
 
-    Errors: `TextError` for an empty list.
+    Raises `TextError` for an empty list.
     """
     if not sentences:
         raise TextError("a batch needs at least one sentence, found none")
@@ -45,7 +45,7 @@ def collate(sentences: Sequence[EncodedSentence]) -> Batch:
 
 
 def sorted_order(sentences: Sequence[EncodedSentence], batch_size: int) -> list[list[int]]:
-    """Places of the sentences in each batch, in TWR-VAE's order: slices of a list sorted by length, short first."""
+    """Indices of the sentences in each batch, in TWR-VAE's order: slices of a list sorted by length, short first."""
     _check(sentences, batch_size)
     places = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
     return [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
@@ -54,10 +54,10 @@ def sorted_order(sentences: Sequence[EncodedSentence], batch_size: int) -> list[
 def shuffled_order(
     sentences: Sequence[EncodedSentence], batch_size: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Places of the sentences in each batch: alike in length, but with random company and in random order of batches.
+    """Indices of the sentences in each batch: similar lengths, random neighbours, batches in random order.
 
-    Sorting by length keeps pads few; drawing the order among equals and of the batches anew takes away TWR-VAE's fixed
-    march from short to long.
+    Sorting by length keeps pads few. Sentences of equal length and the batches are in random order, unlike TWR-VAE's
+    fixed order from short to long.
     """
     _check(sentences, batch_size)
     places = torch.randperm(len(sentences), generator=generator).tolist()

@@ -8,7 +8,7 @@ from hvae_mnn.text.lexicon import Verb
 
 Tense = Literal["past", "present", "future"]
 Agreement = Literal["i", "singular", "plural"]
-"""What a finite verb agrees with; `i` differs from a plural only before `be`."""
+"""Agreement of a finite verb; `i` differs from a plural only before `be`."""
 Aspect = Literal["simple", "progressive", "negated"]
 
 

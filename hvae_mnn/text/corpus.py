@@ -14,23 +14,24 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences in three splits, as token lists without special symbols; a split that nobody asked for may be empty."""
+    """Sentences in three splits, as token lists without special symbols; a split that was not requested may be
+    empty."""
 
     name: str
-    """What the corpus is called in reports, e.g. the folder's name."""
+    """Name of the corpus in reports, e.g. the folder's name."""
     train: list[Sentence] = field(repr=False)
-    """Sentences that the vocabulary and the weights come from; empty where a corpus has no such split (Yahoo here)."""
+    """Sentences for the vocabulary and for training; empty if the corpus has no such split (Yahoo here)."""
     valid: list[Sentence] = field(repr=False)
-    """Sentences that choose the best epoch."""
+    """Sentences that select the best epoch."""
     test: list[Sentence] = field(repr=False)
-    """Sentences that are only reported on."""
+    """Sentences for reports only."""
     tokenizer: str = "plain"
-    """Name of the tokenizer that made the tokens, a key of `tokenizers.TOKENIZERS`."""
+    """Name of the tokenizer, a key of `tokenizers.TOKENIZERS`."""
 
     def split(self, name: str) -> list[Sentence]:
         """The sentences of `train`, `valid` or `test`.
 
-        Errors: `TextError` for another name.
+        Raises `TextError` for another name.
         """
         if name not in SPLITS:
             raise TextError(unknown_name("split", name, SPLITS))

@@ -1,7 +1,7 @@
 """The built-in corpus: English-like sentences from a probabilistic grammar, made from a seed.
 
 Each sentence has a hidden theme: topic, time, speaker, tense, style and kind. The theme shows in word choice all
-through the sentence and ties its end to its beginning, so a latent per sentence has several nats to carry
+through the sentence and connects its end to its beginning, so a latent per sentence can carry several nats
 (`hidden_information`).
 Verbs agree with their subjects across relative clauses, determiners with their nouns, and relative clauses nest in
 the centre to a depth of two.
@@ -22,7 +22,7 @@ from hvae_mnn.text.corpus import Corpus, Sentence
 from hvae_mnn.text.lexicon import Noun, Speaker, Style, Topic, Verb
 
 MIN_TOKENS, MAX_TOKENS = 4, 20
-"""Shortest and longest sentence, punctuation included."""
+"""Tokens of the shortest and the longest sentence, punctuation included."""
 
 SentenceKind = Literal["statement", "question", "report"]
 
@@ -36,16 +36,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Theme:
-    """What is decided once for a whole sentence and never said outright."""
+    """Hidden choices that hold for a whole sentence."""
 
     topic: Topic
     """Lexical field; one of eight."""
     time: tuple[str, str]
-    """How the sentence opens and how it closes; one of eight."""
+    """Opening and closing words of the sentence; one of eight pairs."""
     speaker: Speaker
-    """Whose pronouns and possessives; one of six."""
+    """Person of pronouns and possessives; one of six."""
     tense: Tense
-    """Of every finite verb."""
+    """Tense of every finite verb."""
     style: Style
     """Register; one of three."""
     kind: SentenceKind
@@ -138,7 +138,7 @@ class _Writer:
         return [*wonder, *auxiliary, *subject.words, *rest, *predicate.complement]
 
     def subject(self, agent: bool | None = None) -> _NounPhrase:
-        """A subject; `agent` says whether it must be one, None leaves it open."""
+        """A subject. `agent`: whether it is an agent; None: either."""
         if self.chance(0.2):
             speaker = self.theme.speaker.subject
             return _NounPhrase([speaker], _agreement(speaker), agent=True)
@@ -228,7 +228,8 @@ class _Writer:
         return _pick(self.rng, (lexicon.COMMON if agent else self.field()).transitive)
 
     def field(self) -> Topic:
-        """The topic three times in four, else the common words: one word alone does not always tell the topic."""
+        """The topic with probability 3/4, else the common words, so that a single word does not always reveal the
+        topic."""
         return self.theme.topic if self.chance(0.75) else lexicon.COMMON
 
     def chance(self, probability: float) -> bool:
@@ -262,7 +263,7 @@ def write_sentence(rng: random.Random, theme: Theme) -> Sentence:
 
 
 def hidden_information() -> dict[str, float]:
-    """Entropy of each part of a theme in nats: what a latent per sentence could know before the first word.
+    """Entropy of each part of a theme in nats: the information that a latent can hold before the first word.
 
     No sentence shows its whole theme (a sentence without pronoun hides its speaker), so the sum is an upper bound on
     the information about the theme in a sentence.
@@ -284,10 +285,10 @@ def hidden_information() -> dict[str, float]:
 def grammar_corpus(seed: int = 0, train: int = 8000, valid: int = 800, test: int = 800) -> Corpus:
     """The built-in corpus: `train`, `valid` and `test` sentences, all different from each other.
 
-    The same seed gives the same corpus on every machine and Python version. Themes keep their probabilities exactly:
-    where a sentence has the wrong length or was written before, its words are drawn again, its theme is not.
+    The same seed gives the same corpus on every machine and Python version. Themes keep their exact
+    probabilities: if a sentence has the wrong length or exists already, its words are drawn again, its theme is not.
 
-    Errors: `TextError` if a size is negative or there is no sentence at all.
+    Raises `TextError` if a size is negative or there is no sentence at all.
     """
     sizes = {"train": train, "valid": valid, "test": test}
     for name, size in sizes.items():
@@ -306,7 +307,7 @@ def grammar_corpus(seed: int = 0, train: int = 8000, valid: int = 800, test: int
             words = write_sentence(rng, theme)
         seen.add(tuple(words))
         sentences.append(words)
-    # Common sentences are used up early, so the splits are dealt from a shuffled stack: none is harder than another.
+    # Common sentences are drawn early, so sentences are shuffled before they are split: no split is harder.
     for place in range(total - 1, 0, -1):
         other = int(rng.random() * (place + 1))
         sentences[place], sentences[other] = sentences[other], sentences[place]

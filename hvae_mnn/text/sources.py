@@ -21,13 +21,13 @@ from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
 
 _SPLIT_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"), "test": ("test",)}
 CORPUS_BYTES = 1024 * MIB
-"""Largest text file, unpacked: twice WikiText-103, two hundred times the Penn Treebank. In memory, split into words, it
-takes ten times as much."""
+"""Largest text file, unpacked, in bytes: twice WikiText-103, two hundred times the Penn Treebank. Split into words, it
+takes ten times as much memory."""
 LINE_WORDS = 10_000
-"""Most words of a line. Every word is a step of the recurrent layers, and a batch is as long as its longest sentence: a
-file without line ends, read as one sentence, would only run out of memory."""
+"""Most words of a line. Every word is one step of the recurrent layers, and a batch is as long as its longest sentence:
+a file without line ends, read as one sentence, would exhaust the memory."""
 _RATIO, _ALWAYS = 32, 16 * MIB
-"""How many times its size a gzip file may unpack to (text: three to ten times), and what it may in any case."""
+"""Largest ratio of unpacked to packed size of a gzip file (text: three to ten), and the size that is always allowed."""
 _ENDINGS = ("", ".txt", ".tokens", ".gz", ".txt.gz", ".tokens.gz")
 
 
@@ -37,7 +37,7 @@ def read_lines(path: Path) -> list[str]:
     Lines end at a line feed, a carriage return, or both: other separators (U+2028, a form feed) are white space inside
     a line. Byte order marks are left out, at the beginning and where files were joined: before a line.
 
-    Errors: `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8 text, or larger
+    Raises `TextError` if the file is missing, no regular file, unreadable, a damaged gzip, not UTF-8 text, or larger
     than `CORPUS_BYTES`, unpacked.
     """
     path = Path(path)
@@ -48,7 +48,7 @@ def read_lines(path: Path) -> list[str]:
     with errors_as(TextError):
         data = text_bytes(data, path)
     decoded: list[str] = []
-    for number, line in enumerate(data.splitlines(), start=1):  # of bytes: at no other separator
+    for number, line in enumerate(data.splitlines(), start=1):  # splits bytes, at no other separator
         try:
             decoded.append(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -85,7 +85,7 @@ def find_split(folder: Path, split: str) -> Path | None:
     Known names are the split's own (valid also as val, validation, dev), alone or after a prefix (`ptb.train.txt`,
     `ptb_train.txt`), with or without `.txt`, `.tokens` and `.gz`.
 
-    Errors: `TextError` if the folder cannot be read, or more than one file fits.
+    Raises `TextError` if the folder cannot be read, or more than one file fits.
     """
     endings = sorted(_ENDINGS, key=len, reverse=True)
     found: list[tuple[int, Path]] = []
@@ -119,7 +119,7 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     `splits` are required to be there and non-empty; a split that is not asked for is left empty and its file is not
     opened. So a folder without a train file can serve evaluation: ``splits=("valid", "test")``.
 
-    Errors: `TextError` if the folder or a split is missing, empty or unreadable, a line has more than `LINE_WORDS`
+    Raises `TextError` if the folder or a split is missing, empty or unreadable, a line has more than `LINE_WORDS`
     words, or the tokenizer is unknown.
     """
     folder = Path(folder)
@@ -168,7 +168,7 @@ def load_corpus(
 ) -> Corpus:
     """The corpus in `data_dir`, or without one the built-in grammar corpus made from `seed` (split on white space).
 
-    Errors: those of `read_corpus`.
+    Raises as `read_corpus`.
     """
     if data_dir is not None:
         return read_corpus(data_dir, tokenizer, splits)

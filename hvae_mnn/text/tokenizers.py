@@ -1,8 +1,8 @@
 """Two ways to cut a line into tokens: `plain` (white space) and `twr` (the one behind the paper's Table 1).
 
-The published vocabulary sizes come out of TWR-VAE's tokenizer, not of white-space splitting, so figures that are to
-stand beside the paper's need `twr`. Its oddities (a dot inside a word splits, a line that begins with a split mark
-gives one empty token) are kept, because they are counted in the published perplexities.
+The published vocabulary sizes follow from TWR-VAE's tokenizer, not from white-space splitting, so numbers comparable to
+the paper's need `twr`. Its peculiarities (a dot inside a word splits, a line that begins with a split mark
+gives one empty token) are kept, because the published perplexities include them.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def tokenize_twr(line: str) -> list[str]:
 
 
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"plain": tokenize_plain, "twr": tokenize_twr}
-"""Every tokenizer by the name that the command line and the checkpoints use."""
+"""Tokenizers by their name on the command line and in checkpoints."""
 
 
 def tokenize(name: str, line: str) -> list[str]:
     """Tokens of `line` by the tokenizer called `name`.
 
-    Errors: `TextError` for a name that is not in `TOKENIZERS`.
+    Raises `TextError` for a name that is not in `TOKENIZERS`.
     """
     if name not in TOKENIZERS:
         raise TextError(unknown_name("tokenizer", name, TOKENIZERS))

@@ -13,10 +13,10 @@ PAD, UNK, SOS, EOS = 0, 1, 2, 3
 """Ids of the special symbols: padding, out-of-vocabulary word, start and end of a sentence."""
 
 SPECIALS = ("<pad>", "<unk0>", "<sos>", "<eos>")
-"""Their names. A literal `<unk>` in a corpus (Penn Treebank) is an ordinary word and not `<unk0>`."""
+"""Names of the special symbols. A literal `<unk>` in a corpus (Penn Treebank) is an ordinary word and not `<unk0>`."""
 
 MOST_UNKNOWN = 0.2
-"""Share of unknown words above which a text does not belong to a vocabulary."""
+"""Largest fraction of unknown words in a text that belongs to a vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,27 @@ class Vocabulary:
     """Words in the order of their ids; ids 0 to 3 are `SPECIALS`."""
 
     words: tuple[str, ...] = field(repr=False)
-    """Every word, specials first; a word's place is its id."""
+    """Every word, specials first; a word's index is its id."""
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the specials and that no word comes twice."""
+        """Raises `TextError` for wrong special symbols or a repeated word."""
         if self.words[: len(SPECIALS)] != SPECIALS:
             raise TextError(f"a vocabulary begins with {SPECIALS}, found {self.words[: len(SPECIALS)]}")
         # A corpus word that looks like a special must not be read as one, so only real words go into the table.
         ids = {word: place for place, word in enumerate(self.words) if place >= len(SPECIALS)}
         if len(ids) != len(self.words) - len(SPECIALS):
             twice = next(word for word, count in Counter(self.words[len(SPECIALS) :]).items() if count > 1)
-            raise TextError(f"the vocabulary holds {twice!r} twice; each word has one id")
+            raise TextError(f"the vocabulary holds {twice!r} twice; allowed: each word once")
         object.__setattr__(self, "_ids", ids)
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
         """Vocabulary of tokenized sentences: falling frequency, ties in alphabetical order.
 
-        `min_count` drops words that come fewer times; `max_size` bounds the number of ids, specials included.
+        `min_count` drops words that occur less often; `max_size` bounds the number of ids, specials included.
 
-        Errors: `TextError` if no word is left or a bound makes no sense.
+        Raises `TextError` if no word is left or a bound is out of range.
         """
         if min_count < 1:
             raise TextError(f"min_count is {min_count}; allowed: 1 or more")
@@ -71,10 +71,10 @@ class Vocabulary:
         return [self._ids.get(token, UNK) for token in tokens]
 
     def require_known(self, sentences: Iterable[Sequence[str]], origin: str) -> None:
-        """Check text to train with; `origin` says in a message where it comes from.
+        """Check training text; `origin` names its source in messages.
 
-        Errors: `TextError` if none of its words is known: figures of it would be those of a single word. Above
-        `MOST_UNKNOWN` (a small vocabulary was asked for, or splits are of different corpora) `UnknownWordsWarning`.
+        Raises `TextError` if none of its words is known, since metrics would be those of a single word. Warns with
+        `UnknownWordsWarning` above `MOST_UNKNOWN` (a small vocabulary, or splits of different corpora).
         """
         known, words = self._known(sentences)
         if not known:
@@ -91,14 +91,14 @@ class Vocabulary:
             )
 
     def _known(self, sentences: Iterable[Sequence[str]]) -> tuple[int, int]:
-        """How many words of `sentences` are known, and how many there are."""
+        """Number of known words of `sentences`, and of all words."""
         known = [word in self for sentence in sentences for word in sentence]
         return sum(known), len(known)
 
     def count_unknown(self, sentences: Iterable[Sequence[str]], origin: str) -> int:
-        """How many words of `sentences` are unknown; `origin` says in an error where they come from.
+        """Number of unknown words of `sentences`; `origin` names their source in errors.
 
-        Errors: `TextError` if they are more than `MOST_UNKNOWN` of the words: the text belongs to another model.
+        Raises `TextError` if they exceed the fraction `MOST_UNKNOWN`: the text belongs to another model.
         """
         known, words = self._known(sentences)
         unknown = words - known
@@ -110,13 +110,13 @@ class Vocabulary:
         return unknown
 
     def encode_sentence(self, tokens: Sequence[str]) -> list[int]:
-        """Ids of `SOS`, the words and `EOS`: what the model reads and predicts."""
+        """Ids of `SOS`, the words and `EOS`, as the model reads and predicts them."""
         return [SOS, *self.encode(tokens), EOS]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Words of the ids, special symbols by their names.
 
-        Errors: `TextError` for an id outside the vocabulary.
+        Raises `TextError` for an id outside the vocabulary.
         """
         found: list[str] = []
         for number in ids:

@@ -188,7 +188,7 @@ def test_a_compiled_file_that_ngspice_refuses_is_named(tmp_path, monkeypatch, co
 
 def test_a_ready_made_library_that_is_missing_is_named(monkeypatch):
     monkeypatch.setenv(osdi.READY_MADE, "nowhere.osdi")
-    with pytest.raises(EnvironmentProblem, match=r"HVAE_MNN_OSDI names nowhere\.osdi, which is no file"):
+    with pytest.raises(EnvironmentProblem, match=r"HVAE_MNN_OSDI names nowhere\.osdi, which is not a file"):
         osdi.osdi_library("aist")
 
 
