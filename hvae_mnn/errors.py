@@ -1,6 +1,6 @@
-"""The errors a person can act on: one base class, one subclass per layer.
+"""Errors that a user can act on: one base class, one subclass per layer.
 
-A message is one line that says what is wrong, where, what was found, what is allowed and what to do next. The command
+A message is one line: what is wrong, where, what was found, what is allowed, and what to do next. The command
 line prints it and exits with ``exit_code``: 2 for bad input, 1 for a run that failed.
 """
 
@@ -14,7 +14,7 @@ class HvaeMnnError(Exception):
 
 
 class InputError(HvaeMnnError):
-    """Something the user gave is not usable: a file, a value, an option."""
+    """An input of the user that cannot be used: a file, a value, an option."""
 
     exit_code = 2
 
@@ -24,11 +24,11 @@ class TextError(InputError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint that is missing, damaged, foreign or does not fit."""
+    """A checkpoint that is missing, damaged, foreign or unsuitable."""
 
 
 class DeviceError(InputError):
-    """A memristor whose parameters, or a target for one, physics does not allow."""
+    """A memristor's parameters, or a target conductance, that physics does not allow."""
 
 
 class MappingError(InputError):
@@ -36,7 +36,7 @@ class MappingError(InputError):
 
 
 class HardwareError(InputError):
-    """A hardware description that cannot be built, or contradicts itself."""
+    """A hardware description that cannot be built or contradicts itself."""
 
 
 class ManifestError(InputError):
@@ -52,13 +52,13 @@ class TensorsError(InputError):
 
 
 class EnvironmentProblem(HvaeMnnError):
-    """The machine lacks something that the command needs (ngspice, KLU, a library)."""
+    """A program or library that the command needs is missing (ngspice, KLU, a library)."""
 
     exit_code = 2
 
 
 class StorageError(HvaeMnnError):
-    """A file or folder cannot be written: a full disk, missing rights."""
+    """A file or folder that cannot be written: full disk, missing permissions."""
 
     exit_code = 2
 
@@ -68,7 +68,7 @@ class SimulatorError(HvaeMnnError):
 
 
 class TrainingError(HvaeMnnError):
-    """Training cannot go on: the loss is not finite, or a stored state does not fit."""
+    """Training that cannot continue: the loss is not finite, or a stored state does not fit."""
 
 
 class RunError(InputError):
@@ -76,7 +76,7 @@ class RunError(InputError):
 
 
 class Note(UserWarning):
-    """Something that ends nothing, but that a person should know; the command line shows it as one line."""
+    """A warning that the command line shows as one line; the command continues."""
 
 
 class UnknownWordsWarning(Note):
@@ -84,12 +84,12 @@ class UnknownWordsWarning(Note):
 
 
 class UncheckedFileWarning(Note):
-    """A file that is read carries no checksum, so damage to it cannot be noticed."""
+    """A file without a checksum was read, so damage to it cannot be noticed."""
 
 
 class MendedWarning(Note):
-    """A file was found damaged, and what it held is made again."""
+    """A damaged file was found, and its content is computed again."""
 
 
 class CacheWarning(Note):
-    """A cache cannot be written or read; that costs time, and nothing else."""
+    """A cache cannot be written or read, which only costs time."""

@@ -22,14 +22,14 @@ from hvae_mnn.reading import JSON_BYTES, absolute, open_regular, parse_json, rea
 SEAL = "sha256"
 """Key of a sealed JSON object's checksum."""
 _NO_ANSWER = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EFBIG)
-"""Where room cannot be made beforehand; and where a user's limit is on single files, and not on all together."""
+"""Errors of systems that cannot reserve space, or that limit the size of single files."""
 HASHED_BYTES = 64 * 2**30
-"""Largest file that a checksum is taken of: some minutes."""
+"""Largest file that is hashed, in bytes; it takes some minutes."""
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing `path` into a `StorageError` that says what to do."""
+    """Turn an `OSError` while writing `path` into a `StorageError` with the remedy."""
     try:
         yield
     except OSError as error:
@@ -39,8 +39,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def require_room(folder: Path, size: int, name: Path | None = None) -> None:
-    """Raise `StorageError` unless `size` bytes more can be written to `folder`, which must exist; `name` is what the
-    message calls it."""
+    """Raise `StorageError` unless `size` further bytes fit into `folder`, which must exist; `name` is its name in the
+    message."""
     with disk_errors(name or folder), temporary_file(folder) as path, path.open("r+b") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -53,8 +53,8 @@ def require_room(folder: Path, size: int, name: Path | None = None) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success rename it to `path`, on failure remove it.
 
-    A link at `path` stays a link: what it points to is replaced. Parts that a killed process left in the folder are
-    removed. Raises `StorageError` when the disk is full or the folder is not writable.
+    A link at `path` stays a link: its target is replaced. Parts of files that a killed process left in the folder are
+    removed. Raises `StorageError` if the disk is full or the folder is not writable.
     """
     with part_of(path) as part:
         with disk_errors(path):
@@ -67,7 +67,7 @@ class Part:
     """A file that is written under a temporary name."""
 
     path: Path
-    """As which it was asked for."""
+    """The requested path."""
     temporary: Path
     _target: Path
 
@@ -90,7 +90,8 @@ def refuse_special(path: Path) -> None:
 
 @contextmanager
 def part_of(path: Path) -> Iterator[Part]:
-    """A file in the folder of `path` that is removed at the end unless it has taken its name; else as `replacing`."""
+    """A temporary file beside `path` that is removed at the end unless it has taken its name; otherwise as
+    `replacing`."""
     path = Path(path)
     with ExitStack() as stack:
         with disk_errors(path):
@@ -118,7 +119,7 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         data = text.encode("utf-8")
-    except UnicodeEncodeError:  # a path that is no UTF-8
+    except UnicodeEncodeError:  # a path that is not UTF-8
         data = json.dumps(value, indent=2, allow_nan=False).encode("ascii") + b"\n"
     write_bytes(path, data)
 
@@ -130,7 +131,7 @@ def write_sealed(path: Path, body: Mapping[str, Any]) -> None:
 
 def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     """`body`, a JSON object, with the checksum of everything in it as its last key."""
-    return {**body, SEAL: seal(json.loads(json.dumps(body)))}  # keys that are numbers come back as text
+    return {**body, SEAL: seal(json.loads(json.dumps(body)))}  # numeric keys come back as text
 
 
 def seal(body: Mapping[str, Any]) -> str:
@@ -140,11 +141,12 @@ def seal(body: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object that was written `sealed`, its checksum checked, without it; `what` names the file in messages.
+    """A JSON object from a `sealed` file, after its checksum was checked and removed; `what` names the file in
+    messages.
 
     A file that carries no checksum, of an older version or another program, is read with an `UncheckedFileWarning`.
 
-    Raises `InputError` for a file that is missing, no JSON object, or changed since it was written.
+    Raises `InputError` for a file that is missing, not a JSON object, or changed since it was written.
     """
     stored = read_json(path, what)
     if SEAL not in stored:
@@ -160,12 +162,12 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object from a file. Raises `InputError` as `reading.read_text`, and for anything but a JSON object."""
     stored = parse_json(read_text(path, JSON_BYTES, what), shown(path))
     if not isinstance(stored, dict):
-        raise InputError(f"{shown(path)} holds a {type(stored).__name__}, not a JSON object; it is no {what}")
+        raise InputError(f"{shown(path)} holds a {type(stored).__name__}, not a JSON object; give a {what}")
     return stored
 
 
 def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """Hexadecimal SHA-256 of arrays with their names, shapes and types."""
+    """Hexadecimal SHA-256 of arrays, including names, shapes and types."""
     found = hashlib.sha256()
     for key in sorted(arrays):
         found.update(f"{key}{arrays[key].shape}{arrays[key].dtype}".encode())
@@ -176,7 +178,7 @@ def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks.
 
-    Raises `InputError` as `reading.open_regular`: for a missing file, a pipe, a device, one too large to be ours.
+    Raises `InputError` as `reading.open_regular`: for a missing file, a pipe, a device, or a file that is too large.
     """
     handle, _ = open_regular(Path(path), HASHED_BYTES)
     with open(handle, "rb") as file:
@@ -187,7 +189,7 @@ def sha256(path: Path) -> str:
 
 
 def cache_folder(kind: str = "exact") -> Path | None:
-    """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` in the user's cache folder; None for a user without a
+    """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` of the user's cache folder; None for a user without a
     home."""
     own = os.environ.get("HVAE_MNN_CACHE")
     if own:

@@ -1,4 +1,4 @@
-"""Folders that a command writes to: what they hold, whose they are, and that one process at a time has them."""
+"""Folders that commands write to: their kind, their owner, and exclusive access by one process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hvae_mnn.owned import alone, is_vacant
 from hvae_mnn.reading import absolute, is_folder, is_missing, shown
 
 RUNS = Path("runs")
-"""Where runs go by default."""
+"""Default folder of runs."""
 _LEAST_BYTES = 2**16
-"""What a run writes at the least: a disk without so much room is full, which is noticed before the work."""
+"""Smallest size of a run's files, in bytes: a disk with less room counts as full before the work begins."""
 _MARKS = {
     "manifest.json": "netlists",
     "run.json": "a simulation",
@@ -25,22 +25,21 @@ _MARKS = {
     "cost.json": "the cost of a token",
     "ir_drop.json": "a study of wires",
 }
-"""A file that tells what a folder is for, and what that is. No command writes into a folder that is for something
-else."""
+"""Files that mark a folder's kind, and the name of that kind. No command writes into a folder of another kind."""
 
 
 def check_place(folder: Path) -> None:
-    """Raise `StorageError` for a folder that cannot be made or written to, or lies on a full disk: before the work
-    whose results go there, since the folder itself is made after it."""
+    """Raise `StorageError` for a folder that cannot be made or written to, or is on a full disk. Call it before the
+    work, since the folder itself is made afterwards."""
     place = absolute(folder)
     while is_missing(place) and place != place.parent:
         place = place.parent
-    if is_folder(place):  # what is none is refused when the folder is made
+    if is_folder(place):  # a path that is not a folder is refused later, when the folder is made
         require_room(place, _LEAST_BYTES, folder)
 
 
 def refuse_other(folder: Path, *own: str) -> None:
-    """Raise `RunError` for a folder that is for something else than what the marks `own` stand for."""
+    """Raise `RunError` for a folder with a mark other than `own`."""
     with disk_errors(folder):
         for mark, what in _MARKS.items():
             if mark not in own and (Path(folder) / mark).exists():
@@ -49,10 +48,11 @@ def refuse_other(folder: Path, *own: str) -> None:
 
 @contextlib.contextmanager
 def taken(folder: Path, doing: str, *own: str) -> Iterator[None]:
-    """Hold `folder`, made if need be, for this process alone; `doing` and `own` are those of `alone`, `refuse_other`.
+    """Hold `folder`, made if necessary, for this process alone; `doing` is that of `alone`, `own` that of
+    `refuse_other`.
 
-    After an error it is removed if nothing is in it. Raises `RunError` when it is for something else or another process
-    has it, `StorageError` when it cannot be written to.
+    After an error it is removed if it is empty. Raises `RunError` if it is of another kind or another process holds it,
+    `StorageError` if it is not writable.
     """
     refuse_other(folder, *own)
     with disk_errors(folder):
@@ -65,8 +65,8 @@ def taken(folder: Path, doing: str, *own: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def removed_if_empty(folder: Path) -> Iterator[None]:
-    """After an error, remove a run's folder if nothing is in it: it would only take the name. Decks of a failed
-    simulation stay."""
+    """After an error, remove a run's folder if it is empty, so that its name stays free. Decks of a failed simulation
+    stay."""
     try:
         yield
     except BaseException:
@@ -77,11 +77,11 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(out: Path | None, default: Path, remedy: str = "choose another --out") -> Iterator[Path]:
-    """A folder for a new run, held for this process alone: `out`, or `default`, with a number behind it when that is
-    taken.
+    """A folder for a new run, held for this process alone: `out`, or else `default`, with a number appended if that
+    name is taken.
 
-    After an error it is removed if nothing is in it. Raises `RunError` with the remedy when `out` holds something or
-    another process has it, `StorageError` when it cannot be made.
+    After an error it is removed if it is empty. Raises `RunError` with the remedy if `out` is not empty or another
+    process holds it, `StorageError` if it cannot be made.
     """
     with contextlib.ExitStack() as stack:
         number = 1
@@ -108,7 +108,7 @@ def new_folder(out: Path | None, default: Path, remedy: str = "choose another --
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether there is no such folder, or nothing in it but what a killed process may have left."""
+    """Whether the folder does not exist, or contains only files that a killed process may have left."""
     with disk_errors(folder):
         try:
             return is_vacant(folder)
@@ -119,10 +119,11 @@ def _is_free(folder: Path) -> bool:
 
 
 def newest_first(root: Path, mark: str) -> list[Path]:
-    """The files called `mark` in folders in `root`, the one written last first; hidden folders are somebody's work."""
+    """Files named `mark` in the folders of `root`, newest first. Hidden folders are work in progress and are
+    skipped."""
     found = []
     for path in root.glob(f"*/{mark}"):
-        with contextlib.suppress(OSError):  # gone meanwhile
+        with contextlib.suppress(OSError):  # removed meanwhile
             if not path.parent.name.startswith("."):
                 found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found, reverse=True)]

@@ -1,9 +1,9 @@
 """Gate units: the matrices inside recurrent cells, read out of any torch `nn.RNN`, `nn.LSTM` or `nn.GRU`.
 
-A *gate unit* turns the step's vector into one pre-activation per hidden unit; on hardware it is one crossbar array
-(paper Fig. 2b, page 693). This module only knows how PyTorch stacks them: gate order i, f, g, o for the LSTM and
-r, z, n for the GRU, blocks of H rows in `weight_ih_l*` (4H x I) and `weight_hh_l*` (4H x H), and two bias vectors.
-It stands below both the text model and the crossbars, and imports neither.
+A *gate unit* maps one step's vector to one pre-activation per hidden unit; on hardware it is one crossbar array (paper
+Fig. 2b, page 693). This module knows only PyTorch's layout of the weights: gate order i, f, g, o for the LSTM and r, z,
+n for the GRU, blocks of H rows in `weight_ih_l*` (4H x I) and `weight_hh_l*` (4H x H), and two bias vectors. It is a
+foundation of both the text model and the crossbars, and imports neither.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class GateUnit:
     name: str
     """Unique within the cell: `i`, `f`, `g`, `o` (LSTM); `r`, `z`, `nx`, `nh` (GRU); `h` (RNN)."""
     row_block: int
-    """Which block of H rows of PyTorch's stacked weights it is."""
+    """Index of its block of H rows in PyTorch's stacked weights."""
     sees_x: bool
-    """Whether the layer's input x_t is among its inputs."""
+    """Whether it reads the layer's input x_t."""
     sees_h: bool
-    """Whether the previous hidden state h_{t-1} is among its inputs."""
+    """Whether it reads the previous hidden state h_{t-1}."""
 
 
 GATE_UNITS: dict[Cell, tuple[GateUnit, ...]] = {
     "lstm": tuple(GateUnit(name, block, True, True) for block, name in enumerate("ifgo")),
-    # The GRU's candidate is tanh(W x + b + r * (U h + b_h)): its two parts are read out apart.
+    # The GRU's candidate is tanh(W x + b + r * (U h + b_h)): its two parts are separate units.
     "gru": (
         GateUnit("r", 0, True, True),
         GateUnit("z", 1, True, True),
@@ -58,13 +58,13 @@ class GateMatrix:
 
     unit: GateUnit
     x: Array | None
-    """(H, I): from the layer's input."""
+    """Weights (H, I) of the layer's input."""
     h: Array | None
-    """(H, H): from the previous hidden state."""
+    """Weights (H, H) of the previous hidden state."""
     bias: Array
-    """(H,): PyTorch's two bias vectors added, but for the two parts of the GRU's candidate, which have one each."""
+    """Bias (H,): the sum of PyTorch's two bias vectors; the two parts of the GRU's candidate have one vector each."""
     peephole: Array | None
-    """(H,): element-wise, from the memory c (c_{t-1} for i and f, c_t for o); None without peepholes."""
+    """Element-wise weights (H,) of the memory c (c_{t-1} for i and f, c_t for o); None without peepholes."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class RecurrentLayer:
     input_size: int
     hidden_size: int
     gates: dict[str, GateMatrix]
-    """By the unit's name, in PyTorch's order."""
+    """Gate matrices by unit name, in PyTorch's order."""
 
     @property
     def peepholes(self) -> bool:
-        """Whether any gate sees the memory."""
+        """Whether any gate reads the memory."""
         return any(gate.peephole is not None for gate in self.gates.values())
 
 
 _MODES: dict[str, Cell] = {"RNN_TANH": "rnn", "LSTM": "lstm", "GRU": "gru"}
-"""By the `mode` of a torch recurrent module."""
+"""Cell by the `mode` of a torch recurrent module."""
 
 
 def cell_of(module: nn.Module) -> Cell:
-    """Which cell a torch recurrent module has; raises `MappingError` for anything but tanh RNN, LSTM and GRU."""
+    """Cell of a torch recurrent module. Raises `MappingError` for anything but tanh RNN, LSTM and GRU."""
     from hvae_mnn.torch_weights import TORCH_MODES, running_class  # netlists are read and written without torch
 
     cls = running_class(module)
@@ -104,13 +104,13 @@ def cell_of(module: nn.Module) -> Cell:
 def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
     """Every layer and direction of a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, as its forward pass in eval mode computes.
 
-    Pruned, normed and parametrized weights come as they act; dropout, between layers and of weights, is off. A class of
-    one's own in torch's parameter layout names its tensors in `gate_tensors`. The arrays are copies; float16, bfloat16
-    and float32 become float64 exactly. A single layer is called `name`; several are called `name_l0`, `name_l1`, ..., a
-    reverse direction `name_l0_reverse`.
+    Pruned, normalised and parametrized weights have the values that the forward pass uses; dropout (between layers and
+    of weights) is off. A user's class with torch's parameter layout names its tensors in `gate_tensors`. The arrays are
+    copies; float16, bfloat16 and float32 become float64 exactly. A single layer is called `name`; several are called
+    `name_l0`, `name_l1`, ..., a reverse direction `name_l0_reverse`.
 
     Raises `MappingError` for projections, NaN or infinite weights, shapes that do not fit, modules of another kind, and
-    whatever `torch_weights.acting_tensors` cannot have for certain.
+    tensors that `torch_weights.acting_tensors` cannot determine.
     """
     from hvae_mnn.torch_weights import acting_tensors
 
@@ -128,16 +128,16 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
 
 
 def _array(tensor: Tensor, where: str) -> Array:
-    """A copy in float64, all of it finite."""
+    """A finite copy in float64. Raises `MappingError` for NaN or infinite values."""
     found: Array = tensor.cpu().double().resolve_neg().numpy().copy()
     bad = int((~np.isfinite(found)).sum())
     if bad:
-        raise MappingError(f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or mend the model")
+        raise MappingError(f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or repair the model")
     return found
 
 
 def _shapes(module: Any, cell: Cell, suffixes: list[str]) -> dict[str, tuple[int, ...]]:
-    """By the tensor's name; `suffixes` of the layers, forward before reverse."""
+    """Shape by tensor name; `suffixes` of the layers, forward before reverse."""
     hidden, ways = module.hidden_size, 2 if getattr(module, "bidirectional", False) else 1
     rows = (GATE_UNITS[cell][-1].row_block + 1) * hidden
     shapes: dict[str, tuple[int, ...]] = {f"peephole_{unit.name}": (hidden,) for unit in GATE_UNITS[cell]}

@@ -1,4 +1,4 @@
-"""Messages for names that do not exist: one wording for presets, options, keys, arrays, columns."""
+"""Messages for unknown names: one wording for presets, options, keys, arrays, columns."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 _SHOWN, _LISTED = 60, 40
-"""Characters of a wrong name, and allowed names, that a message quotes."""
+"""Largest number of characters of a wrong name, and of allowed names, in a message."""
 
 
 def unknown_name(
     what: str, found: object, allowed: Iterable[str], *, listing: str | None = None, near: Sequence[str] | None = None
 ) -> str:
-    """The message for a name that is none of those `allowed`: what was found, the nearest name, all names.
+    """The message for a name outside `allowed`: the name found, the nearest name, all allowed names.
 
-    `what` says what it should name (`device preset`, `option`). `listing` stands in place of the list, where there is
-    more to say; `near` in place of the names that are suggested.
+    `what` is the kind of name (`device preset`, `option`). `listing` replaces the list of allowed names, `near` the
+    suggested names.
     """
     names = list(allowed)
     near = nearest(found, names) if near is None else near
@@ -24,7 +24,7 @@ def unknown_name(
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas between them; of very many, the first."""
+    """Names separated by commas, cut after the first ones if there are many."""
     if not names:
         return "none, as there are none"
     more = f", ... ({len(names)} in all)" if len(names) > _LISTED else ""
@@ -32,11 +32,11 @@ def listed(names: Sequence[str]) -> str:
 
 
 def nearest(found: object, names: Sequence[str]) -> list[str]:
-    """The name that was probably meant, in whatever case: the only one that begins like it, or the most similar. At
-    most one."""
+    """The most probable intended name, ignoring case: the only one with this beginning, or else the most similar one. A
+    list of at most one."""
     if not isinstance(found, str) or not found.strip() or len(found) > 2 * _SHOWN:
         return []
-    by_folded = {name.casefold(): name for name in reversed(names)}  # of two that differ in case only, the first
+    by_folded = {name.casefold(): name for name in reversed(names)}  # the first of two names that differ only in case
     folded = found.strip().casefold()
     begun = [name for name in by_folded if name.startswith(folded)]
     near = begun if len(begun) == 1 else difflib.get_close_matches(folded, by_folded, 1)
@@ -44,11 +44,11 @@ def nearest(found: object, names: Sequence[str]) -> list[str]:
 
 
 def quoted(found: object) -> str:
-    """A wrong value as Python writes it, on one line, not too long."""
+    """A wrong value as Python writes it, on one line of bounded length."""
     if isinstance(found, str) and len(found) > _SHOWN:
         return f"{found[:_SHOWN]!r}..."
     try:
         text = repr(found)
-    except ValueError:  # more digits than Python prints
+    except ValueError:  # too many digits for Python
         return "a number of thousands of digits"
     return text if isinstance(found, str) or len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,8 +1,8 @@
-"""What belongs to a running process: folders it works in alone, and temporary files; and what dead ones left behind.
+"""Exclusive folders and temporary files of running processes, and removal of those that dead processes left.
 
-The owner of a file or folder holds its `flock`. The system releases the lock when the process ends, however it ends, so
-what carries one of our temporary names and is not locked has no owner and can be removed. That holds across machines
-and containers, where process numbers would mislead.
+The owner of a file or folder holds its `flock`. The system releases the lock whenever the process ends, so a file
+with one of this package's temporary names and without a lock has no owner and can be removed. Unlike process numbers,
+this also works across machines and containers.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from pathlib import Path
 from hvae_mnn.errors import RunError, StorageError
 
 LOCK = ".hvae-mnn.lock"
-"""Beside the files of a run while a process works on it."""
+"""Name of the lock file in a folder while a process works on it."""
 _PREFIX = "hvae-mnn-tmp-"
-"""Begins the names of everything that may be removed when it has no owner, and of nothing else."""
+"""Prefix of the names of everything that may be removed without an owner, and of nothing else."""
 _OURS = re.compile(rf"\.?{_PREFIX}[a-z0-9_]{{8}}(\.part|\.lock)?")
 _BEFORE_OWNERS = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
-"""How version 0.1 named the parts of a file; nothing tells whether one has an owner, but its age."""
+"""Names of file parts in version 0.1; only their age shows whether they have an owner."""
 _OLD_S = 3600.0
 _LOOKED_AT_S = 0.5
-"""Longest time that a process holds a lock only to see whether it is free."""
+"""Longest time, in seconds, that a process holds a lock only to test whether it is free."""
 _tidied: set[Path] = set()
-"""Folders where this process has removed what dead ones left."""
+"""Folders from which this process has removed files of dead processes."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path, doing: str = "being run") -> Iterator[None]:
-    """Hold `folder`, which must exist, for this process alone; `doing` is for the message to the second one.
+    """Hold the existing `folder` for this process alone; `doing` appears in the message of a second process.
 
-    What dead processes left in the folder is removed. Raises `RunError` when another process holds it, `StorageError`
-    when it cannot be written to.
+    Files of dead processes in the folder are removed. Raises `RunError` if another process holds it, `StorageError` if
+    it is not writable.
     """
     with _holding(Path(folder) / LOCK, Path(folder), doing):
         tidy(folder)
@@ -50,7 +50,7 @@ def alone(folder: Path, doing: str = "being run") -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_at(path: Path, doing: str = "being written") -> Iterator[None]:
-    """Hold the name `path`, which need not exist, for this process alone, by a lock beside it; its parent must exist.
+    """Hold the name `path`, which need not exist, for this process alone, with a lock beside it; its parent must exist.
 
     Raises as `alone`.
     """
@@ -75,12 +75,12 @@ def _holding(lock: Path, what: Path, doing: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             if _is(handle, lock):
-                lock.unlink()  # before the lock goes: whoever waits for this file looks again
+                lock.unlink()  # removed before the lock: a process that waits for this file checks again
         os.close(handle)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds `folder` with `alone` right now."""
+    """Whether a process currently holds `folder` with `alone`."""
     try:
         handle = os.open(Path(folder) / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -92,15 +92,15 @@ def is_held(folder: Path) -> bool:
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether there is nothing in `folder` but locks and temporary files of this package.
+    """Whether `folder` contains only locks and temporary files of this package.
 
-    Raises `OSError` when it cannot be read.
+    Raises `OSError` if it cannot be read.
     """
     return all(name == LOCK or _OURS.fullmatch(name) for name in os.listdir(folder))
 
 
 def _locked(path: Path) -> int | None:
-    """A locked handle of `path`, made if need be; None when another process has the lock."""
+    """A locked handle of `path`, made if necessary; None if another process holds the lock."""
     until = time.monotonic() + _LOOKED_AT_S
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
@@ -135,15 +135,15 @@ def _is(handle: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """An empty hidden file in `folder` that is removed at the end, if it is still there under its name.
+    """An empty hidden file in `folder` that is removed at the end, if it still has its name.
 
-    Raises `OSError` when it cannot be made.
+    Raises `OSError` if it cannot be made.
     """
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{_PREFIX}", suffix=".part", dir=folder)
         if _try_lock(handle) and _is(handle, Path(name)):
             break
-        os.close(handle)  # a process that cleans up was faster
+        os.close(handle)  # another process has just removed it
     path = Path(name)
     try:
         yield path
@@ -156,7 +156,7 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     """An empty folder that is removed at the end: in the system's folder for temporary files, or hidden in `parent`.
 
-    What dead processes left beside it is removed. Raises `StorageError` when it cannot be made.
+    Files of dead processes beside it are removed. Raises `StorageError` if it cannot be made.
     """
     where = Path(parent) if parent is not None else temporary_root()
     tidy_once(where)
@@ -167,7 +167,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             if where.is_dir():
-                continue  # removed by a process that cleans up
+                continue  # another process has just removed it
             raise StorageError(f"there is no folder {where} for temporary files; set TMPDIR to one") from None
         except OSError as error:
             raise StorageError(
@@ -184,14 +184,14 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def temporary_folder_of(owner: object, parent: Path | None = None) -> tuple[Path, Callable[[], object]]:
-    """As `temporary_folder`, for as long as an object lives: the folder, and a function that removes it before."""
+    """As `temporary_folder`, for the lifetime of an object: the folder, and a function that removes it earlier."""
     stack = contextlib.ExitStack()
     path = stack.enter_context(temporary_folder(parent))
     return path, weakref.finalize(owner, stack.close)
 
 
 def temporary_root() -> Path:
-    """The system's folder for temporary files; raises `StorageError` when there is none that can be written to."""
+    """The system's folder for temporary files. Raises `StorageError` if no such folder is writable."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
@@ -199,7 +199,7 @@ def temporary_root() -> Path:
 
 
 def tidy_once(folder: Path) -> None:
-    """`tidy`, the first time that this process asks for it: for what happens often."""
+    """`tidy` a folder once per process, for frequent calls."""
     folder = Path(os.path.abspath(folder))
     if folder not in _tidied:
         _tidied.add(folder)
@@ -207,13 +207,13 @@ def tidy_once(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what dead processes, of version 0.1 too, left in a folder that we write to."""
+    """Remove the files that dead processes, also of version 0.1, left in an output folder."""
     remove_abandoned(folder)
     _remove_parts_of_old(folder)
 
 
 def _remove_parts_of_old(folder: Path) -> None:
-    """Parts of files that are there by now, left by version 0.1 more than an hour ago."""
+    """Remove parts that version 0.1 left more than an hour ago and whose complete files exist."""
     with contextlib.suppress(OSError):
         names = set(os.listdir(folder))
         for name in names:
@@ -226,9 +226,9 @@ def _remove_parts_of_old(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> list[Path]:
-    """Remove our temporary files and folders in `folder` that no process owns; returns their paths.
+    """Remove this package's temporary files and folders in `folder` without an owner, and return their paths.
 
-    Only what this user owns is touched, and a link is never followed. Nothing is raised: what cannot be removed stays.
+    Only files of this user are removed, and links are not followed. Raises nothing: files that cannot be removed stay.
     """
     removed = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -242,13 +242,13 @@ def remove_abandoned(folder: Path) -> list[Path]:
 
 
 def _remove_unowned(path: Path, is_folder: bool) -> bool:
-    # Some network file systems lock only what is open for writing.
+    # Some network file systems lock only files that are open for writing.
     kind = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR | os.O_NONBLOCK
     handle = os.open(path, os.O_NOFOLLOW | os.O_CLOEXEC | kind)
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return False
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: it has an owner, or nobody can know
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: it has an owner, or the owner is unknown
         if not _is(handle, path):
             return False
         if is_folder:

@@ -1,7 +1,7 @@
-"""What a user gives, read within bounds: regular files only, no larger than allowed; one line when it cannot be.
+"""Reading of user files within bounds: regular files only, of limited size; one-line errors.
 
-Nothing here waits for a pipe, fills memory from `/dev/zero`, or raises anything but `InputError` for what a path names
-or a file holds. Layers with an error of their own wrap a call in `errors_as`.
+Nothing here waits for a pipe, fills memory from `/dev/zero`, or raises anything but `InputError` because of a path or a
+file's content. Layers with their own error class wrap a call in `errors_as`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from hvae_mnn.errors import InputError
 
 MIB = 2**20
 SETTINGS_BYTES = MIB
-"""Largest settings file (TOML): ours have some kilobytes."""
+"""Largest settings file (TOML), in bytes: usual ones have some kilobytes."""
 JSON_BYTES = 32 * MIB
-"""Largest JSON file: a manifest of a thousand arrays has a megabyte. Parsed, it takes up to thirty times as much."""
+"""Largest JSON file, in bytes: a manifest of a thousand arrays has a megabyte. Parsed, it takes up to thirty times as
+much memory."""
 _KEY_PARTS = 16
-"""Most parts of a dotted key: tomllib takes time with the square of it. Ours have four."""
+"""Largest number of parts of a dotted key, since tomllib's time grows with its square. Usual keys have four."""
 _SETTINGS_KEYS = 2_000
-"""Most keys of a settings file: every unknown one is looked up among the known ones."""
+"""Largest number of keys of a settings file, since every unknown key is compared with the known ones."""
 _DEPTH = 100
-"""Deepest nesting: what Python parses at one depth of calls, it cannot always write or compare at another."""
+"""Deepest nesting: Python can parse deeper values than it can write or compare."""
 _WHOLE = 2**64
-"""Whole numbers lie below it, and above its negative: larger ones neither fit an array nor can all be printed."""
+"""Bound on the magnitude of whole numbers: larger ones do not fit an array and may be too long to print."""
 _MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # first: the mark of UTF-16 begins it
+    codecs.BOM_UTF32_LE: "UTF-32",  # first, because it begins with the mark of UTF-16
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
@@ -46,12 +47,12 @@ _STRINGS = re.compile(
     r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?""",
     re.DOTALL,
 )
-"""Comments and strings of TOML, unfinished ones included, so that no text is scanned twice."""
+"""Comments and strings of TOML, including unfinished ones, so that no text is scanned twice."""
 
 
 @contextmanager
 def errors_as(kind: type[InputError]) -> Iterator[None]:
-    """Raise an `InputError` from inside as an error of this `kind`, the caller's layer's own."""
+    """Turn an `InputError` of the block into an error of class `kind`, that of the caller's layer."""
     try:
         yield
     except InputError as error:
@@ -59,7 +60,7 @@ def errors_as(kind: type[InputError]) -> Iterator[None]:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is nothing at `path`; what cannot be looked at (rights, a name too long) is not missing."""
+    """Whether nothing exists at `path`; a path that cannot be inspected (permissions, name too long) is not missing."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -70,17 +71,17 @@ def is_missing(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file, or a link to one; False where nobody can tell, nothing is raised."""
+    """Whether there is a regular file, or a link to one; False if it cannot be determined. Raises nothing."""
     return os.path.isfile(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, or a link to one; False where nobody can tell, nothing is raised."""
+    """Whether there is a folder, or a link to one; False if it cannot be determined. Raises nothing."""
     return os.path.isdir(path)
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root on, links followed; one that cannot be followed stays. Nothing is raised."""
+    """The absolute path with links resolved, except links that cannot be resolved. Raises nothing."""
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError):
@@ -88,7 +89,7 @@ def absolute(path: Path) -> Path:
 
 
 def names_in(folder: Path, what: str = "folder") -> list[str]:
-    """Names of what is in a folder, sorted. Raises `InputError` for what is missing, no folder or unreadable."""
+    """Sorted names of a folder's entries. Raises `InputError` if it is missing, not a folder, or unreadable."""
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -105,7 +106,7 @@ def open_regular(path: Path, limit: int, what: str = "file") -> tuple[int, int]:
     """
     path = Path(path)
     try:
-        _check_kind(path, os.stat(path), limit, what)  # opening a device can do something: it is not opened
+        _check_kind(path, os.stat(path), limit, what)  # opening a device can have effects, so it is not opened
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise InputError(f"no {what} at {shown(path)}; give the path of an existing one") from None
@@ -136,13 +137,13 @@ def _reason(error: OSError | ValueError) -> str:
 def read_bytes(path: Path, limit: int, what: str = "file") -> bytes:
     """The content of a regular file of at most `limit` bytes; `what` names it in the message.
 
-    Raises `InputError` as `open_regular` does, and where memory does not suffice.
+    Raises `InputError` as `open_regular`, and if the memory is too small.
     """
     handle, size = open_regular(path, limit, what)
     with open(handle, "rb") as file:
         try:
-            data = file.read(size + 1) or b""  # Python makes room for all that is asked for
-            while size < len(data) <= limit:  # it grows meanwhile, or is one of /proc, which say 0
+            data = file.read(size + 1) or b""  # Python allocates the full requested size
+            while size < len(data) <= limit:  # the file grows meanwhile, or is one of /proc, which report 0
                 more = file.read(min(MIB, limit + 1 - len(data)))
                 if not more:
                     break
@@ -152,19 +153,20 @@ def read_bytes(path: Path, limit: int, what: str = "file") -> bytes:
         except MemoryError:
             raise InputError(f"{shown(path)} has {size:,} bytes, for which there is not enough memory") from None
     if len(data) > limit:
-        raise InputError(f"{shown(path)} has more than {limit:,} bytes; that is the most allowed for a {what}")
+        raise InputError(f"{shown(path)} has more than {limit:,} bytes; allowed for a {what}: {limit:,}")
     return data
 
 
 def read_text(path: Path, limit: int, what: str = "text file") -> str:
-    """A UTF-8 text file, a byte order mark left out. Raises `InputError` as `read_bytes`, and for another encoding."""
+    """The text of a UTF-8 file without byte order mark. Raises `InputError` as `read_bytes`, and for another
+    encoding."""
     return decoded(read_bytes(path, limit, what), path)
 
 
 def decoded(data: bytes, path: Path) -> str:
-    """UTF-8 bytes of the file at `path` as text, a byte order mark left out.
+    """UTF-8 bytes of the file at `path` as text, without byte order mark.
 
-    Raises `InputError` with the line of what is not UTF-8, and as `text_bytes` does.
+    Raises `InputError` with the line of the first byte that is not UTF-8, and as `text_bytes`.
     """
     data = text_bytes(data, path)
     try:
@@ -179,10 +181,10 @@ def decoded(data: bytes, path: Path) -> str:
 
 
 def text_bytes(data: bytes, path: Path) -> bytes:
-    """Bytes of the file at `path`, to be decoded as UTF-8, without a byte order mark.
+    """Bytes of the file at `path` for decoding as UTF-8, without byte order mark.
 
-    Raises `InputError` with the encoding that another byte order mark names, or with the line of a zero byte: text has
-    none, and where it is UTF-16 without a mark it would be read as words with zeros between their letters.
+    Raises `InputError` with the encoding of another byte order mark, or with the line of a zero byte: UTF-8 text has
+    none, and UTF-16 without a mark would be read as words with zeros between their letters.
     """
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
@@ -197,7 +199,7 @@ def text_bytes(data: bytes, path: Path) -> bytes:
 
 
 def read_toml(path: Path, what: str = "TOML file") -> dict[str, Any]:
-    """The tables of a TOML file. Raises `InputError` as `read_text`, and for what is no TOML, with its line."""
+    """The tables of a TOML file. Raises `InputError` as `read_text`, and with the line of a TOML error."""
     return parse_toml(read_text(path, SETTINGS_BYTES, what), shown(path))
 
 
@@ -205,11 +207,11 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of TOML text; `where` names it in the message. Raises `InputError`."""
     keys = re.sub(r"[ \t]+", "", _STRINGS.sub(lambda found: "" if found[0].startswith("#") else "s", text))
     if max(run.count(".") for run in re.split(r"[^\w.-]+", keys)) >= _KEY_PARTS:
-        raise InputError(f"{where} has a key of more than {_KEY_PARTS} parts, which is the most allowed; shorten it")
+        raise InputError(f"{where} has a key of more than {_KEY_PARTS} parts; allowed: {_KEY_PARTS} at most; shorten it")
     try:
         found = tomllib.loads(text, parse_float=_finite_or_said)
-    except ValueError as error:  # no TOML, or a number that Python does not take
-        raise InputError(f"{where} cannot be read as TOML: {shown(error)}; mend that line") from None
+    except ValueError as error:  # not TOML, or a number that Python rejects
+        raise InputError(f"{where} cannot be read as TOML: {shown(error)}; correct that line") from None
     except RecursionError:
         raise InputError(f"{where} cannot be read as TOML: it nests too deeply; write it flatter") from None
     if (count := _bounded(found, f"{where} cannot be read as TOML")) > _SETTINGS_KEYS:
@@ -230,7 +232,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def _bounded(value: Any, where: str) -> int:
-    """How many keys a parsed value has; raises `InputError` where it nests too deeply or holds too large a number."""
+    """Number of keys of a parsed value. Raises `InputError` if it nests too deeply or holds too large a number."""
     level: list[Any] = [value]
     keys = 0
     for _ in range(_DEPTH):
@@ -248,7 +250,7 @@ def _bounded(value: Any, where: str) -> int:
 
 
 def _holder(node: dict[str, Any] | list[Any]) -> str:
-    """Who holds the number, for a message."""
+    """Container of a too large number, for a message."""
     if isinstance(node, list):
         return "an array holds"
     return f"{shown(next(key for key, one in node.items() if isinstance(one, int) and abs(one) >= _WHOLE))} is"
@@ -259,16 +261,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {shown(twice)!r} stands there twice")
+        raise ValueError(f"the key {shown(twice)!r} occurs twice")
     return found
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite_or_said(text: str) -> float:
-    """TOML has words for what is not finite."""
+    """A float; TOML has words for infinity and NaN."""
     return float(text) if text.lstrip("+-") in ("inf", "nan") else _finite(text)
 
 
@@ -280,7 +282,7 @@ def _finite(text: str) -> float:
 
 
 def few(problems: list[str]) -> list[str]:
-    """The first problems of a file, and how many there are besides: a message of thousands of lines helps nobody."""
+    """The first problems of a file, and the number of the others, so that a message stays short."""
     left = len(problems) - _MOST_PROBLEMS
     return problems if left <= 0 else [*problems[:_MOST_PROBLEMS], f"and {left:,} more"]
 

@@ -1,8 +1,8 @@
-"""The one way to write and read Parquet tables: whole or not at all, and with a checksum of every byte.
+"""Writing and reading of Parquet tables: whole or not at all, with a checksum of every byte.
 
-Parquet's own page checksums leave out the footer, where names and types of columns stand. So the footer also carries
-the SHA-256 of the whole file, taken with zeros in the place of its own digits. Other tools read such a file as any
-other.
+Parquet's own page checksums do not cover the footer, which holds the names and types of columns. The footer therefore
+also carries the SHA-256 of the whole file, computed with zeros in place of its own digits. Other tools read such a file
+as usual.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from hvae_mnn.files import Part, disk_errors, part_of
 from hvae_mnn.reading import read_bytes, shown
 
 TABLE_BYTES = 4 * 2**30
-"""Largest table that is read back."""
+"""Largest table that is read, in bytes."""
 _KEY = b"hvae_mnn.sha256"
 _DIGITS = 64
 _UNCHECKED_VALUES = 10**8
-"""Most values, and bytes of texts in a column, of a table that carries no checksum."""
+"""Largest number of values, and of text bytes per column, of a table without checksum."""
 _TAIL = 2**20
-"""The checksum stands in the footer, at the end; a footer of ours has some kilobytes."""
+"""Bytes at the end that are searched for the checksum: a footer of this package has some kilobytes."""
 
 
 class Tables:
-    """Tables of one folder that are written piece by piece; a context that gives them their names together at its end,
-    when all went well. After an error nothing of them is left."""
+    """Tables of one folder that are written piece by piece. The context gives them their names together at its end;
+    after an error it removes them."""
 
     def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema], always: Collection[str] = ()) -> None:
-        """`schemas`: file name -> columns. A table is begun by `begin` or by the first `write`, those of `always` at
-        once: they are there even if nothing is written to them."""
+        """`schemas`: columns by file name. `begin` or the first `write` begins a table; tables in `always` begin at
+        once, so they exist even without rows."""
         self._folder, self._schemas, self._always = folder, schemas, always
         self._parts = ExitStack()
         self._open: dict[str, tuple[Part, pq.ParquetWriter]] = {}
 
     def begin(self, name: str) -> None:
-        """Make a table, which stays empty if nothing is written to it. Raises `StorageError`."""
+        """Begin a table, which stays empty without a `write`. Raises `StorageError`."""
         part = self._parts.enter_context(part_of(self._folder / name))
         with disk_errors(part.path):
             writer = pq.ParquetWriter(part.temporary, self._schemas[name], write_page_checksum=True)
         self._open[name] = part, writer
 
     def write(self, name: str, rows: pa.Table) -> None:
-        """Add rows to a table. Raises `StorageError` when the disk is full or the folder is not writable."""
+        """Add rows to a table. Raises `StorageError` if the disk is full or the folder is not writable."""
         if name not in self._open:
             self.begin(name)
         with disk_errors(self._folder / name):
             self._open[name][1].write_table(rows)
 
     def flush(self) -> None:
-        """Write what has gathered; for those that gather rows."""
+        """Write gathered rows; for subclasses that gather rows."""
 
     def __enter__(self) -> Self:
         """The tables have temporary names until the end. Raises `StorageError`."""
@@ -85,12 +85,12 @@ class Tables:
                         part.take_name()
             finally:
                 for _part, writer in self._open.values():
-                    with suppress(OSError):  # on a full disk not even the end of a table can be written
+                    with suppress(OSError):  # a full disk prevents even the end of a table
                         writer.close()
 
 
 def _finish(part: Part, writer: pq.ParquetWriter) -> None:
-    """Close a table and put its checksum in the place that is kept for it."""
+    """Close a table and write its checksum into the reserved place."""
     with disk_errors(part.path):
         writer.add_key_value_metadata({_KEY: b"0" * _DIGITS})
         writer.close()
@@ -116,10 +116,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema 
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list[Path] | None = None) -> pa.Table:
-    """A table, or some columns of it, once its checksum is found right.
+    """A table, or some of its columns, after its checksum was checked.
 
-    A file that carries no checksum, of an older version or another program, is read with an `UncheckedFileWarning`;
-    where `unchecked` is given, its path is added to that instead.
+    A file without checksum (from an older version or another program) gives an `UncheckedFileWarning`, or, with
+    `unchecked`, an entry in that list.
 
     Raises `TableError` for a file that is missing, damaged, changed since it was written, or lacks a column.
     """
@@ -141,21 +141,22 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unchecked: list
             table = _bounded(path, data, schema, columns)
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = shown(" ".join(str(error).split()) or type(error).__name__)
-        if "Failed to launch worker thread" in reason:  # the machine's fault, and not the file's
+        if "Failed to launch worker thread" in reason:  # the fault of the machine, not of the file
             raise EnvironmentProblem(
                 f"no more threads may be started, which reading {shown(path)} needs; raise the limit (ulimit -u)"
             ) from None
-        raise TableError(f"{shown(path)} is damaged or no Parquet table ({reason}); make it again") from None
+        raise TableError(f"{shown(path)} is damaged or not a Parquet table ({reason}); make it again") from None
     if not is_checked and unchecked is not None:
         unchecked.append(path)
     elif not is_checked:
         warnings.warn(f"{shown(path)} carries no checksum, so damage to it cannot be noticed", UncheckedFileWarning, 2)
     about = {key: value for key, value in (table.schema.metadata or {}).items() if key != _KEY}
-    return table.replace_schema_metadata(about or None)  # the checksum is the file's, not the table's
+    return table.replace_schema_metadata(about or None)  # the checksum belongs to the file, not to the table
 
 
 def _bounded(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
-    """A table that no checksum vouches for: a few bytes can claim any number of values, and long texts many times."""
+    """A table without checksum, within bounds: a few bytes can claim any number of values, or many copies of a long
+    text."""
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, read_dictionary=texts) as file:
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
@@ -178,10 +179,10 @@ def _bounded(path: Path, data: bytes, schema: pa.Schema, columns: Sequence[str] 
 def read_columns(
     path: Path, schema: pa.Schema, *names: str, unlimited: Collection[str] = ()
 ) -> dict[str, NDArray[Any]]:
-    """Columns of a table that was written with `schema`, as arrays; all of them where no names are given.
+    """Columns of a table that was written with `schema`, as arrays; all columns if no names are given.
 
-    Numbers are finite and no value is missing, but in the `unlimited` columns. Raises `TableError` as `read_table`, and
-    for columns of other types or values.
+    Numbers are finite and no value is missing, except in the `unlimited` columns. Raises `TableError` as `read_table`,
+    and for columns of other types or values.
     """
     wanted = names or tuple(schema.names)
     table = read_table(path, wanted)
@@ -200,7 +201,7 @@ def read_columns(
 
 
 def _place(data: bytes | bytearray) -> int | None:
-    """Where the digits of the checksum begin; None for a file without."""
+    """Offset of the checksum's digits; None for a file without checksum."""
     key = data.rfind(_KEY, max(0, len(data) - _TAIL))
     # Between key and value stand the value's field header (0x18) and its length, 64 (0x40).
     start = key + len(_KEY) + 2
@@ -210,7 +211,7 @@ def _place(data: bytes | bytearray) -> int | None:
 
 
 def _check(path: Path, data: bytes) -> bool:
-    """Whether the file carries a checksum. Raises `TableError` when it does, and another one is found."""
+    """Whether the file carries a checksum. Raises `TableError` if it does not match."""
     place = _place(data)
     if place is None:
         length = int.from_bytes(data[-8:-4], "little")

@@ -1,4 +1,4 @@
-"""The one way to keep numpy arrays in a safetensors file: whole or not at all, with a checksum that is compared."""
+"""Numpy arrays in a safetensors file: written whole or not at all, and checked against a checksum."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hvae_mnn.reading import parse_json, read_bytes, shown
 
 Tensors = dict[str, NDArray[Any]]
 TENSORS_BYTES = 16 * 2**30
-"""Largest file that is read back."""
+"""Largest file that is read, in bytes."""
 _DIGEST = "sha256"
 _LENGTH = 8
-"""Bytes of the header's length, with which a file begins."""
+"""Bytes of the header's length at the beginning of a file."""
 
 
 def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -31,11 +31,10 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_tensors(path: Path, what: str, *, may_be_unchecked: bool = False) -> Tensors:
-    """The arrays in a file that `write_tensors` wrote, by name, once their checksum is found right; `what` names the
-    file in messages.
+    """Arrays by name from a file of `write_tensors`, after their checksum was checked; `what` names the file in
+    messages.
 
-    With `may_be_unchecked` a file that carries no checksum, of an older version, is read with an
-    `UncheckedFileWarning`.
+    With `may_be_unchecked`, a file without checksum (from an older version) gives an `UncheckedFileWarning`.
 
     Raises `TensorsError` for a file that is missing, damaged, or changed since it was written.
     """
@@ -52,19 +51,19 @@ def read_tensors(path: Path, what: str, *, may_be_unchecked: bool = False) -> Te
 
 
 def parse_tensors(data: bytes, path: Path) -> Tensors:
-    """The arrays in the content of a safetensors file, whose checksum somebody else has compared.
+    """Arrays in the content of a safetensors file whose checksum the caller has checked.
 
-    Raises `TensorsError` for what is no such file.
+    Raises `TensorsError` for other content.
     """
     try:
         return load(data)
     except (SafetensorError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = shown(" ".join(str(error).split()) or type(error).__name__)
-        raise TensorsError(f"{shown(path)} is damaged or no file of tensors ({reason}); make it again") from None
+        raise TensorsError(f"{shown(path)} is damaged or not a file of tensors ({reason}); make it again") from None
 
 
 def _checksum(data: bytes) -> str | None:
-    """What the header of a file that could be parsed says."""
+    """The checksum in the header of a parsed file; None without one."""
     length = int.from_bytes(data[:_LENGTH], "little")
     try:
         about = parse_json(data[_LENGTH : _LENGTH + length].decode(), "header").get("__metadata__")

@@ -1,9 +1,9 @@
-"""The tensors that a torch recurrent module multiplies by, which need not be its parameters.
+"""Tensors that a torch recurrent module multiplies by, which may differ from its parameters.
 
 Pruning and the older weight norms recompute a tensor in a hook before every forward pass; parametrizations recompute it
-whenever it is read; and torch's recurrent modules multiply by a list that they keep beside their attributes. Here these
-tensors are read as the next forward pass in eval mode would find them, and the module stays as it is. What cannot be
-had for certain is refused by name: foreign code in the way of the forward pass, and tensors that it has no use for.
+whenever it is read; and torch's recurrent modules multiply by a list that they store beside their attributes. This
+module reads the tensors that the next forward pass in eval mode would use, and does not change the module. It refuses
+by name what it cannot determine: foreign code in the forward pass, and tensors that the forward pass does not use.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from torch.nn.utils.weight_norm import WeightNorm
 from hvae_mnn.errors import MappingError
 
 TORCH_MODES: dict[type[nn.Module], str] = {nn.RNN: "RNN_TANH", nn.LSTM: "LSTM", nn.GRU: "GRU"}
-"""torch's recurrent modules, each with the `mode` in which it can be mapped."""
+"""torch's recurrent modules, each with the `mode` that can be mapped."""
 DECLARATION = "gate_tensors"
-"""A class with torch's parameter layout and a forward pass of its own names here every tensor that it computes with."""
+"""Attribute in which a class with torch's parameter layout and its own forward pass names all tensors that it uses."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""In which torch runs recurrent modules; float64 holds all their values."""
+"""Types in which torch runs recurrent modules; float64 represents all their values."""
 _INGREDIENTS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (BasePruningMethod, "_tensor_name", ("_orig", "_mask")),
     (WeightNorm, "name", ("_g", "_v")),
     (SpectralNorm, "name", ("_orig", "_u", "_v")),
 )
-"""torch's weight hooks: class, attribute with the name of the tensor that one sets, endings of what that is made of."""
+"""torch's weight hooks: class, attribute with the name of the tensor that it sets, name endings of its ingredients."""
 _NO_PART_IN_FORWARD = {
     *("__init__", "__new__", "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__"),
     *("__static_attributes__", "__firstlineno__", "__parameters__", "__orig_bases__", "__init_subclass__"),
     *("__constants__", "__jit_unused_properties__", "__getstate__", "__setstate__", "__deepcopy__", "__repr__"),
     *("extra_repr", "reset_parameters", "call_super_init", "dump_patches", "_version"),
 }
-"""What a subclass may override and still compute the same."""
+"""Names that a subclass may override without changing the computation."""
 
 
 def running_class(module: nn.Module) -> type[nn.Module]:
-    """The class whose forward pass a recurrent module runs: `nn.RNN`, `nn.LSTM`, `nn.GRU`, or one that declares its
+    """The class whose forward pass a recurrent module runs: `nn.RNN`, `nn.LSTM`, `nn.GRU`, or a class that declares its
     tensors.
 
     Raises `MappingError` for a module of another kind.
@@ -53,7 +53,7 @@ def running_class(module: nn.Module) -> type[nn.Module]:
     for cls in type(module).__mro__:
         if cls in TORCH_MODES or DECLARATION in vars(cls):
             return cls
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"  # quantised modules are called LSTM, too
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"  # quantised modules are also called LSTM
     wrapped = [part for part in ("module", "_orig_mod") if part in getattr(module, "_modules", {})]
     remedy = f"what it wraps, its .{wrapped[0]}" if wrapped else "one of these with the same weights"
     raise MappingError(f"cannot map a {kind}; allowed: nn.RNN with tanh, nn.LSTM and nn.GRU themselves: give {remedy}")
@@ -62,9 +62,10 @@ def running_class(module: nn.Module) -> type[nn.Module]:
 def acting_tensors(module: nn.Module, name: str) -> dict[str, Tensor]:
     """The tensors that a recurrent `module` multiplies by and adds at its next forward pass in eval mode.
 
-    By torch's names, layer by layer, forward before reverse; `name` stands for the module in errors. Raises
-    `MappingError`, which names the tensor, class or hook, for all that cannot be had: code of others that takes part in
-    the forward pass, a tensor that is missing, left over, or another one at every pass.
+    Keys are torch's names, layer by layer, forward before reverse; `name` names the module in errors.
+
+    Raises `MappingError` with the tensor, class or hook for anything that cannot be determined: foreign code in the
+    forward pass, or a tensor that is missing, unused, or different at every pass.
     """
     cls = running_class(module)
     _check_code(module, cls, name)
@@ -75,7 +76,7 @@ def acting_tensors(module: nn.Module, name: str) -> dict[str, Tensor]:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _in_eval_mode(module):
             found, again = (_read(module, cls, [hook for hook, *_ in hooks], names) for _ in range(2))
-    except Exception as error:  # parametrizations are anybody's code
+    except Exception as error:  # parametrizations may be any code
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MappingError(
             f"{name}: its weights cannot be computed ({reason}); make it a module whose forward pass runs"
@@ -101,7 +102,7 @@ def acting_weight(module: nn.Embedding | nn.Linear, name: str) -> Tensor:
 
 
 def _check_code(module: nn.Module, cls: type[nn.Module], name: str) -> None:
-    """Refuse code of others in the forward pass that `cls` has."""
+    """Raise `MappingError` for foreign code in the forward pass of `cls`."""
     for other in type(module).__mro__:
         if other in cls.__mro__:
             continue
@@ -120,10 +121,10 @@ def _check_code(module: nn.Module, cls: type[nn.Module], name: str) -> None:
 
 
 def _weight_hooks(module: nn.Module, name: str) -> Iterator[tuple[Callable[..., Any], str, tuple[str, ...]]]:
-    """torch's weight hooks in the order in which they run: hook, its tensor, what that is made of; refuse others."""
+    """torch's weight hooks in their order: hook, its tensor, its ingredients. Raises `MappingError` for other hooks."""
     for hook in module._forward_pre_hooks.values():
         for kind, attribute, endings in _INGREDIENTS:
-            # Pruning methods of one's own are fine: they make masks, and the hook applies them.
+            # A user's pruning methods are fine: they make masks, and torch's hook applies these.
             if isinstance(hook, kind) and type(hook).__call__ is kind.__call__:
                 yield hook, getattr(hook, attribute, ""), endings
                 break
@@ -147,7 +148,7 @@ def _foreign_hook(hook: Callable[..., Any], name: str) -> MappingError:
 
 
 def _names(module: Any, cls: type[nn.Module], name: str) -> list[str]:
-    """What the tensors are called that the module says it has."""
+    """Names of the tensors that the module declares."""
     if cls not in TORCH_MODES:
         return list(getattr(cls, DECLARATION))
     for key in ("input_size", "hidden_size", "num_layers"):
@@ -168,7 +169,7 @@ def _names(module: Any, cls: type[nn.Module], name: str) -> list[str]:
 
 
 def _check_leftovers(module: nn.Module, known: set[str], prefixes: Sequence[str], name: str) -> None:
-    """Refuse parameters and buffers that have no part in the forward pass: something else makes use of them."""
+    """Raise `MappingError` for parameters and buffers that the forward pass does not use: other code uses them."""
     tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     for key, _ in tensors:
         if key not in known and not key.startswith(tuple(prefixes)):
@@ -181,18 +182,19 @@ def _check_leftovers(module: nn.Module, known: set[str], prefixes: Sequence[str]
 def _read(
     module: Any, cls: type[nn.Module], hooks: Sequence[Callable[..., Any]], names: Sequence[str]
 ) -> dict[str, Any]:
-    """What forward would find under `names` after `hooks`; None where there is nothing."""
+    """Values that forward would find under `names` after `hooks`; None for a missing one."""
     seen: Any = _AfterHooks(module)
     for hook in hooks:
         hook(seen, ())
-    # torch keeps a list of its weights, and makes it anew only if an attribute is another object than it was.
+    # torch stores a list of its weights, and rebuilds it only if an attribute is another object than before.
     if cls in TORCH_MODES and not nn.RNNBase._weights_have_changed(seen):  # type: ignore[no-untyped-call]
         return dict(zip(names, module._flat_weights, strict=True))
     return {key: getattr(seen, key, None) for key in names}
 
 
 class _AfterHooks:
-    """A module as hooks make it: it keeps what they set, everything else is the module's, which stays as it is."""
+    """A view of a module after its hooks: it stores the values they set; all other values are the unchanged
+    module's."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -203,7 +205,7 @@ class _AfterHooks:
 
 @contextlib.contextmanager
 def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Set `training` off, by which dropout of weights and power iterations rest, and put it back."""
+    """Switch `training` off, which stops weight dropout and power iterations, and restore it afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     for part, _ in modes:
         part.training = False
@@ -215,7 +217,7 @@ def _in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def _check_plain(tensor: Any, where: str) -> None:
-    """Refuse what is not a dense floating-point tensor with values."""
+    """Raise `MappingError` for anything but a dense floating-point tensor with values."""
     found, remedy = "", ""
     if not isinstance(tensor, Tensor):
         found, remedy = "missing, although the module says that it has one", "set it"
@@ -236,7 +238,7 @@ def _check_plain(tensor: Any, where: str) -> None:
 
 
 def _values_end(tensor: Tensor) -> int:
-    """Bytes of storage that the tensor's last value needs."""
+    """Bytes of storage up to the tensor's last value."""
     if not tensor.numel():
         return 0
     last = tensor.storage_offset() + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))

@@ -255,16 +255,16 @@ def test_a_settings_file_is_not_larger_than_it_can_sensibly_be(tmp_path):
         ("[" * 1_000_000, "nests too deeply"),
         ('{"a":' * 1_000_000, "nests too deeply"),
         ("[" * 150 + "]" * 150, "nests deeper than 100 levels"),
-        ("NaN", "NaN is no number"),
-        ("[-Infinity]", "-Infinity is no number"),
+        ("NaN", "NaN is not a number"),
+        ("[-Infinity]", "-Infinity is not a number"),
         ("1e999", "1e999 is beyond the largest number"),
         ("-1e999", "beyond the largest number"),
         ("9" * 100_000, "Exceeds the limit"),
         ("9" * 100_000 + ".0", "is beyond the largest number"),
         ('{"a": 18446744073709551616}', "a is a whole number beyond 64 bits"),
         ("18446744073709551616", "holds a whole number beyond 64 bits"),
-        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' stands there twice"),
-        ('{"' + "k" * 100_000 + '": 1, "' + "k" * 100_000 + '": 3}', "stands there twice"),
+        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs twice"),
+        ('{"' + "k" * 100_000 + '": 1, "' + "k" * 100_000 + '": 3}', "occurs twice"),
         ("{", "cannot be read as JSON"),
         ("", "cannot be read as JSON"),
     ],
@@ -280,7 +280,7 @@ def test_json_that_is_read(tmp_path):
     path.write_text(json.dumps(value))
     assert read_json(path, "plan") == value
     path.write_text("[1]")
-    assert "holds a list, not a JSON object; it is no plan" in refused(read_json, path, "plan")
+    assert "holds a list, not a JSON object; give a plan" in refused(read_json, path, "plan")
     with path.open("wb") as file:
         file.truncate(JSON_BYTES + 1)
     assert "allowed for a plan" in refused(read_json, path, "plan")

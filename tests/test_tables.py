@@ -100,7 +100,7 @@ def test_a_table_that_only_names_the_checksum_is_no_damaged_one(tmp_path: Path) 
 def test_text_that_is_no_text_in_a_table_without_checksum(tmp_path: Path) -> None:
     path = tmp_path / "old.parquet"
     pq.write_table(pa.table({"text": pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())}), path)
-    assert "damaged or no Parquet table" in refused(path, unchecked=[])
+    assert "damaged or not a Parquet table" in refused(path, unchecked=[])
 
 
 def test_few_bytes_that_claim_to_be_many_values(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_one_text_that_is_there_many_times(tmp_path: Path) -> None:
 def test_what_is_no_table(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(data)
-    assert "is damaged or no Parquet table" in refused(path)
+    assert "is damaged or not a Parquet table" in refused(path)
     assert "no Parquet table at" in refused(tmp_path / "nowhere")
     assert "is a folder" in refused(tmp_path)
     assert "has no column 'other'; found: count, name" in refused(written(tmp_path), columns=["other"])

@@ -64,7 +64,7 @@ def test_a_file_without_checksum(tmp_path: Path) -> None:
 def test_what_is_no_file_of_tensors(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    with pytest.raises(TensorsError, match=r"x\.safetensors is damaged or no file of tensors \(.*\); make it again"):
+    with pytest.raises(TensorsError, match=r"x\.safetensors is damaged or not a file of tensors \(.*\); make it again"):
         read_tensors(path, "file")
     with pytest.raises(TensorsError, match="no solved array at"):
         read_tensors(tmp_path / "nowhere", "solved array")

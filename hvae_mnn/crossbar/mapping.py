@@ -90,7 +90,7 @@ def to_conductance(
     cells = cells or Cells()
     if not np.isfinite(weights).all():
         raise MappingError(
-            f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; mend the model"
+            f"{int((~np.isfinite(weights)).sum())} of {weights.size} weights are NaN or infinite; repair the model"
         )
     pair = cells.scheme == "differential_pair"
     reach = (device.g_max - device.g_min) / (1 if pair else 2)

@@ -1,8 +1,8 @@
-"""Where work runs: in this process, in worker processes of this machine, or on a Dask cluster.
+"""Places to run work: this process, worker processes of this machine, or a Dask cluster.
 
 Two kinds of work share a cluster: pure functions (`map`), and objects that live on one worker (`actor`), which hold
-ngspice processes. What comes out never depends on how many workers there are. A worker that dies, or is not heard from
-any more, loses its work to another one, once.
+ngspice processes. Results never depend on the number of workers. If a worker dies or falls silent, its work
+moves to another worker, once.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LIMIT_S = 600.0
-"""Longest time that an item of `map` may take."""
+"""Longest time for an item of `map`, seconds."""
 
 
 class Cluster:
-    """Workers to run things on; made by `here`, `local` or `at`, and closed after use (or a context manager)."""
+    """Workers that run functions and objects; made by `here`, `local` or `at`. Close it after use, or use it as a
+    context."""
 
     def __init__(self, name: str, remote: Workers | None = None, processes: Any = None) -> None:
-        """`remote`: its workers, None for this process; `processes`: the local cluster that belongs to it."""
+        """`remote`: the workers, None for this process; `processes`: the local cluster, if there is one."""
         self.name = name
-        """What a person calls it."""
+        """Name in messages."""
         self.remote = remote
         self._processes = processes
         self._on_close = contextlib.ExitStack()
 
     @classmethod
     def here(cls) -> Cluster:
-        """This process."""
+        """A cluster that runs everything in this process."""
         return cls("this process")
 
     @classmethod
     def local(cls, workers: int) -> Cluster:
-        """`workers` processes of this machine, one thread each."""
+        """A cluster of `workers` processes on this machine, with one thread each."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(quiet())
             folder = stack.enter_context(temporary_folder())
@@ -58,10 +59,10 @@ class Cluster:
     def at(cls, address: str) -> Cluster:
         """The Dask cluster whose scheduler listens at `address`, as `tcp://host:port` or `tls://host:port`.
 
-        It must be trusted: Dask sends pickled objects both ways, and whoever can reach a scheduler without TLS can have
-        code run by its workers and clients.
+        Name only a scheduler that you trust: Dask sends pickled objects both ways, and anybody who can reach a
+        scheduler without TLS can run code on its workers and clients.
 
-        Raises `EnvironmentProblem` when it does not answer, has no workers, or they run other versions than this
+        Raises `EnvironmentProblem` if it does not answer, has no workers, or its workers run other versions than this
         process.
         """
         with contextlib.ExitStack() as stack:
@@ -75,20 +76,20 @@ class Cluster:
 
     @property
     def is_here(self) -> bool:
-        """Whether there is nothing but this process."""
+        """Whether everything runs in this process."""
         return self.remote is None
 
     @property
     def workers(self) -> int:
-        """How many workers there are now."""
+        """Current number of workers."""
         return 1 if self.remote is None else len(self.remote.alive())
 
     def describe(self) -> str:
-        """For a summary."""
+        """Short description for a summary."""
         return f"{self.workers} at {self.name}" if self.remote is not None and self._processes is None else self.name
 
     def __enter__(self) -> Self:
-        """Closed at the end of the block."""
+        """Return the cluster; the block's end closes it."""
         return self
 
     def __exit__(
@@ -98,10 +99,10 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """End what was started; an existing cluster stays, without what was put there."""
+        """End everything that this object started; an existing Dask cluster stays, without the objects placed on it."""
         if self.remote is not None:
             self.remote.forget_actors()
-        with contextlib.suppress(Exception):  # of a scheduler that went first
+        with contextlib.suppress(Exception):  # the scheduler has ended before
             self._on_close.close()
 
     def map(
@@ -112,10 +113,12 @@ class Cluster:
         progress: Callable[[int, int], None] | None = None,
         limit_s: float = LIMIT_S,
     ) -> list[R]:
-        """`function(item)` of every item, in their order; `progress(done, of)` is called as they come.
+        """Results of `function(item)` for all items, in order; `progress(done, total)` is called after each one.
 
-        The function is pure, and pickled with its items. Errors of ours that it raises pass through; any other is a
-        `RunError`, and so is an item whose worker died, or that took longer than `limit_s`, for the second time.
+        The function must be pure; it is pickled with its items. A `HvaeMnnError` that it raises passes through.
+
+        Raises `RunError` for any other error, and for an item whose worker died, or that took longer than `limit_s`,
+        for the second time.
         """
         todo = list(items)
         what = getattr(function, "__name__", type(function).__name__)
@@ -139,10 +142,10 @@ class Cluster:
         progress: Callable[[int, int], None] | None = None,
         limit_s: float = LIMIT_S,
     ) -> None:
-        """As `map`, but every item is told in this process as soon as it is settled, in any order: `found(index,
-        value)`, or `failed(index, error)` for one that raised an error or was lost twice, and the others go on.
+        """As `map`, but reports every item in this process as soon as it is settled, in any order: `found(index,
+        value)`, or `failed(index, error)` if it raised an error or was lost twice. The other items continue.
 
-        Raises `RunError` when the cluster itself is lost, and whatever the two functions raise.
+        Raises `RunError` if the cluster itself is lost, and any error of the two functions.
         """
 
         def tell(index: int, answer: Any) -> None:
@@ -161,7 +164,7 @@ class Cluster:
 
 
 def open_cluster(workers: int | None = None, scheduler: str | None = None) -> Cluster:
-    """What `--workers` and `--scheduler` ask for; by default this process.
+    """The cluster for `--workers` and `--scheduler`; by default this process.
 
     Raises `InputError` for both at once or fewer than one worker, `EnvironmentProblem` for a scheduler that does not
     answer.

@@ -1,4 +1,4 @@
-"""Dask, as far as a cluster needs it: a quiet client, and what its errors mean."""
+"""A quiet Dask client, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 from hvae_mnn.errors import EnvironmentProblem
 
 CONNECT_S = 10.0
-"""Longest wait for a scheduler's answer."""
+"""Longest wait for a scheduler's answer, seconds."""
 
 
 def distributed() -> Any:
-    """Imported by those alone who use it: it takes 0.4 s."""
+    """The module `distributed`, imported on first use because it takes 0.4 s."""
     return importlib.import_module("distributed")
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line that is not too long."""
+    """The text of an error on one line of bounded length."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """What Dask raises for a call; those of the call itself never get here."""
+    """Errors that Dask raises for a call; errors of the called function are not among them."""
     import asyncio
     from concurrent.futures import CancelledError
 
@@ -35,18 +35,19 @@ def failures() -> tuple[type[BaseException], ...]:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the worker was at fault and not what it was given."""
+    """Whether the worker caused the error, and not its work."""
     from distributed.scheduler import KilledWorker
 
     return isinstance(error, (KilledWorker, OSError)) or "Cancelled" in type(error).__name__
 
 
 def connect(address: str) -> Any:
-    """Dask's client, with the TLS settings of Dask's own configuration; `EnvironmentProblem` when nobody answers."""
+    """Dask's client, with the TLS settings of Dask's own configuration. Raises `EnvironmentProblem` without an
+    answer."""
     import asyncio
 
     async def knock(**arguments: Any) -> None:
-        # Dask's own time limit does not cover the first words that are exchanged.
+        # Dask's own time limit does not cover the initial handshake.
         comm = await asyncio.wait_for(
             distributed().comm.connect(address, timeout=CONNECT_S, **arguments), 1.2 * CONNECT_S
         )
@@ -55,10 +56,10 @@ def connect(address: str) -> Any:
     try:
         security = distributed().Security()
         arguments = security.get_connection_args("client")
-        with ThreadPoolExecutor(1) as thread:  # there may be a loop in this one
+        with ThreadPoolExecutor(1) as thread:  # this thread may have an event loop
             thread.submit(lambda: asyncio.run(knock(**arguments))).result()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions: those that matter are compared later
+            warnings.simplefilter("ignore")  # about versions: the relevant ones are compared later
             return distributed().Client(address, timeout=CONNECT_S, security=security, set_as_default=False)
     except Exception as error:
         remedy = "start one: dask scheduler"
@@ -76,14 +77,14 @@ def _not_of_dask(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Dask's loggers: what a person has to know is in our errors."""
-    distributed()  # which sets them up
+    """Silence Dask's loggers: this package's own errors carry the necessary information."""
+    distributed()  # the import configures the loggers
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
-    # What Dask left unfinished when a worker died is reported by asyncio, as late as at the end of the process.
+    # asyncio reports Dask's unfinished calls to dead workers, possibly as late as the end of the process.
     logging.getLogger("asyncio").addFilter(_not_of_dask)
     try:
         yield

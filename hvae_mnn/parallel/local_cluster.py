@@ -1,4 +1,4 @@
-"""Worker processes of this machine: Dask's local cluster, which nobody on another machine can reach."""
+"""Worker processes of this machine: Dask's local cluster, unreachable from other machines."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from hvae_mnn.parallel.dask_client import distributed
 
 _LOOPBACK = "127.0.0.1"
 _PER_CORE = 16
-"""Most workers for a core: many more keep a machine from answering."""
+"""Largest number of workers per core: many more make a machine unresponsive."""
 _FILES, _THREADS = (20, 10), (5, 7)
-"""Open files of this process, and threads of this user, that a cluster takes, and that each of its workers does."""
+"""Open files of this process and threads of this user, each as (for the cluster, for each of its workers)."""
 _SETTINGS = {
-    # Dask gives a worker up that does not come back within 15 s; a busy machine may need longer to start it.
+    # Dask gives up a worker that does not return within 15 s; a busy machine may need longer to start it.
     "distributed.deploy.lost-worker-timeout": "10000 days",
-    # Every process has a web server, which shows state and logs to whoever asks: it has nothing to show.
+    # Every Dask process has a web server that shows state and logs to anybody: its routes are removed.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
 
 
 def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple[Any, Any]:
-    """Start `workers` processes of one thread each, which end when `until` is closed; `folder` is for their files.
+    """Start `workers` processes of one thread each, which end when `until` is closed; `folder` holds their files.
 
-    Returns Dask's cluster and a client of it. Everything that listens does so on the loopback address. Raises
-    `EnvironmentProblem` when the machine does not let them start.
+    Returns Dask's cluster and its client. All sockets listen on the loopback address only. Raises
+    `EnvironmentProblem` if the machine does not allow them to start.
     """
     import dask.config
 
@@ -37,7 +37,7 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
     if not 1 <= workers <= most:
         raise EnvironmentProblem(f"{workers} workers were asked for; allowed on this machine: 1 to {most}")
     _require_room(workers)
-    settings = {**_SETTINGS, "temporary-directory": folder}  # its own would have a name that others can know
+    settings = {**_SETTINGS, "temporary-directory": folder}  # Dask's own folder would have a predictable name
     try:
         until.enter_context(dask.config.set(settings))
         processes = until.enter_context(
@@ -46,9 +46,9 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
                 threads_per_worker=1,
                 processes=True,
                 host=_LOOPBACK,
-                dashboard_address=f"{_LOOPBACK}:0",  # None would ask for one port, and warn when another has it
+                dashboard_address=f"{_LOOPBACK}:0",  # None would request one fixed port, and warn if it is taken
                 scheduler_kwargs={"dashboard": False},
-                memory_limit=None,  # Dask would count, and kill for, what belongs to ngspice
+                memory_limit=None,  # Dask would count the memory of ngspice, and kill workers for it
                 local_directory=folder,
                 preload="hvae_mnn.parallel.local_worker",
                 silence_logs=logging.CRITICAL,
@@ -62,7 +62,8 @@ def start_local(workers: int, folder: str, until: contextlib.ExitStack) -> tuple
 
 
 def _require_room(workers: int) -> None:
-    """Take what a cluster will need for a moment: where it runs out half-way, Dask neither ends nor stays quiet."""
+    """Allocate the cluster's files and threads for a moment: if they run out half-way, Dask neither ends nor stays
+    quiet."""
     with contextlib.ExitStack() as stack:
         try:
             for _ in range(_FILES[0] + _FILES[1] * workers):
@@ -85,7 +86,7 @@ def _cannot_start(workers: int, error: Exception) -> EnvironmentProblem:
 
 
 def _reason(error: BaseException) -> str:
-    """What an error goes back to: Dask wraps it several times."""
+    """The original cause of an error, which Dask wraps several times."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     text = error.strerror if isinstance(error, OSError) else None

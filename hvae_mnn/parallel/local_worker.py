@@ -1,4 +1,4 @@
-"""What a worker process of this machine does first; Dask loads it by name."""
+"""Start-up of a worker process on this machine; Dask loads this module by name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hvae_mnn.errors import Note
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave signals that a terminal or a supervisor sends to all its processes, and notes, to the one that started
-    this."""
+    """Ignore signals that a terminal or supervisor sends to all its processes, and silence notes: the parent process
+    handles both."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    warnings.simplefilter("ignore", Note)  # whoever started this says it once
+    warnings.simplefilter("ignore", Note)  # the parent process reports it once

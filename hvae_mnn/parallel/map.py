@@ -1,4 +1,4 @@
-"""Pure functions on a cluster's workers: one item, one worker, a time limit, and a second chance elsewhere."""
+"""Pure functions on a cluster's workers: one worker per item, a time limit, and a second attempt on another worker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2
-"""Items handed to a worker per thread, so that it need not wait for the next."""
+"""Items sent to a worker per thread, so that it does not wait for the next one."""
 
 
 Tell = Callable[[int, Any], None]
-"""(index of an item, its value or the `HvaeMnnError` that it ended in)."""
+"""Callback with the index of an item, and its value or the `HvaeMnnError` that ended it."""
 
 
 class ItemError(RunError):
-    """What became of an item that nobody refused on purpose; the message does not say which item."""
+    """Failure of an item that was not raised on purpose; the message does not name the item."""
 
 
 @dataclass(eq=False)
@@ -34,14 +34,14 @@ class Assignment:
     index: int
     future: Any
     started: float | None = None
-    """Since when it is a worker's turn to run it."""
+    """Start of its run on the worker; None before that."""
 
 
 class Mapping:
     """One `map` or `each` on a cluster.
 
-    Every item is handed to one worker and to no other, as its turn comes: so it is known where each one runs and since
-    when, and a worker that dies or hangs takes few with it.
+    Every item is sent to exactly one worker, when it is its turn. The place and start of each item are therefore known,
+    and a worker that dies or hangs affects few items.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Mapping:
         self._settled = 0
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
-        """Until every item is settled: tell what became of it."""
+        """Run until every item is settled, and report each one."""
         looked = -POLL_S
         try:
             while (before := self._settled) < len(self._items):
@@ -86,13 +86,13 @@ class Mapping:
             self._threads = self._workers.some_alive()
 
     def _lose(self, address: str, why: str) -> None:
-        """Take back what a worker was given; what it was working on has failed there."""
+        """Take back all items of a worker; those that it was running have failed there."""
         for task in reversed(self._flying.pop(address)):
             task.future.cancel()
             self._take_back(task.index, why if task.started is not None else None)
 
     def _take_back(self, index: int, failed: str | None) -> None:
-        """An item is still to be done, first of all; `failed`: why it failed where it was, which is forgiven once."""
+        """Put an item first in the queue again. `failed`: the reason why it failed, which is accepted once."""
         if failed is not None:
             self._losses[index] += 1
             if self._losses[index] > 1:
@@ -111,7 +111,7 @@ class Mapping:
         self._tell(index, answer)
 
     def _hand_out(self) -> None:
-        for depth in range(1, _AHEAD + 1):  # each worker its first before any its second
+        for depth in range(1, _AHEAD + 1):  # every worker gets a first item before any gets a second
             for address, threads in self._threads.items():
                 tasks = self._flying.setdefault(address, [])
                 while self._todo and len(tasks) < depth * threads:
@@ -131,14 +131,14 @@ class Mapping:
                 try:
                     answer = self._workers.wait_for(task.future, address)
                 except WorkerGone as gone:
-                    self._workers.alive()  # a lost scheduler is no item's fault
+                    self._workers.alive()  # a lost scheduler is not the fault of an item
                     self._take_back(task.index, str(gone))
                 else:
                     self._settle(task.index, answer)
 
 
 def guarded(function: Callable[[T], R], item: T) -> R | HvaeMnnError:
-    """What became of a call: its value, or the error that it ended in."""
+    """The value of a call, or the error that ended it."""
     try:
         return function(item)
     except HvaeMnnError as error:

@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster: which of them are heard from, and calls and objects on one of them."""
+"""The workers of a Dask cluster: which are alive, and calls and objects on one of them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from hvae_mnn.errors import EnvironmentProblem, RunError
 from hvae_mnn.parallel.dask_client import CONNECT_S, distributed, failures, is_loss, one_line
 
 POLL_S = 1.0
-"""How often the workers are looked at while nothing else happens."""
+"""Seconds between checks of the workers while nothing else happens."""
 _SILENCE_S = 120.0
-"""A worker whose heartbeat (0.5 s) stays away for longer counts as dead."""
+"""Seconds without a heartbeat (one every 0.5 s) after which a worker counts as dead."""
 _SETTLE_S = 5.0
-"""Longest wait for another worker than the one on which something has just failed."""
+"""Longest wait, in seconds, for another worker after a failure."""
 _REVIVAL_S = 30.0
-"""Longest wait for a worker when all have died; those that are watched over come back within seconds."""
+"""Longest wait, in seconds, for a worker after all have died; supervised workers restart within seconds."""
 
 
 class WorkerGone(Exception):
-    """The worker that was to answer is dead or silent; the argument says which."""
+    """The worker is dead or silent; the argument says which."""
 
 
 class Workers:
-    """The workers that a Dask client sees."""
+    """The workers of a Dask client."""
 
     silence_s = _SILENCE_S
 
     def __init__(self, name: str, client: Any, processes: Any = None) -> None:
-        """`client` of Dask; `processes`: the local cluster, when it is our own. `name` is for messages."""
+        """`client` of Dask; `processes`: the local cluster, if this package started it; `name` for messages."""
         self.name = name
         self._client = client
         self._processes = processes
@@ -45,22 +45,22 @@ class Workers:
         self._failed_on: dict[str, str] = {}
 
     def alive(self) -> dict[str, int]:
-        """Number of threads by address of the workers that are heard from.
+        """Number of threads by address of all live workers.
 
-        Raises `RunError` when the scheduler itself is gone.
+        Raises `RunError` if the scheduler is lost.
         """
         try:
             self._require_connection()
             found = self._client.scheduler_info(n_workers=-1)["workers"]
-            self._require_connection()  # or the list is an old one
+            self._require_connection()  # else the list is outdated
         except Exception as error:
             raise RunError(
                 f"the Dask scheduler of {self.name} does not answer any more ({one_line(error)}); start it again, then"
-                " run the command again (a simulation goes on with --resume)"
+                " run the command again (resume a simulation with --resume)"
             ) from None
         now, threads = time.monotonic(), {}
         for address, worker in sorted(found.items()):
-            # Compared on this clock: the scheduler's may be another one.
+            # Compared on this machine's clock: the scheduler's may differ.
             seen, since = self._heard.get(address, (0.0, now))
             if seen != worker["last_seen"]:
                 seen, since = worker["last_seen"], now
@@ -74,23 +74,23 @@ class Workers:
             raise ConnectionError("the connection was lost")
 
     def some_alive(self) -> dict[str, int]:
-        """As `alive`, but waits a while when there is none."""
+        """As `alive`, but waits a while if there is none. Raises `RunError` if none returns."""
         until = time.monotonic() + _REVIVAL_S
         while not (found := self.alive()):
             if time.monotonic() > until:
                 raise RunError(
                     f"no worker of {self.name} is left; start some (dask worker ADDRESS), then run the"
-                    " command again (a simulation goes on with --resume)"
+                    " command again (resume a simulation with --resume)"
                 )
             time.sleep(0.1)
         return found
 
     def submit(self, address: str, function: Callable[..., Any], *args: Any, actor: bool = False) -> Any:
-        """Dask's future of a call that runs on that worker and on no other."""
+        """Dask's future of a call that runs on exactly this worker."""
         import dask.config
 
         key = f"hvae-mnn-{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"
-        # Whoever needs it, sends it: a tile is no large graph.
+        # A large argument is sent with the call on purpose: a tile is not a large graph.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self._client.submit(
                 function,
@@ -104,7 +104,8 @@ class Workers:
             )
 
     def wait_for(self, future: Any, address: str) -> Any:
-        """The result of a call to that worker; raises `WorkerGone` when the worker is, `RunError` when it cannot."""
+        """The result of a call to this worker. Raises `WorkerGone` if the worker is lost, `RunError` if the call
+        fails."""
         while True:
             try:
                 return future.result(timeout=POLL_S)
@@ -125,7 +126,8 @@ class Workers:
                 ) from None
 
     def wait(self, futures: list[Any], seconds: float, condition: str) -> None:
-        """Wait for `ALL_COMPLETED` or `FIRST_COMPLETED`, at most so long; `RunError` when the scheduler is lost."""
+        """Wait at most `seconds` for `ALL_COMPLETED` or `FIRST_COMPLETED`. Raises `RunError` if the scheduler is
+        lost."""
         try:
             with contextlib.suppress(TimeoutError), self._client.as_current():
                 distributed().wait(futures, timeout=seconds, return_when=condition)
@@ -135,21 +137,21 @@ class Workers:
             self.alive()
 
     def actor(self, kind: type, address: str) -> Any:
-        """The object of that class that lives on that worker: made when first asked for, gone when this is closed."""
+        """The object of class `kind` on this worker: made on first use, removed on close."""
         if (kind, address) not in self._actors:
             future = self.submit(address, kind, actor=True)
             found = self._actors[kind, address] = self.wait_for(future, address)
-            # Left alone, Dask 2024 to 2026 takes whatever client this process has made its default, or none.
+            # By itself, Dask 2024 to 2026 uses the default client of this process, or none.
             found._client, found._future = self._client, future
         return self._actors[kind, address]
 
     def place(self, name: str) -> str:
-        """Address of the worker that has least to hold, and is not the one on which `name` failed last."""
+        """Address of the worker with the fewest objects, except the one on which `name` failed last."""
         until = time.monotonic() + _SETTLE_S
         while True:
             threads = self.some_alive()
             others = [address for address in threads if address != self._failed_on.get(name)]
-            # One that has just died may still be on the scheduler's list.
+            # A worker that has just died may still be on the scheduler's list.
             if others or time.monotonic() > until:
                 break
             time.sleep(0.1)
@@ -158,13 +160,13 @@ class Workers:
         return chosen
 
     def leave(self, address: str, failed: str | None = None) -> None:
-        """What was placed there is there no more; `failed`: its name, when it failed there."""
+        """Note that an object has left this worker; `failed`: its name, if it failed there."""
         self._load[address] -= 1
         if failed is not None:
             self._failed_on[failed] = address
 
     def give_up(self, address: str) -> None:
-        """Give a worker no more work; one of our own is ended, and another takes its place."""
+        """Give a worker no further work. A worker of this package's own cluster is ended and replaced."""
         self._given_up.add(address)
         if self._processes is not None:
             for watcher in list(self._processes.workers.values()):
@@ -173,7 +175,7 @@ class Workers:
                         os.kill(watcher.pid, signal.SIGKILL)
 
     def require_same_versions(self) -> None:
-        """Raise `EnvironmentProblem` when there are no workers, or one runs other versions than this process."""
+        """Raise `EnvironmentProblem` if there are no workers, or one runs other versions than this process."""
         addresses = list(self.alive())
         if not addresses:
             raise EnvironmentProblem(
@@ -181,7 +183,7 @@ class Workers:
             )
 
         def versions() -> str:
-            # Within a function, it travels by value: a worker that cannot import what it is sent, dies.
+            # A nested function travels by value: a worker that cannot import a function it receives dies.
             import platform
 
             try:
@@ -193,7 +195,7 @@ class Workers:
             return f"hvae-mnn {__version__}, Python {platform.python_version()}, numpy {numpy.__version__}"
 
         here, futures = versions(), {address: self.submit(address, versions) for address in addresses}
-        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then, is let in
+        self.wait(list(futures.values()), CONNECT_S, "ALL_COMPLETED")  # a worker that is busy then is accepted
         alive = self.alive()
         for address, future in futures.items():
             there = here
@@ -209,5 +211,5 @@ class Workers:
                 )
 
     def forget_actors(self) -> None:
-        """Let go of every object on a worker, which ends it."""
+        """Release, and so end, every object on a worker."""
         self._actors.clear()

@@ -146,7 +146,7 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
             env=environment,
         )
     except subprocess.TimeoutExpired:
-        raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; mend it, {_FALL_BACK}") from None
+        raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; repair it, {_FALL_BACK}") from None
     except OSError as error:
         why = error.strerror or error
     else:
@@ -178,7 +178,7 @@ def _build(recipe: _Recipe, library: Path) -> None:
         done = _run(command, folder)
         if done.returncode or not built.is_file():
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-            raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; mend it, {_FALL_BACK}")
+            raise EnvironmentProblem(f"{compiler} cannot build the OSDI device: {said}; repair it, {_FALL_BACK}")
         content = built.read_bytes()
     with replacing(library) as temporary:
         temporary.write_bytes(content)

@@ -294,8 +294,8 @@ def test_a_damaged_file_is_no_answer(network, tmp_path, kind):
     run_answers(Stepper(checkpoint.model), sentences, PASSES).save(path)
     damage(path, kind)
     told = {
-        "cut": "is damaged or no file of tensors",
-        "empty": "is damaged or no file of tensors",
+        "cut": "is damaged or not a file of tensors",
+        "empty": "is damaged or not a file of tensors",
         "gone": "no file of answers at",
         "bare": "does not match its checksum",
     }

@@ -208,7 +208,7 @@ def test_tables_that_are_none(tmp_path):
         read_results(write(tmp_path / "colour", [rows[0] | {"colour": "red"}]))
     (tmp_path / "old" / "results.parquet").write_bytes(b"PAR1 no table")
     with pytest.raises(
-        InputError, match=r"is damaged or no Parquet table \(.*\); make it again by running the sweep again"
+        InputError, match=r"is damaged or not a Parquet table \(.*\); make it again by running the sweep again"
     ):
         read_results(tmp_path / "old")
 
