@@ -1,4 +1,4 @@
-"""What the converters of a run saw, as parts of their full scale, and what they clipped."""
+"""Figure of a run's converters: histograms of their inputs relative to full scale, and clipped values."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]
 _MOST_PANELS = 6
-"""Of one kind in a layer; partial sums have dozens of ADCs."""
+"""Largest number of panels of one kind in a layer; partial sums have dozens of ADCs."""
 _MOST_ROWS = 64
-"""Layers times kinds; a text model has six."""
+"""Largest number of rows (layers times kinds); a text model has six."""
 
 
 @of_run
 def converters_figure(folder: Path) -> Figure:
-    """A row of panels per layer and kind: histograms of what came in, on a logarithmic scale; beyond full scale, values
-    are clipped. Raises `RunError` for a run without the table."""
+    """A row of panels per layer and kind: histograms of converter inputs on a logarithmic scale; values beyond full
+    scale are clipped. Raises `RunError` for a run without the table."""
     if is_missing(folder / CONVERTERS):
         raise RunError(f"{folder} has no {CONVERTERS}: the run is not finished, or older; run hvae-mnn simulate again")
     table = read_columns(folder / CONVERTERS, SCHEMAS[CONVERTERS])
@@ -53,14 +53,14 @@ def converters_figure(folder: Path) -> Figure:
     for axes in panels[-1]:
         axes.set_xlabel("value / full scale")
     figure.suptitle(
-        f"{literal(absolute(folder).name)}: what the converters saw (LSB in full scales; orange: beyond full scale)",
+        f"{literal(absolute(folder).name)}: inputs of the converters (LSB in full scales; orange: beyond full scale)",
         fontsize="medium",
     )
     return figure
 
 
 def _names(table: Table, layer: str, kind: str) -> list[str]:
-    """The converters of that kind in a layer; of many, those that clipped most."""
+    """Names of the converters of one kind in a layer; if they are many, those that clipped most."""
     own = (table["layer"] == layer) & (table["kind"] == kind)
     clipped = dict(zip(table["name"][own], table["clipped"][own], strict=True))
     if len(clipped) <= _MOST_PANELS:
@@ -77,7 +77,7 @@ def _histogram(axes: Axes, table: Table, layer: str, kind: str, name: str) -> No
     axes.bar(middle, count, width=high - low, color=colors.tolist())
     axes.axvspan(1, HISTOGRAM_END, color=COLORS[1], alpha=0.12, lw=0)
     axes.axvspan(-HISTOGRAM_END, -1, color=COLORS[1], alpha=0.12, lw=0)
-    # From below 1, so that a single value is seen; whole decades, however few lie between.
+    # From below 1, so that a single value is visible; whole decades, even if there are few.
     axes.set_yscale("log")
     axes.set_ylim(0.5, 10 ** np.ceil(np.log10(max(int(count.max()), 5) * 1.05)))
     axes.yaxis.set_minor_formatter(NullFormatter())

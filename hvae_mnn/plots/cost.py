@@ -1,4 +1,4 @@
-"""Figures of the cost of a token: energy per layer beside a digital processor's, and how a tile's currents settle."""
+"""Figures of the cost of a token: energy per layer beside that of digital processors, and settling of a tile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1
 
 
 def scaled(largest: float) -> tuple[float, str]:
-    """A prefix that makes numbers up to `largest` readable: its factor and letter."""
+    """Factor and letter of the SI prefix that makes numbers up to `largest` readable."""
     for factor, letter in _PREFIXES:
         if largest >= factor:
             return factor, letter
@@ -28,20 +28,20 @@ def scaled(largest: float) -> tuple[float, str]:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Three digits with a prefix: `33.9 nJ`."""
+    """A value with three digits and an SI prefix: `33.9 nJ`."""
     factor, letter = scaled(abs(value) * (1 + 1e-9))
     digits = f"{value / factor:.3g}" if abs(value) < 999.5 * factor else f"{value / factor:.0f}"
     return f"{digits} {letter}{unit}"
 
 
 def multiple(value: float) -> str:
-    """Three digits without an exponent: `34,900`."""
+    """A value with three digits and without exponent: `34,900`."""
     return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 @of_run
 def cost_figure(folder: Path) -> Figure:
-    """Energy of a step by layer and of a token, stacked; and the token beside digital processors."""
+    """Stacked energy of a step per layer and of a token, and the token's energy beside digital processors."""
     summary = read_sealed(folder / SUMMARY, "summary")
     figure = new_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
@@ -98,7 +98,7 @@ def _processors(axes: Axes, summary: dict[str, Any]) -> None:
 
 @of_run
 def settling_figure(folder: Path) -> Figure:
-    """How far the slowest tile's bit lines are from their final currents after a step, by both answers."""
+    """Distance of the slowest tile's bit-line currents from their final values after a step, by both methods."""
     summary = read_sealed(folder / SUMMARY, "summary")
     check = summary["ngspice"]["settling"]
     table = read_columns(folder / CURVES, CURVE_SCHEMA)
@@ -148,7 +148,7 @@ def settling_figure(folder: Path) -> Figure:
 
 
 def save_cost_figures(folder: Path) -> list[Path]:
-    """Write `cost`, and `settling` where something settles, into the folder, as PNG and SVG."""
+    """Write `cost` and, if lines have resistance, `settling` into the folder, as PNG and SVG."""
     found = save_figure(cost_figure(folder), folder, "cost")
     if not is_missing(folder / CURVES):
         found += save_figure(settling_figure(folder), folder, "settling")

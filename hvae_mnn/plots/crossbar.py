@@ -1,4 +1,4 @@
-"""The figure of one tile: conductances, what lines carry, and what wires do to the columns."""
+"""Figure of one tile: conductances, line potentials, and the effect of wires on the columns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hvae_mnn.studies.inspection import TileInspection
 
 Array = NDArray[np.float64]
 Extend = Literal["neither", "min", "max", "both"]
-"""At which ends values lie beyond the colours."""
+"""Ends of the colour scale that some values exceed."""
 _ROUNDING = 1e-12
 
 
 def crossbar_figure(found: TileInspection) -> Figure:
-    """The whole array with its tiles, the tile's conductances, the voltage lost along its word lines, the potential of
-    its bit lines, and its columns' currents with and without wires."""
+    """The array with its tiles, the tile's conductances, the voltage drop along its word lines, the potential of its
+    bit lines, and its column currents with and without wires."""
     lines = found.layout.lines_per_row
     figure = new_figure(13.5, 11.0)
     parts: Any = figure.subfigures(3, 1, height_ratios=[4, 4, 3])
@@ -67,7 +67,7 @@ def _title(found: TileInspection) -> str:
 
 
 def _lost(found: TileInspection, line: int) -> Array:
-    """(M, N): part of the driver's voltage that is missing at a crossing, in percent; NaN where a row is not driven."""
+    """Voltage drop (M, N) at a crosspoint, in percent of the driver's voltage; NaN for a row that is not driven."""
     driven = (found.volts if line == 0 else -found.volts)[:, np.newaxis]
     missing = driven - found.words[line]
     part: Array = np.divide(missing, driven, out=np.full_like(missing, np.nan), where=driven != 0) * 100
@@ -75,9 +75,9 @@ def _lost(found: TileInspection, line: int) -> Array:
 
 
 def _limits(lost: list[Array]) -> tuple[tuple[float, float], Extend]:
-    """Ends of the colours: a row with hardly any voltage of its own has any ratio, and must not hide the others."""
+    """Ends of the colour scale. A row with a very small voltage can have any ratio, and must not hide the others."""
     values = np.concatenate([part[np.isfinite(part)] for part in lost])
-    if not values.any():  # none is driven, or nothing lost
+    if not values.any():  # no row is driven, or no voltage is lost
         return (0.0, 1.0), "neither"
     low, high = float(min(np.percentile(values, 2), 0.0)), float(max(np.percentile(values, 98), 0.0))
     if high <= low:

@@ -1,4 +1,4 @@
-"""Where along a sentence the latent's KL arises, and what the decoder loses without it."""
+"""Figure of the latent: its KL along a sentence, and the loss of the decoder without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hvae_mnn.plots.files import new_figure, save_figure
 def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
     """Three panels: KL over the relative position, KL by steps from the end, and -ln p(x | z) with other latents.
 
-    `proper` is the report of that name in an `evaluation.json`.
+    `proper` is the report `proper` of an `evaluation.json`.
     """
     profile, ablation = proper["profile"], proper["ablation"]
     figure = new_figure(11.0, 3.4)

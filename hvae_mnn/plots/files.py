@@ -16,15 +16,15 @@ from hvae_mnn.reading import shown
 
 _P = ParamSpec("_P")
 _LARGEST = 200.0
-"""Inches of a figure's side: more is no figure to look at, and takes gigabytes."""
+"""Largest side of a figure, inches: a larger one cannot be viewed and takes gigabytes."""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, told apart by colour-blind eyes."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` inches that needs no screen and no global state. Raises `InputError` for
-    one too large to be looked at."""
+    """An empty figure of `width` x `height` inches, without screen or global state. Raises `InputError` if it is too
+    large to view."""
     if not (0 < width <= _LARGEST and 0 < height <= _LARGEST):
         raise InputError(
             f"a figure would be {width:.4g} x {height:.4g} inches, for what there is to draw; allowed: {_LARGEST:g}"
@@ -35,10 +35,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def of_run(draw: Callable[Concatenate[Path, _P], Figure]) -> Callable[Concatenate[Path, _P], Figure]:
-    """A figure of a run's folder that is refused where tables and summary are not what a run writes: their checksums
-    say that nobody changed them, not that they are of this version, or that they belong together.
+    """Decorator for a figure of a run's folder that checks the tables and the summary. Checksums prove that files are
+    unchanged, but not that they are of this version or belong together.
 
-    Raises `TableError` then, with the error that they gave as its cause.
+    Raises `TableError`, with the original error as its cause, if they are not the output of one run.
     """
 
     @functools.wraps(draw)
@@ -56,7 +56,7 @@ def of_run(draw: Callable[Concatenate[Path, _P], Figure]) -> Callable[Concatenat
         ) as error:
             reason = shown(f"{type(error).__name__}: {' '.join(str(error).split())}")
             raise TableError(
-                f"{shown(folder)}: its tables and summary are not together what a run of this version writes"
+                f"{shown(folder)}: its tables and summary are not the output of one run of this version"
                 f" ({reason}); run it again"
             ) from error
 
@@ -64,7 +64,8 @@ def of_run(draw: Callable[Concatenate[Path, _P], Figure]) -> Callable[Concatenat
 
 
 def literal(text: object) -> str:
-    """Text from outside as a figure shows it as it is: between two dollars matplotlib would read a formula."""
+    """External text, escaped so that a figure shows it unchanged: matplotlib reads text between two dollars as a
+    formula."""
     return str(text).replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""How finetuning went: loss in training, accuracy and perplexity on hardware in validation."""
+"""Figure of finetuning: training loss, and validation accuracy and perplexity on the hardware."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hvae_mnn.plots.files import new_figure, save_figure
 
 
 def finetune_figure(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> Figure:
-    """Three panels over updates, of the list `history` in a run's `metrics.json` and the record of it that was kept.
+    """Three panels over updates, from the list `history` of a run's `metrics.json` and its best record.
 
-    What the network gave before its weights were clipped is a grey point of its own.
+    A grey point shows the network before its weights were clipped.
     """
     figure = new_figure(11.0, 3.4)
     panels = figure.subplots(1, 3)

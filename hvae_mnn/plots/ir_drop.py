@@ -1,4 +1,4 @@
-"""Figures of what wires cost: error over tile size and wire resistance, and the three schemes beside each other."""
+"""Figures of wire errors: error over tile size and wire resistance, and a comparison of the three schemes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NAMES = {
     "differential_pair": "differential pair",
 }
 _FLOOR = 1e-17
-"""A deviation of exactly zero is drawn here, since the axis is logarithmic."""
+"""Value at which a deviation of exactly zero is drawn, since the axis is logarithmic."""
 _PERCENT = ((1e-4, "0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1.0, "100 %"))
 
 
@@ -49,11 +49,11 @@ def _what(folder: Path) -> str:
 def _curve(
     axes: Axes, table: Table, rows: NDArray[Any], across: str, column: str, label: str, color: Any, marker: str = "o"
 ) -> None:
-    """Mean over the tiles, and a band from the least to the largest."""
+    """Mean over the tiles, and a band from the smallest to the largest value."""
     places = np.unique(table[across][rows])
     gathered = [table[column][rows & (table[across] == place)] for place in places]
     means = np.array([values.mean() for values in gathered])
-    shown = means > 0  # ideal wires have no place on a logarithmic axis
+    shown = means > 0  # ideal wires have no position on a logarithmic axis
     if not shown.any():
         return
     low, high = (np.array([end(values) for values in gathered])[shown] for end in (np.min, np.max))
@@ -83,14 +83,14 @@ def _percent_axis(axes: Axes) -> None:
 
 
 def _shades(count: int) -> list[Any]:
-    """Colours of an ordered quantity."""
+    """Colours for an ordered quantity."""
     return [colormaps["viridis"](part) for part in np.linspace(0.0, 0.88, max(count, 1))]
 
 
 @of_run
 def error_figure(folder: Path) -> Figure:
-    """Error against tile size, a curve per resistance, and against resistance, a curve per size; ngspice's points on
-    top, and how far they are from the curves' own first tile below."""
+    """Error against tile size with a curve per resistance, and against resistance with a curve per size. Points on the
+    curves are ngspice's answers; the lower panels show their deviation from the exact solution of the same tile."""
     table = read_columns(folder / TABLE, SCHEMA, unlimited=("deviation",))
     summary = read_sealed(folder / SUMMARY, "summary")
     scheme = summary["settings"]["scheme"]
@@ -146,7 +146,7 @@ def error_figure(folder: Path) -> Figure:
     panels[-1, 1].set_xlabel("resistance of a wire segment, Ω")
     panels[0, 0].set_title("error against tile size")
     panels[0, 1].set_title("error against wire resistance")
-    figure.suptitle(f"What wires cost: {_NAMES[scheme]}; {_what(folder)}", fontsize="medium")
+    figure.suptitle(f"Errors of wire resistance: {_NAMES[scheme]}; {_what(folder)}", fontsize="medium")
     figure.supxlabel(
         f"{_FORMULAS}\nlines: mean over tiles; bands: least to largest tile", fontsize="small", linespacing=1.6
     )
@@ -176,7 +176,7 @@ def scheme_figure(folder: Path) -> Figure:
 
 
 def save_ir_drop_figures(folder: Path) -> list[Path]:
-    """Write `ir_drop` and `ir_drop_schemes` as PNG and SVG into the folder of the table."""
+    """Write `ir_drop` and `ir_drop_schemes` as PNG and SVG into the table's folder."""
     return [
         *save_figure(error_figure(folder), folder, "ir_drop"),
         *save_figure(scheme_figure(folder), folder, "ir_drop_schemes"),

@@ -24,12 +24,12 @@ _NAMES = {"behavioural": "ngspice, behavioural", "osdi": "ngspice, OSDI", "refer
 
 
 def _who(table: dict[str, NDArray[Any]]) -> list[str]:
-    """Back ends in the order of drawing: the reference on top."""
+    """Back ends in drawing order, with the reference on top."""
     return [name for name in _LINES if name in table["backend"]]
 
 
 def _style(table: dict[str, NDArray[Any]], who: str, number: int) -> dict[str, Any]:
-    """A colour per frequency; the reference is black over the back ends, but not where it stands alone."""
+    """A colour per frequency. The reference is black over the back ends, but coloured if it is the only curve."""
     style = {"color": COLORS[number % len(COLORS)], **_LINES[who]}
     return style if len(_who(table)) > 1 else {"color": COLORS[number % len(COLORS)], "lw": 1.5}
 
@@ -46,7 +46,7 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 
 
 def _drive(folder: Path) -> tuple[str, str]:
-    """The device's name, and what it was driven with in words."""
+    """The device's name and a description of its drive."""
     summary = read_sealed(folder / SUMMARY, "summary")
     name, drive = literal(summary["device"]["name"]), summary["drive"]
     count, amplitude = drive["cycles"], drive["amplitude_v"]
@@ -57,10 +57,10 @@ def _drive(folder: Path) -> tuple[str, str]:
 
 @of_run
 def iv_loops(folder: Path) -> Figure:
-    """Current against voltage, all frequencies on one plot; beside it |current| on a logarithmic axis."""
+    """Current against voltage for all frequencies, and |current| on a logarithmic axis."""
     table = read_columns(folder / TRACES, SCHEMAS[TRACES])
     name, drive = _drive(folder)
-    # Pulses have no loop to see near 0 V, but steep edges, which a logarithmic axis bends.
+    # Pulses have no visible loop near 0 V, but steep edges, which a logarithmic axis bends.
     panels = 1 if drive.startswith("pulses") else 2
     figure = new_figure(5.25 * panels + 1.0 * (panels == 1), 5.0)
     linear, *logarithmic = figure.subplots(1, panels, squeeze=False)[0]
@@ -122,7 +122,7 @@ def state_and_resistance(folder: Path) -> Figure:
 def switching_time(folder: Path) -> Figure:
     """Time from x = 0.05 to 0.95 (SET) and back (RESET) against the magnitude of the voltage.
 
-    RESET is drawn dashed and small on top of SET: where both take the same time, both are seen.
+    RESET is drawn dashed and small on top of SET, so that both are visible if they take the same time.
     """
     name, _ = _drive(folder)
     table = read_columns(folder / SWITCHING, SCHEMAS[SWITCHING], unlimited=("seconds",))

@@ -20,11 +20,11 @@ from hvae_mnn.tables import read_columns
 
 _DARK, _BLUE, _ORANGE, _GREY = "#222222", *COLORS[:2], "0.75"
 _SMALLEST = 1e-6
-"""Relative errors below are drawn here, since the axis is logarithmic."""
+"""Smaller relative errors are drawn at this value, since the axis is logarithmic."""
 _POINTS = 20_000
-"""Devices drawn one by one; of more, an even selection."""
+"""Largest number of devices drawn individually; of more devices, an even selection."""
 _LABELLED = 6
-"""Arrays that get a line with a name of their own."""
+"""Largest number of arrays with a labelled line of their own."""
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _percent(summary: dict[str, Any]) -> str:
 
 @of_run
 def pulses_figure(folder: Path) -> Figure:
-    """Fraction of the devices within the tolerance against the pulses that each may have had."""
+    """Fraction of the devices within the tolerance against the number of pulses per device."""
     summary, table = _summary(folder), _columns(folder, ROUNDS)
     figure = new_figure(7, 4.6)
     axes = figure.subplots()
@@ -56,7 +56,7 @@ def pulses_figure(folder: Path) -> Figure:
     shares = np.zeros(rounds + 1)
     for number, (name, array) in enumerate(arrays.items()):
         own = (table["array"] == name) & ~table["wired"]
-        # An array that was done earlier stays as it is.
+        # An array that finished earlier keeps its last value.
         within = np.append(table["within"][own], np.full(rounds + 1 - own.sum(), table["within"][own][-1]))
         shares += within * array["devices"] / summary["network"]["devices"]
         if len(arrays) > 1:
@@ -118,7 +118,7 @@ def _errors(table: dict[str, NDArray[Any]], final: str) -> tuple[NDArray[Any], N
 
 @of_run
 def target_figure(folder: Path) -> Figure:
-    """Achieved against target conductance; devices that are not within the tolerance stand out."""
+    """Achieved against target conductance; devices outside the tolerance are highlighted."""
     summary = _summary(folder)
     table = _columns(folder, DEVICES, "target_s", "conductance_s", "within")
     figure = new_figure(7, 5.8)
@@ -145,7 +145,7 @@ def target_figure(folder: Path) -> Figure:
 
 @of_run
 def disturbed_figure(folder: Path) -> Figure:
-    """Heat map of the array with most disturbed cells: how far others' pulses moved each cell, in all."""
+    """Heat map of the array with the most disturbed cells: total motion of each cell by pulses on other cells."""
     summary = _summary(folder)
     name = max(summary["arrays"], key=lambda array: summary["arrays"][array]["disturbed"])
     array = summary["arrays"][name]

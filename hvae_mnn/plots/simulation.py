@@ -17,14 +17,14 @@ from hvae_mnn.tables import read_columns
 
 LAYERS = ("encoder1", "encoder2", "decoder")
 _FLOOR = 1e-18
-"""An error of exactly zero is drawn here, since the axis is logarithmic."""
+"""Value at which an error of exactly zero is drawn, since the axis is logarithmic."""
 
 
 @of_run
 def preactivation_figure(folder: Path) -> Figure:
     """Hardware against digital pre-activations, and their difference below: a panel per layer, a colour per gate unit.
 
-    Shown is the sample of hidden units that the run kept.
+    The panels show the hidden units that the run sampled.
     """
     table = read_columns(folder / PREACTIVATIONS, SCHEMAS[PREACTIVATIONS])
     figure = new_figure(11.5, 6.8)
@@ -51,9 +51,9 @@ def preactivation_figure(folder: Path) -> Figure:
 
 @of_run
 def error_figure(folder: Path) -> Figure:
-    """Pre-activation error over time steps, per layer: the run's own drift, and what the array alone adds.
+    """Pre-activation error over time steps, per layer: accumulated error of the run, and error of the array alone.
 
-    A new sentence, and the change from encoder to decoder, is a thin line.
+    Thin lines mark a new sentence, and the change from encoder to decoder.
     """
     table = read_columns(folder / STEPS, SCHEMAS[STEPS])
     figure = new_figure(11.5, 6.6)
@@ -81,8 +81,8 @@ def error_figure(folder: Path) -> Figure:
 
 @of_run
 def disturb_figure(folder: Path) -> Figure:
-    """What reading did to memristors that may move, over time steps: how many were driven beyond a threshold, how far
-    states have drifted, and what that does to pre-activations and tokens."""
+    """Read disturb over time steps: number of memristors driven beyond a threshold, drift of states, and the effect on
+    pre-activations and tokens."""
     table, steps, tokens = (read_columns(folder / name, SCHEMAS[name]) for name in (DRIFT, STEPS, TOKENS))
     figure = new_figure(11.5, 9.0)
     driven, drift, error, agreement = figure.subplots(4, 1, height_ratios=[2, 3, 3, 2])
@@ -129,7 +129,7 @@ def disturb_figure(folder: Path) -> Figure:
 def _by_step(
     table: dict[str, NDArray[Any]], layer: str, column: str, together: np.ufunc
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Of one layer: the first row of every time step, and the column over its gate units taken together."""
+    """For one layer: the first row of every time step, and the column combined over its gate units."""
     rows = table["layer"] == layer
     key = table["sentence"][rows] * 1_000_000 + table["position"][rows]
     _, first, step = np.unique(key, return_index=True, return_inverse=True)
@@ -139,8 +139,8 @@ def _by_step(
 
 
 def save_simulation_figures(folder: Path) -> list[Path]:
-    """Write `preactivations`, `error_over_steps` and, where memristors may move, `read_disturb` into the run's folder,
-    as PNG and SVG."""
+    """Write `preactivations`, `error_over_steps` and, for memristors that may move, `read_disturb` into the run's
+    folder, as PNG and SVG."""
     paths = [
         *save_figure(preactivation_figure(folder), folder, "preactivations"),
         *save_figure(error_figure(folder), folder, "error_over_steps"),

@@ -1,4 +1,4 @@
-"""The training curve: what each epoch gave, from the history of a run."""
+"""Figure of training: metrics of every epoch, from the history of a run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hvae_mnn.plots.files import new_figure, save_figure
 def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Figure:
     """Three panels over epochs: negative log-likelihood, KL, and both perplexities of the valid split.
 
-    `history` is the list of that name in a run's `metrics.json`. The two perplexities have panels' own names because
-    only one of them is a bound.
+    `history` is the list `history` of a run's `metrics.json`. The two perplexities have separate names because only
+    one of them is a bound.
     """
     epochs = [record["epoch"] for record in history]
     figure = new_figure(11.0, 3.4)

@@ -1,4 +1,4 @@
-"""Figures of a verification: how far exact engine and ngspice are apart, and what a tile's lines carry."""
+"""Figures of a verification: differences of exact engine and ngspice, and potentials of a tile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hvae_mnn.studies.verify import COLUMNS, POTENTIALS, SCHEMAS, TILES
 from hvae_mnn.tables import read_columns
 
 _FLOOR = 1e-18
-"""A difference of exactly zero is drawn here, since the axis is logarithmic."""
+"""Value at which a difference of exactly zero is drawn, since the axis is logarithmic."""
 
 
 def _columns(folder: Path, name: str) -> dict[str, NDArray[Any]]:
@@ -61,14 +61,15 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
 
 
 def _name_tiles(axes: Axes, names: list[str]) -> None:
-    """Names along the upright axis, not more than fit."""
+    """Label the vertical axis with as many names as fit."""
     step = max(1, len(names) // 40)
     axes.set_yticks(range(0, len(names), step), names[::step], fontsize=7)
 
 
 @of_run
 def potentials_figure(folder: Path, title: str) -> Figure:
-    """ngspice's potentials at the crossings of one tile: what a row has lost on its word line, what bit lines carry."""
+    """ngspice's potentials at the crosspoints of one tile: voltage drop along word lines, and potential of bit
+    lines."""
     table = _columns(folder, POTENTIALS)
     shape = int(table["row"].max()) + 1, int(table["column"].max()) + 1
     lines = [name for name in ("word", "inverted") if np.isfinite(table[name]).all()]

@@ -1,4 +1,4 @@
-"""Accuracy against what is not ideal: a sweep's metrics along an axis, with bands over seeds and baselines."""
+"""Accuracy against non-idealities: a sweep's metrics along an axis, with bands over seeds and baselines."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from hvae_mnn.sweeps.curves import Curve, GridCurves, Value, band
 Array = NDArray[np.float64]
 DPI = 200
 MOST_CURVES = 8
-"""Of one panel, where numbers tell them apart; of more a heat map is drawn only."""
+"""Largest number of curves per panel if numbers distinguish them; for more, only a heat map is drawn."""
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", (0, (1, 1.2)))
 _GREY = "0.35"
 _TOGETHER = 0.06
-"""Of a panel's height: baselines of several models within it have one name."""
+"""Fraction of a panel's height within which baselines of several models share one label."""
 
 
 def accuracy_figure(
     curves: GridCurves, metrics: Sequence[str], *, kind: BandKind = "expanded", seed: int = 0
 ) -> Figure:
-    """A panel per metric: means over seeds along the axis with their bands; baselines as labelled lines.
+    """One panel per metric: means over seeds along the axis with their bands, and baselines as labelled lines.
 
-    Where numbers and more tell curves apart, there is a row of panels for every combination of the rest.
+    If numbers and other settings distinguish curves, every combination of the other settings has a row of panels.
     """
     rows, told = panel_rows(curves)
     name = axis_name(curves, curves.axis)
@@ -95,7 +95,7 @@ def _label(curves: GridCurves, curve: Curve, told: tuple[str, ...]) -> str:
 
 
 def _styles(curves: GridCurves, told: tuple[str, ...]) -> dict[tuple[Value, ...], dict[str, Any]]:
-    """Colour, marker and line of every curve: ordered colours for numbers, distinct ones for words."""
+    """Colour, marker and line style of every curve: ordered colours for numbers, distinct colours for words."""
     keys = list(dict.fromkeys(_key(curve, told) for curve in curves.curves))
     shades = [colormaps["viridis"](part) for part in np.linspace(0.0, 0.85, len(keys))]
     ordered = bool(curves.numeric_by)
@@ -120,7 +120,7 @@ def _draw(
     kind: BandKind,
     seed: int,
 ) -> None:
-    """Means as a line, the band around it; what stands beside the axis has its band as a bar."""
+    """The means as a line with a band; values beside the axis have a bar."""
     found = band(curve, metric, seed, kind)
     if not found.points:
         return
@@ -156,7 +156,7 @@ def _draw_baseline_curve(axes: Axes, curves: GridCurves, curve: Curve, metric: s
 
 
 def _scale(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]) -> None:
-    """A logarithmic axis for a perplexity that spans more than a decade; room for baselines."""
+    """Use a logarithmic axis for a perplexity that spans more than a decade; include the baselines."""
     heights = [height for height, _, _ in levels(curves, metric, row, several=False)]
     drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
     every = np.concatenate([np.array(heights), *drawn]) if heights or drawn else np.array([])
@@ -174,7 +174,7 @@ def _scale(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
 
 
 def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value], *, several: bool) -> None:
-    """Baselines across the panel, named at its right edge, names kept apart."""
+    """Draw baselines across the panel, with labels at its right edge that do not overlap."""
     found = sorted(levels(curves, metric, row, several), key=lambda level: level[0])
     if not found:
         return
@@ -219,7 +219,7 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
 
 
 def _told_together(found: list[Level], part: Callable[[float], float]) -> list[Level]:
-    """Baselines of several models that cannot be told apart in the panel get one name."""
+    """Merge the labels of baselines of several models that cannot be distinguished in the panel."""
     digital = [level for level in found if level[1].startswith("digital")]
     if len(digital) < 3 or part(digital[-1][0]) - part(digital[0][0]) > _TOGETHER:
         return found
@@ -232,7 +232,7 @@ def _told_together(found: list[Level], part: Callable[[float], float]) -> list[L
 
 
 def _legend(figure: Figure, axes: Axes, heading: str) -> None:
-    """What curves are, below the figure's heading."""
+    """Draw the legend of the curves below the figure's heading."""
     handles, labels = axes.get_legend_handles_labels()
     found = {label: handle for handle, label in zip(handles, labels, strict=True) if label}
     if not found:
@@ -252,14 +252,14 @@ def _legend(figure: Figure, axes: Axes, heading: str) -> None:
 
 
 def _words(figure: Figure, curves: GridCurves, metrics: Sequence[str], kind: BandKind) -> None:
-    """What is to be known of the figure, below it."""
+    """Draw the caption below the figure."""
     figure.supxlabel(
         textwrap.fill(caption(curves, metrics, kind), int(11 * figure.get_figwidth())), fontsize="small", color="0.25"
     )
 
 
 def file_name(curves: GridCurves, metrics: Sequence[str], chosen: bool) -> str:
-    """Of the figure: other metrics than the usual, and relative ones, do not take the usual figure's name."""
+    """File name of the figure. Chosen or relative metrics get a name of their own."""
     parts = ["accuracy", curves.name, *(metrics if chosen else ()), *(["relative"] if curves.relative else [])]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
 
@@ -269,7 +269,7 @@ def save_accuracy_figures(
 ) -> list[Path]:
     """Write a grid's figures (PNG, SVG) and the numbers behind them (Parquet, JSON) into `folder`.
 
-    Curves where they can be told apart; a heat map as well where two axes have numbers. Returns the paths.
+    Curves are drawn if they can be distinguished, and a heat map if two axes have numbers. Returns the paths.
     """
     name = file_name(curves, metrics, chosen)
     paths = write_curves(curves, metrics, folder, name, caption(curves, metrics, kind), kind=kind)

@@ -1,4 +1,4 @@
-"""Where an axis has its values: numbers on a linear or logarithmic axis, 0 beside it, words side by side."""
+"""Positions on an axis: numbers on a linear or logarithmic axis, 0 beside it, words side by side."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hvae_mnn.plots.sweeps.names import VALUES, AxisName
 from hvae_mnn.sweeps.curves import Value, is_number
 
 DECADE = 10.0
-"""What spans more is drawn on a logarithmic axis."""
+"""Ratio of largest to smallest value above which the axis is logarithmic."""
 _FEW = 8
-"""Values that get a tick each on a linear axis."""
+"""Largest number of values with one tick each on a linear axis."""
 _CHARACTER = 0.02
-"""Width of a tick label's character in parts of a panel's width."""
+"""Width of a tick label's character, relative to the panel's width."""
 
 
 class Places:
-    """Of the values of one setting."""
+    """Positions of the values of one setting."""
 
     def __init__(self, values: Sequence[Value], name: AxisName) -> None:
         self.name, self.values = name, list(values)
@@ -50,7 +50,7 @@ class Places:
         return self.rest[-1] + (float(np.median(np.diff(self.rest))) if len(self.rest) > 1 else 1.0)
 
     def of(self, value: Value | None) -> float:
-        """Where it is drawn."""
+        """Position of a value."""
         if self.words:
             return float(self.values.index(value))  # type: ignore[arg-type]
         assert is_number(value)
@@ -67,11 +67,11 @@ class Places:
         return sorted(self.values, key=self.of)
 
     def apart(self, value: Value | None) -> bool:
-        """Whether a value stands beside the axis, so that no line leads there."""
+        """Whether a value is beside the axis, so that no line connects it."""
         return not self.words and value == 0 and (self.gap or self.unlimited)
 
     def shape(self, axes: Axes) -> None:
-        """Scale, limits and ticks."""
+        """Set scale, limits and ticks."""
         if self.log:
             axes.set_xscale("log")
         values = self.in_order
@@ -88,7 +88,7 @@ class Places:
             self._break(axes)
 
     def _break(self, axes: Axes) -> None:
-        """Two strokes across the axis where it is broken."""
+        """Draw two strokes at the break of the axis."""
         side = [self.of(0.0), self.rest[-1] if self.unlimited else self.positive[0]] if self.rest else []
         if not side:
             return
@@ -107,7 +107,7 @@ class Places:
         )
 
     def text(self, value: Value) -> str:
-        """A tick's label."""
+        """Label of a tick."""
         if not is_number(value):
             return VALUES.get(str(value), literal(value))
         if value == 0 and self.name.zero is not None:
@@ -120,7 +120,7 @@ class Places:
         return f"{number:g}"
 
     def _labels(self, values: list[Value]) -> list[str]:
-        """Texts of ticks; empty where one would run into its left neighbour."""
+        """Labels of ticks; empty if a label would overlap its left neighbour."""
         places = [self.of(value) for value in values]
         where = np.log10(places) if self.log else np.array(places)
         span = float(np.ptp(where)) or 1.0
@@ -136,5 +136,5 @@ class Places:
 
 
 def plain_number(value: float, _: float) -> str:
-    """A tick's label without powers of ten as long as it is short."""
+    """Label of a tick, without a power of ten if it is short."""
     return f"{value:,.0f}" if 10 <= value < 1e5 else f"{value:g}"

@@ -1,4 +1,4 @@
-"""Two settings at once: a metric's mean over seeds as a map with its numbers in the cells."""
+"""Heat map over two settings: a metric's mean over seeds, with its numbers in the cells."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hvae_mnn.sweeps.curves import GridCurves, Value, band
 
 _COLORS = "cividis"
 _MIDDLE = 0.45
-"""Relative luminance above which black is read better than white."""
+"""Relative luminance above which black text is more readable than white."""
 
 
 def heat_map_figure(curves: GridCurves, metrics: Sequence[str]) -> Figure:
-    """A map per metric of the axis and the first other setting with numbers, and a row of maps for every combination of
-    the rest; better is brighter. Cells without any run are empty."""
+    """One map per metric over the axis and the first other numeric setting, with a row of maps for every combination of
+    the remaining settings. Brighter is better; cells without a run are empty."""
     rows, (second,) = panel_rows(curves)
     across, up = (Places(curves.values_of(path), axis_name(curves, path)) for path in (curves.axis, second))
     columns, lines = len(across.values), len(up.values)
@@ -54,7 +54,7 @@ def heat_map_figure(curves: GridCurves, metrics: Sequence[str]) -> Figure:
 
 
 def _means(curves: GridCurves, metric: str, row: Mapping[str, Value], second: str) -> NDArray[np.float64]:
-    """(second, axis) means over seeds; NaN where there is none."""
+    """Means over seeds, shape (second, axis); NaN without a run."""
     across, up = (Places(curves.values_of(path), axis_name(curves, path)).in_order for path in (curves.axis, second))
     found = np.full((len(up), len(across)), np.nan)
     for curve in curves.curves:
@@ -103,13 +103,13 @@ def _map(
 
 
 def _beside(curves: GridCurves, metric: str, row: Mapping[str, Value], maps: Sequence[NDArray[np.float64]]) -> str:
-    """The baselines of a map, in its numbers' decimals."""
+    """Text of a map's baselines, with the decimals of its numbers."""
     high = float(np.nanmax(maps))
     return "; ".join(f"{text} {_cell(height, high)}" for height, text, _ in levels(curves, metric, row, several=False))
 
 
 def _cell(value: float, largest: float) -> str:
-    """A number of a map: with as many decimals as all of them."""
+    """Text of a map's number; all numbers have the same decimals."""
     if largest >= 1e6:
         return f"{value:.1e}"
     return f"{value:.0f}" if largest >= 1000 else f"{value:.1f}" if largest >= 10 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""What figures call a sweep's settings and metrics."""
+"""Names of a sweep's settings and metrics in figures."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from hvae_mnn.sweeps.curves import GridCurves
 
 @dataclass(frozen=True)
 class AxisName:
-    """Of a setting."""
+    """Name of a setting."""
 
     label: str
-    """With its unit."""
+    """Axis label with unit."""
     short: str
-    """In a legend, before the value."""
+    """Text before the value in a legend."""
     unit: str = ""
-    """In a legend, behind the value."""
+    """Unit behind the value in a legend."""
     whole: bool = False
-    """Whether only whole numbers make sense."""
+    """Whether all values are whole numbers."""
     zero: str | None = None
-    """What 0 stands for where it is no small value but the absence of a limit."""
+    """Meaning of 0, if it is not a small value but the absence of a limit."""
 
 
 @dataclass(frozen=True)
 class MetricName:
-    """Of a metric."""
+    """Name of a metric."""
 
     label: str
     unit: str = ""
-    """`%`: fractions are drawn as per cent."""
+    """Unit; `%`: fractions are drawn as per cent."""
     better: Literal["higher", "lower", "none"] = "none"
 
     @property
     def factor(self) -> float:
-        """From the table's numbers to those drawn."""
+        """Factor from the table's numbers to those drawn."""
         return 100.0 if self.unit == "%" else 1.0
 
     @property
     def with_unit(self) -> str:
-        """For an axis."""
+        """Label with unit, for an axis."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
@@ -120,7 +120,7 @@ TOGETHER = {
         "ADC and DAC resolution (bits)", "ADC and DAC", " bits", whole=True, zero="none"
     ),
 }
-"""Of settings that change together and are equal."""
+"""Names of settings that change together with equal values."""
 _SPREADS = {
     "lognormal": AxisName("programming spread σ of ln G", "σ ="),
     "gaussian": AxisName("programming error σ (parts of G$_{\\mathrm{max}}$ − G$_{\\mathrm{min}}$)", "σ ="),
@@ -147,7 +147,7 @@ BASELINES = {"digital": "digital", "digital_bits": "digital + converters", "unig
 
 
 def axis_name(curves: GridCurves, path: str) -> AxisName:
-    """Of the grid's axis or of another path in it; what nobody named is called by its path."""
+    """Name of the grid's axis or of another of its paths; a path without a name is its own name."""
     if path == "noise.programming.sigma" and curves.error in _SPREADS:
         return _SPREADS[curves.error]
     equal = frozenset((path, *curves.equal(path)))
@@ -157,13 +157,13 @@ def axis_name(curves: GridCurves, path: str) -> AxisName:
 
 
 def metric_name(metric: str, relative: bool = False) -> MetricName:
-    """Of a metric, or of its ratio to the digital model's."""
+    """Name of a metric, or of its ratio to the digital model's."""
     found = METRICS.get(metric, MetricName(literal(metric)))
     return MetricName(f"{found.label}\nrelative to the digital model", "%", found.better) if relative else found
 
 
 def value_text(curves: GridCurves, path: str, value: object) -> str:
-    """A setting's value as a legend says it."""
+    """Text of a setting's value in a legend."""
     name = axis_name(curves, path)
     if isinstance(value, str):
         text = VALUES.get(value, literal(value))

@@ -1,4 +1,4 @@
-"""What the panels of a sweep's figures share: which curves they hold, which baselines, and the words below."""
+"""Shared parts of a sweep's figures: curves and baselines of a panel, labels, and the caption."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLES: Mapping[str, Any] = {
     "digital_bits": (0, (4, 1.5, 1, 1.5)),
     "unigram": ":",
 }
-"""Of the baselines' lines."""
+"""Line styles of baselines."""
 _BANDS = {
     "expanded": "95 % bootstrap bands (expanded percentiles)",
     "percentile": "95 % bootstrap bands (percentiles)",
@@ -25,12 +25,12 @@ _BANDS = {
 
 
 def models(curves: GridCurves) -> list[str]:
-    """Labels, in the order of the curves."""
+    """Labels of the models, in the order of the curves."""
     return list(dict.fromkeys(curve.model for curve in curves.curves))
 
 
 def panel_rows(curves: GridCurves) -> tuple[list[dict[str, Value]], tuple[str, ...]]:
-    """What tells rows of panels apart, and which paths tell curves apart within one."""
+    """Settings of every row of panels, and the paths that distinguish curves within a row."""
     numeric = curves.numeric_by
     if not numeric:
         return [{}], curves.by
@@ -40,13 +40,13 @@ def panel_rows(curves: GridCurves) -> tuple[list[dict[str, Value]], tuple[str, .
 
 
 def fits(curve: Curve, row: Mapping[str, Value]) -> bool:
-    """Whether a curve, or a baseline as far as it says something, belongs to a row of panels."""
+    """Whether a curve, or a baseline with matching settings, belongs to a row of panels."""
     own = {"model": curve.model, "sweep": curve.sweep, **curve.group}
     return all(own.get(path, value) == value for path, value in row.items())
 
 
 def baseline_text(curve: Curve, several: bool) -> str:
-    """What a baseline is called; with its model's label where there are several."""
+    """Label of a baseline; with its model's label if there are several models."""
     text = BASELINES.get(curve.kind, curve.kind)
     bits = [f"{curve.group[path]:g}" for path in BITS if path in curve.group]
     if bits:
@@ -55,18 +55,18 @@ def baseline_text(curve: Curve, several: bool) -> str:
 
 
 Level = tuple[float, str, Any]
-"""Height, text and line of a baseline."""
+"""Height, label and line style of a baseline."""
 
 
 def levels(curves: GridCurves, metric: str, row: Mapping[str, Value], several: bool) -> list[Level]:
-    """Height, text and line of the baselines that hold for the whole axis; those of one height and text once."""
+    """Baselines that hold for the whole axis; baselines of equal height and label occur once."""
     factor = metric_name(metric, curves.relative).factor
     found: dict[tuple[float, str], list[Curve]] = {}
     for curve in curves.baselines:
         if curve.points[0].x is None and fits(curve, row) and len(curve.points[0].finite(metric)):
             height = factor * float(curve.points[0].finite(metric).mean())
             found.setdefault((height, curve.kind), []).append(curve)
-    # What several models have in common carries no model's name.
+    # A baseline that several models share carries no model's label.
     return [
         (height, baseline_text(same[0], several and len(same) == 1), STYLES.get(kind, (0, (6, 2))))
         for (height, kind), same in found.items()
@@ -74,7 +74,7 @@ def levels(curves: GridCurves, metric: str, row: Mapping[str, Value], several: b
 
 
 def caption(curves: GridCurves, metrics: Sequence[str], kind: BandKind | None) -> str:
-    """One sentence of what was run, what bands are (None: there are none), and what is missing."""
+    """Caption: the sweep, the meaning of bands (None: no bands), and missing runs."""
     counts = [len(point.finite(metric)) for curve in curves.curves for point in curve.points for metric in metrics]
     drawn = [count for count in counts if count]
     parts = [f"model {literal(models(curves)[0])}"] if len(models(curves)) == 1 else []
@@ -103,7 +103,7 @@ def caption(curves: GridCurves, metrics: Sequence[str], kind: BandKind | None) -
 
 
 def title(curves: GridCurves, metrics: Sequence[str]) -> str:
-    """What is drawn against what."""
+    """Title: metrics against the axis."""
     what = "Accuracy" if set(metrics) <= {"top1", "top5", "ppl"} else "Metrics"
     axes = [axis_name(curves, path).label for path in (curves.axis, *curves.numeric_by[:1])]
     return f"{what} against {' and '.join(label.partition(' (')[0] for label in axes)}"
