@@ -132,7 +132,9 @@ def _array(tensor: Tensor, where: str) -> Array:
     found: Array = tensor.cpu().double().resolve_neg().numpy().copy()
     bad = int((~np.isfinite(found)).sum())
     if bad:
-        raise MappingError(f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or repair the model")
+        raise MappingError(
+            f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or repair the model"
+        )
     return found
 
 

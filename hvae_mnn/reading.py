@@ -207,7 +207,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of TOML text; `where` names it in the message. Raises `InputError`."""
     keys = re.sub(r"[ \t]+", "", _STRINGS.sub(lambda found: "" if found[0].startswith("#") else "s", text))
     if max(run.count(".") for run in re.split(r"[^\w.-]+", keys)) >= _KEY_PARTS:
-        raise InputError(f"{where} has a key of more than {_KEY_PARTS} parts; allowed: {_KEY_PARTS} at most; shorten it")
+        raise InputError(
+            f"{where} has a key of more than {_KEY_PARTS} parts; allowed: {_KEY_PARTS} at most; shorten it"
+        )
     try:
         found = tomllib.loads(text, parse_float=_finite_or_said)
     except ValueError as error:  # not TOML, or a number that Python rejects

@@ -118,7 +118,7 @@ class ArrayLayout:
 
     @cached_property
     def tile_order(self) -> Int64[NDArray[np.int64], " {self.rows*self.memristors}"]:
-        """Places in the flat memristors (R, D) of those of one tile after the other, as netlists list them."""
+        """Indices into the flat memristors (R, D), tile by tile, in the order of the netlists."""
         places = np.arange(self.rows * self.memristors).reshape(self.rows, -1)
         return np.concatenate(
             [
@@ -130,7 +130,7 @@ class ArrayLayout:
     def cells(
         self, tile: Tile, memristors: Float64[Array, "{self.rows} {self.memristors}"]
     ) -> Float64[Array, "{self.lines_per_row} M N"]:
-        """Conductances (W, M, N) of a tile in siemens, of the array's `memristors` (R, D)."""
+        """Conductances (W, M, N) of a tile, from the array's `memristors` (R, D), both in siemens."""
         own = memristors[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop]
         fixed = self.hardware.device.g_mid
         if self.scheme == "fixed_resistor_per_cell":
@@ -140,7 +140,7 @@ class ArrayLayout:
         return own[np.newaxis].copy()
 
     def is_memristor(self, tile: Tile) -> Bool[NDArray[np.bool_], "{self.lines_per_row} M N"]:
-        """Which of the tile's cells (W, M, N) are memristors."""
+        """Whether each of the tile's cells (W, M, N) is a memristor."""
         found = np.ones((self.lines_per_row, len(tile.rows), len(tile.bit_lines)), dtype=bool)
         if self.scheme == "fixed_resistor_per_cell":
             found[0] = False
@@ -149,12 +149,12 @@ class ArrayLayout:
         return found
 
     def drive(self, transfer: Float64[Array, "*batch {self.lines_per_row} M N"]) -> Float64[Array, "*batch M N"]:
-        """What V on a row does (..., M, N), of what it does on each of the row's word lines (..., W, M, N)."""
+        """Effect of V on a row (..., M, N), from the effect of V on each of the row's word lines (..., W, M, N)."""
         found: Array = transfer[..., 0, :, :]
         return found - transfer[..., 1, :, :] if self.lines_per_row == 2 else found
 
     def signed(self, currents: Float64[Array, "*batch N"]) -> Float64[Array, "*batch C"]:
-        """Currents (..., C of the tile) that stand for signed weights, of a tile's bit-line currents (..., N)."""
+        """Currents (..., C of the tile) for signed weights, from a tile's bit-line currents (..., N)."""
         if self.scheme == "reference_column":
             return currents[..., -1:] - currents[..., :-1]
         if self.scheme == "differential_pair":
@@ -162,7 +162,7 @@ class ArrayLayout:
         return currents
 
     def read_out(self, sensed: Float64[Array, "B {self.sensed}"]) -> Float64[Array, "B {self.outputs}"]:
-        """Currents (B, outputs), of the bit-line currents (B, sensed) of all tiles in order."""
+        """Currents (B, outputs) for signed weights, from the bit-line currents (B, sensed) of all tiles in order."""
         found = np.zeros((len(sensed), self.sums, self.columns))
         place = 0
         for tile in self.tiles:
@@ -175,7 +175,7 @@ class ArrayLayout:
     def without_wires(
         self, memristors: Float64[Array, "{self.rows} {self.memristors}"]
     ) -> Float64[Array, "{self.rows} {self.columns}"]:
-        """Signed conductances (R, C) in siemens that the weights are mapped to, of the `memristors` (R, D)."""
+        """Signed conductances (R, C) that represent the weights, from the `memristors` (R, D), both in siemens."""
         if self.scheme == "differential_pair":
             return memristors[:, 0::2] - memristors[:, 1::2]
         return self.hardware.device.g_mid - memristors

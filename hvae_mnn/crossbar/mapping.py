@@ -70,7 +70,7 @@ class GateArray:
 
     @property
     def weights(self) -> Float64[Array, "R C"]:
-        """(R, C): the signed weights that the conductances stand for."""
+        """Signed weights (R, C) that the conductances represent."""
         return self.weight_scale * self.layout.without_wires(self.conductance)
 
     @property
@@ -82,7 +82,7 @@ class GateArray:
 def to_conductance(
     weights: Float64[Array, "R C"], device: MemristorSpec, cells: Cells | None = None, largest: float | None = None
 ) -> tuple[Float64[Array, "R D"], float | Float64[Array, " C"]]:
-    """Conductances (R, D) in siemens and the scale s for signed `weights` (R, C); by default as eq. 12 has it.
+    """Conductances (R, D) in siemens and the scale s for signed `weights` (R, C); by default by eq. 12.
 
     The largest magnitude in the array (or in a column, or `largest` for the network) uses the whole range. If all
     weights are zero, s is computed for a magnitude of 1. Raises `MappingError` for NaN or infinite weights.
@@ -122,7 +122,7 @@ def largest_weight(layers: Iterable[RecurrentLayer]) -> float:
 
 
 def row_weights(gate: GateMatrix) -> Float64[Array, "R H"]:
-    """(R, H): the unit's weights with one row per input, in the order x, h, b, memory.
+    """The unit's weights (R, H) with one row per input, in the order x, h, b, memory.
 
     Peepholes are a diagonal block of rows: a full crossbar has a device at every crosspoint, also for a weight of 0.
     """

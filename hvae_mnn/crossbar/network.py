@@ -1,6 +1,6 @@
-"""A network of recurrent layers on crossbar arrays, and how one is mapped from weights.
+"""Networks of recurrent layers on crossbar arrays, and their mapping from weights.
 
-A layer has one array per gate unit. Its word lines carry what the unit reads, its bit lines give the pre-activations.
+A layer has one array per gate unit. Its word lines carry the unit's inputs, its bit lines give the pre-activations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hvae_mnn.names import unknown_name
 Array = NDArray[np.float64]
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names of layers: what ngspice, shells and file systems all take as it is."""
+"""Pattern of layer names that ngspice, shells and file systems all accept unchanged."""
 READ_S = 1e-6
 """Default length of a read in seconds, when devices may move."""
 
@@ -39,18 +39,18 @@ class CrossbarUnit:
     array: str
     """Name of the array, `<layer>_<unit>`."""
     rows: tuple[RowGroup, ...]
-    """What the word lines carry, in order."""
+    """Inputs of the word lines, in order."""
     columns: int
-    """Columns of weights, the hidden size."""
+    """Number of weight columns: the hidden size."""
     weight_scale: float | tuple[float, ...]
-    """s of w = s (1/R_s - G) or s (G+ - G-), weight per siemens: one number, or one per column."""
+    """s of w = s (1/R_s - G) or w = s (G+ - G-), weight per siemens: one number, or one per column."""
     adc_range: tuple[float, ...] | None
     """Full scale of the ADCs in the model's units: one, or one per row block whose partial sums are converted. None:
     not calibrated, or fixed by the hardware."""
 
     @property
     def scale(self) -> float | NDArray[np.float64]:
-        """The weight scale, to multiply currents (..., C) with."""
+        """Weight scale as a factor for currents (..., C)."""
         return self.weight_scale if isinstance(self.weight_scale, float) else np.array(self.weight_scale)
 
     @property
@@ -75,12 +75,12 @@ class CrossbarLayer:
     hidden_size: int
     peepholes: bool
     volts_per_unit: float
-    """Word-line voltage that stands for the number 1."""
+    """Word-line voltage that represents the number 1."""
     input_range: dict[str, float]
-    """By role (`x`, `z`, `h`, `cp`, `ct`): the largest magnitude met in calibration, in the model's units: full scale
-    of the DAC."""
+    """Full scale of the DAC by role (`x`, `z`, `h`, `cp`, `ct`): the largest magnitude met in calibration, in the
+    model's units."""
     weights: int
-    """Number of weights, sum of rows times columns."""
+    """Number of weights: the sum of rows times columns."""
     paper_weights: int
     """The paper's count for the cell's gates: gates (in + M + 1) M; 4 gates for the LSTM (page 693)."""
     units: tuple[CrossbarUnit, ...]
@@ -95,11 +95,11 @@ class CrossbarNetwork:
     """Recurrent layers on crossbar arrays: what engines, sources and studies work on."""
 
     hardware: Hardware
-    """What the weights are mapped to, with its wires, amplifiers, converters and tiles."""
+    """Hardware of the weights: device, wires, amplifiers, converters and tiles."""
     device_backend: DeviceBackend
-    """Whether the memristors' states may move, and what computes that."""
+    """Whether the memristors' states may move, and which back end computes them."""
     read_s: float
-    """How long a read takes, seconds; of no effect on `static` devices."""
+    """Duration of a read, seconds; without effect on `static` devices."""
     layers: tuple[CrossbarLayer, ...]
 
     @property
@@ -109,26 +109,26 @@ class CrossbarNetwork:
 
     @property
     def fixed_siemens(self) -> float:
-        """1/R_s."""
+        """Conductance 1/R_s of the fixed resistors, siemens."""
         return self.device.g_mid
 
     def layout(self, unit: CrossbarUnit) -> ArrayLayout:
-        """How the unit's array is cut into tiles."""
+        """Tiles of the unit's array."""
         return ArrayLayout(unit.row_count, unit.columns, self.hardware)
 
     @property
     def layouts(self) -> dict[str, ArrayLayout]:
-        """By array: how it is cut into tiles."""
+        """Tiles by array name."""
         return {unit.array: self.layout(unit) for _, unit in self.units()}
 
     @property
     def memristors(self) -> int:
-        """How many there are in all: one per weight, or two."""
+        """Number of memristors: one or two per weight."""
         return sum(layout.rows * layout.memristors for layout in self.layouts.values())
 
     @property
     def moving(self) -> MovingDevices | None:
-        """How the memristors move; None where they do not."""
+        """Simulation of moving memristors; None if they do not move."""
         if self.device_backend == "static":
             return None
         return MovingDevices(self.device, self.device_backend, self.read_s)
@@ -147,16 +147,16 @@ class CrossbarNetwork:
 
 @dataclass(frozen=True)
 class LayerExport:
-    """A recurrent layer to be exported, with what calibration found."""
+    """A recurrent layer to be exported, with its calibrated ranges."""
 
     layer: RecurrentLayer
     latent_size: int = 0
-    """How many of the layer's inputs, the last ones, are a latent z."""
+    """Number of the layer's last inputs that are a latent z."""
     input_range: Mapping[str, float] = field(default_factory=dict)
-    """By role (`x`, `z`, `h`, `cp`, `ct`): largest magnitude in the model's units; 1 where nothing is said."""
+    """Largest magnitude by role (`x`, `z`, `h`, `cp`, `ct`), in the model's units; 1 for a missing role."""
     preactivation_range: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
-    """By gate unit: largest magnitude of the pre-activation in the model's units, or of each row block's part of it
-    where those are converted; may be empty."""
+    """Largest magnitude of the pre-activation by gate unit, in the model's units, or of each row block's partial sum if
+    partial sums are converted; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -165,22 +165,22 @@ class MappedNetwork:
 
     network: CrossbarNetwork
     arrays: dict[str, GateArray]
-    """By name, in the network's order."""
+    """Arrays by name, in the network's order."""
 
     @property
     def conductances(self) -> dict[str, Array]:
-        """Memristors (R, D) in siemens by array, as the weights ask for them."""
+        """Target conductances (R, D) of the memristors by array, siemens."""
         return {name: array.conductance for name, array in self.arrays.items()}
 
     @property
     def layouts(self) -> dict[str, ArrayLayout]:
-        """How each array is cut into tiles."""
+        """Tiles by array name."""
         return {name: array.layout for name, array in self.arrays.items()}
 
     def with_conductances(self, conductances: Mapping[str, Array], hardware: Hardware | None = None) -> MappedNetwork:
-        """The same weights on memristors with other conductances, (R, D) siemens by array.
+        """The same weights on memristors with other `conductances`, (R, D) siemens by array.
 
-        `hardware`: where that differs, too; cells, converters and tiles stay.
+        `hardware` replaces the hardware if it also differs; cells, converters and tiles stay the same.
         """
         hardware = hardware or self.network.hardware
         arrays = {
@@ -204,7 +204,7 @@ def map_network(
     names = [export.layer.name for export in exports]
     for name in names:
         if not PLAIN_NAME.fullmatch(name):
-            raise MappingError(f"layer name {name!r}; allowed are letters, digits, '.', '_' and '-'")
+            raise MappingError(f"layer name {name!r}; allowed: letters, digits, '.', '_' and '-'")
     if len(set(names)) != len(names):
         raise MappingError(f"two layers have one name: {', '.join(names)}; every layer needs its own")
     _check_hardware(hardware, exports, backend)
@@ -219,7 +219,7 @@ def map_network(
 
 
 def _check_hardware(hardware: Hardware, exports: Sequence[LayerExport], backend: DeviceBackend) -> None:
-    """Refuse what cannot be built."""
+    """Raise `HardwareError` for hardware that cannot be built."""
     hardware_from_dict(hardware_to_dict(hardware), f"hardware {hardware.name}")  # made in Python, it was never checked
     shapes = {
         f"{export.layer.name}_{unit}": row_weights(gate).shape
@@ -274,7 +274,7 @@ def _unit(array: GateArray, adc_range: tuple[float, ...] | None) -> CrossbarUnit
 def _adc_range(
     array: GateArray, calibrated: float | Sequence[float] | None, ranges: Mapping[str, float]
 ) -> tuple[float, ...] | None:
-    """Full scale per number that a column gives, in the model's units; None where nothing is known, or it is fixed."""
+    """Full scale per number of a column, in the model's units; None if it is unknown or fixed."""
     layout = array.layout
     if array.hardware.adc.range == "fixed":
         return None

@@ -113,7 +113,7 @@ def _one_node(rows: Rows, sense_ohm: float, sources: Tensor) -> tuple[Tensor, Te
 
 
 def read_power(form: PowerForm, volts: Float64[Array, "S M"], amplifier: Amplifier) -> ReadPower:
-    """Power of reads with `volts` (S, M) on the rows, of every tile, as long as no amplifier clips."""
+    """Power of reads with `volts` (S, M) on the rows, for every tile; valid while no amplifier clips."""
     gain = 0.0 if amplifier.kind == "ideal" else amplifier.gain / (1 + amplifier.gain)
     end_v = gain * amplifier.offset_v
     drivers = np.einsum("bsm,sm->bs", volts @ form.drivers, volts)

@@ -35,8 +35,8 @@ _CHUNK = 2**23
 def sensed_transfer(
     transfer: Float64[Array, "*batch M N"], admittance: Float64[Array, "*batch N N"], amplifier: Amplifier
 ) -> tuple[Float64[Array, "*batch M N"], Float64[Array, "*batch N"]]:
-    """What the amplifiers show while none is clipped, -u / R_f = V @ T' + offset: T' (..., M, N) in siemens and the
-    offset (..., N) in amperes.
+    """Readings -u / R_f = V @ T' + offset while no output is clipped: T' (..., M, N) in siemens and the offset (..., N)
+    in amperes.
 
     `transfer` (..., M, N) and `admittance` (..., N, N) as from `tile_network`.
     """
@@ -59,7 +59,7 @@ def read_out(
     admittance: Float64[Array, "N N"],
     amplifier: Amplifier,
 ) -> Float64[Array, "B N"]:
-    """What the amplifiers show, -u / R_f in amperes (B, N), for volts (B, M), clipped outputs included.
+    """Readings -u / R_f in amperes (B, N) for volts (B, M), including clipped outputs.
 
     `transfer` (M, N) and `admittance` (N, N) of one tile. Raises `RunError` when no consistent set of clipped outputs
     is found.

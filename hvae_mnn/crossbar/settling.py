@@ -51,8 +51,8 @@ class Settling:
 def settling(
     conductance: Float64[Array, "W M N"], wires: Wires, volts: Float64[Array, "W M"], farads: float, tolerance: float
 ) -> Settling | None:
-    """The currents of a tile (W, M, N) siemens after its drivers step from 0 V to `volts` (W, M) at time 0, followed
-    until none can be `tolerance` amperes away from its end again; None where no node is without a source.
+    """Currents of a tile (W, M, N) siemens after its drivers step from 0 V to `volts` (W, M) at time 0, until none can
+    be `tolerance` amperes from its final value again; None if every node has a source.
 
     `farads`: capacitance of a segment, above 0. Raises `RunError` if the currents do not settle.
     """
@@ -108,8 +108,8 @@ def _advance(factor: SuperLU, matrix: sparse.csc_matrix, capacitance: Array, lef
 
 
 def settled_after(times: Float64[Array, " T"], left: Float64[Array, "T N"], tolerance: float) -> float:
-    """When the last of `left` (T, N) comes within `tolerance`, for good; 0 when none is ever beyond it. Between two
-    times (T,) it is taken to fall exponentially."""
+    """Time after which all of `left` (T, N) stays within `tolerance`; 0 if none ever exceeds it. Between two `times`
+    (T,), `left` is assumed to fall exponentially."""
     furthest = np.abs(left).max(axis=1)
     beyond = np.flatnonzero(furthest > tolerance)
     if not len(beyond):

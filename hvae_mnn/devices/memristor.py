@@ -120,7 +120,7 @@ class MemristorSpec:
         return self.mobility * self.r_on_ohm / self.thickness_m**2
 
     def resistance(self, x: ArrayLike) -> Array:
-        """R(x) in ohm (eq. 8), x of any shape; beyond its ends a state has the resistance of the end."""
+        """R(x) in ohms (eq. 8), x of any shape; a state beyond an end has the resistance of that end."""
         inside = np.clip(np.asarray(x, dtype=np.float64), 0, 1)
         return np.asarray(self.r_off_ohm + (self.r_on_ohm - self.r_off_ohm) * inside)
 
@@ -139,7 +139,7 @@ class MemristorSpec:
         return np.asarray(np.maximum(1 - (centred * centred) ** self.window_p, self.window_floor or _OFF))
 
     def _stop(self, distance: ArrayLike) -> Array:
-        """Factor on motion into an end that is `distance` away."""
+        """Factor on motion into an end at `distance` in x."""
         away = np.asarray(distance, dtype=np.float64)
         return np.asarray(np.clip(away / self.end_stop, 0, 1)) if self.end_stop else np.ones_like(away)
 
@@ -152,7 +152,7 @@ class MemristorSpec:
         raise NotImplementedError
 
     def moves(self, volts: ArrayLike) -> NDArray[np.bool_]:
-        """Whether a device at these voltages moves at all."""
+        """Whether a device moves at these voltages."""
         return np.asarray(self.speed(volts) > 0)
 
     def switching_levels(self) -> tuple[float, ...]:

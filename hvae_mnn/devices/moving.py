@@ -37,6 +37,6 @@ class MovingDevices:
 
 
 def drift_of(states: Float64[Array, "R C"], initial: Float64[Array, "R C"]) -> Float64[Array, " 3"]:
-    """The `FIELDS` as an array (3,), from states (R, C) now and at the beginning."""
+    """The values of `FIELDS` as an array (3,), from current and initial states (R, C)."""
     apart = np.abs(states - initial)
     return np.array([apart.max(), apart.mean(), np.count_nonzero(apart > MOVED)], dtype=np.float64)

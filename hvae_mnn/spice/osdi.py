@@ -146,7 +146,9 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
             env=environment,
         )
     except subprocess.TimeoutExpired:
-        raise EnvironmentProblem(f"{command[0]} did not finish within {_TIMEOUT_S} s; repair it, {_FALL_BACK}") from None
+        raise EnvironmentProblem(
+            f"{command[0]} did not finish within {_TIMEOUT_S} s; repair it, {_FALL_BACK}"
+        ) from None
     except OSError as error:
         why = error.strerror or error
     else:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def drifted(conductances: Float64[Array, "*shape"], spec: Drift, rng: np.random.Generator) -> Float64[Array, "*shape"]:
-    """Conductances, siemens of any shape, at the time that `spec` says."""
+    """Conductances, siemens of any shape, at the time in `spec`."""
     if spec.seconds <= spec.reference_s or not (spec.exponent or spec.exponent_sigma):
         return conductances
     exponent = np.maximum(spec.exponent + spec.exponent_sigma * rng.standard_normal(conductances.shape), 0.0)

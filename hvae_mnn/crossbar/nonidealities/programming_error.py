@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 def with_programming_error(
     targets: Float64[Array, "*shape"], spec: Programming, device: MemristorSpec, rng: np.random.Generator
 ) -> Float64[Array, "*shape"]:
-    """Conductances, siemens, that programming gives for `targets`, siemens of any shape.
+    """Programmed conductances for `targets`; both in siemens, of any shape.
 
     Raises `DeviceError` for pulses that the device cannot be programmed with.
     """
