@@ -64,7 +64,7 @@ class SelectedArray:
     """An array (R, C) whose cells are pulsed one after the other, as a `Target` of `program_devices`."""
 
     def __init__(self, spec: MemristorSpec, amplitude_v: float, scheme: BiasScheme, devices: Devices) -> None:
-        """Raises `DeviceError` for an unknown scheme or devices that are no array."""
+        """Raises `DeviceError` for an unknown scheme, or devices that do not form an array."""
         if scheme not in BIAS_SCHEMES:
             raise DeviceError(unknown_name("scheme", scheme, BIAS_SCHEMES))
         if len(devices.shape) != 2:

@@ -33,7 +33,7 @@ _PATIENCE = 3
 
 @dataclass(frozen=True)
 class WriteVerify:
-    """How devices are programmed."""
+    """Parameters of programming."""
 
     amplitude_v: float = 0.15
     """Volts of every pulse, in either polarity."""
@@ -117,7 +117,7 @@ class Controller:
     """
 
     def __init__(self, spec: MemristorSpec, targets: Array, settings: WriteVerify) -> None:
-        """Raises `DeviceError` for targets outside the spec's range, or an amplitude that does not move it."""
+        """Raises `DeviceError` for targets outside the device's range, or an amplitude that does not move its state."""
         check_targets(spec, targets)
         self.spec, self.targets, self.settings = spec, targets, settings
         volts = settings.amplitude_v

@@ -29,7 +29,7 @@ class ItemError(RunError):
 
 @dataclass(eq=False)
 class Assignment:
-    """An item of `map` on its way."""
+    """An item of `map` that was sent to a worker."""
 
     index: int
     future: Any
