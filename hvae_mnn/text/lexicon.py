@@ -44,15 +44,15 @@ class Topic:
     name: str
     """Its name; also the noun of its place."""
     agents: tuple[Noun, ...]
-    """Who acts."""
+    """People and animals that act."""
     things: tuple[Noun, ...]
-    """What is acted on."""
+    """Things that agents act on."""
     transitive: tuple[Verb, ...]
-    """What agents do to things."""
+    """Verbs with an agent as subject and an object."""
     intransitive: tuple[Verb, ...]
-    """What agents do."""
+    """Verbs with an agent as subject and no object."""
     adjectives: tuple[str, ...]
-    """What agents and things are."""
+    """Adjectives of agents and things."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ COMMON = Topic(
 DITRANSITIVE = (_verb("give", "gave"), _verb("send", "sent"), _verb("show"), _verb("offer"))
 """Verbs with a recipient."""
 THING_VERBS = (_verb("vanish"), _verb("remain"))
-"""What things do."""
+"""Verbs with a thing as subject."""
 SAYING = (_verb("say", "said"), _verb("think", "thought"), _verb("believe"))
 """Verbs before `that` and a clause."""
 NAMES = ("anna", "tom", "maria", "peter")
