@@ -58,7 +58,7 @@ class Answers:
     written: NDArray[np.int64]
     """(S,): words put out, `free`, as many as the sentence has targets; or `NOT_FINITE`."""
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
-    """`recurrent`: steps of the three layers; `logits`: all that is done with the vocabulary."""
+    """`recurrent`: steps of the recurrent layers; `logits`: all that is done with the vocabulary."""
 
     def __post_init__(self) -> None:
         """Check that the arrays fit each other. Raises `InputError`."""
@@ -192,8 +192,7 @@ class _Work:
         self._begin(places)
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
-        mean = self._stepper.latent(encoded, None)
-        log_variance: Tensor = self._stepper.model.to_log_variance(encoded.hidden)
+        mean, log_variance = self._stepper.posterior(encoded.hidden)
         self.answers.mean[places], self.answers.log_variance[places] = mean.numpy(), log_variance.numpy()
         if "teacher" in self._passes:
             self._begin(places)
@@ -250,8 +249,7 @@ class _Work:
         for t in range(len(sentences[0]) - 1):
             count = sum(len(sentence) > t + 1 for sentence in sentences)
             with self._timed("recurrent"):
-                inputs = self._stepper.decoder_input(tokens[:count], z[:count])
-                state, _ = self._stepper.step("decoder", inputs, state.first(count))
+                state, _ = self._stepper.decoder_step(tokens[:count], z[:count], state.first(count))
             with self._timed("logits"):
                 likeliest, finite = _likeliest(self._stepper.logits(state))
             tokens = torch.where(finite, likeliest, EOS)  # a state that is no number stays so, whatever goes in

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity, sentence_noise
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.latent import sample_latent
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 
 _ROWS_AT_ONCE = 1 << 15  # decoder states held at once: 32 MiB at 256 hidden units
@@ -52,7 +53,9 @@ class ImportanceReport:
         return asdict(self)
 
 
-def log_weights(model: HSRVAE, sentence: EncodedSentence, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+def log_weights(
+    model: RecurrentModel, sentence: EncodedSentence, mean: Tensor, log_variance: Tensor, noise: Tensor
+) -> Tensor:
     """ln p(x | z_s) + ln p(z_s) - ln q(z_s | x), shape (S,), float64, of one sentence with start and end symbols.
 
     `mean` and `log_variance` (Z,) are its posterior; z_s = mean + exp(log_variance / 2) noise_s, noise (S, Z).
@@ -68,7 +71,7 @@ def log_weights(model: HSRVAE, sentence: EncodedSentence, mean: Tensor, log_vari
 
 @torch.inference_mode()
 def importance_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     posterior: tuple[Tensor, Tensor],
     places: Sequence[int],

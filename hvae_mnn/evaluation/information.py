@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.objective import step_kl
 
 ACTIVE_VARIANCE = 0.01

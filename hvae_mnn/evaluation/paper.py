@@ -25,8 +25,9 @@ from hvae_mnn.evaluation.scoring import (
     require_finite,
     require_sentences,
 )
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 
@@ -64,7 +65,7 @@ class PaperReport:
 
 @torch.inference_mode()
 def paper_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     batch_size: int = 64,
@@ -80,7 +81,7 @@ def paper_report(
     require_sentences(sentences, seed)
     was_training = model.training
     model.eval()
-    device = model.to_logits.weight.device
+    device = model.device
     generator = torch.Generator().manual_seed(seed)
     rec = kl = information = 0.0
     done = 0
@@ -121,6 +122,6 @@ def paper_report(
     )
 
 
-def _spread(model: HSRVAE, count: int) -> float:
+def _spread(model: RecurrentModel, count: int) -> float:
     """Standard error of a mean of `count` Gaussian log-densities about their expectation: each has variance Z / 2."""
     return math.sqrt(model.config.latent_size / 2 / count)

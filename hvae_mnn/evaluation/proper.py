@@ -30,8 +30,9 @@ from hvae_mnn.evaluation.scoring import (
     require_sentences,
     sentence_noise,
 )
-from hvae_mnn.models.hsrvae import HSRVAE, Posterior, sample_latent
+from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.objective import gaussian_kl
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 IMPORTANCE_SAMPLES = 500
@@ -112,7 +113,7 @@ class ProperReport:
 
 @torch.inference_mode()
 def proper_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,
@@ -191,10 +192,10 @@ def proper_report(
 
 
 def _posteriors(
-    model: HSRVAE, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
+    model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
 ) -> tuple[Tensor, Tensor, KlProfile]:
     """Mean and log-variance of every sentence's latent, each (N, Z), in the given order, and the KL's profile."""
-    device = model.to_logits.weight.device
+    device = model.device
     mean = torch.empty(len(sentences), model.config.latent_size, device=device)
     log_variance = torch.empty_like(mean)
     posteriors: list[Posterior] = []
@@ -211,7 +212,7 @@ def _posteriors(
 
 
 def _reconstructions(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     latents: Sequence[Tensor],
     batch_size: int,

@@ -16,7 +16,7 @@ from hvae_mnn.evaluation.proper import (
 )
 from hvae_mnn.evaluation.scoring import Progress
 from hvae_mnn.models.checkpoint import Checkpoint
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.corpus import Corpus
 
@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,

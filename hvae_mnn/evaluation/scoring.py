@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import PAD
 
@@ -86,7 +86,7 @@ def require_sentences(sentences: Sequence[EncodedSentence], seed: int) -> None:
         raise InputError(f"seed is {seed}; allowed: 0 or more")
 
 
-def log_likelihood(model: HSRVAE, tokens: Tensor, latent: Tensor) -> Tensor:
+def log_likelihood(model: RecurrentModel, tokens: Tensor, latent: Tensor) -> Tensor:
     """ln p(x | z) in nats of each row, shape (B,), from tokens (B, T) and latents (B, Z); pads are not counted.
 
     Logits are made and used a slice at a time: all of them for a batch of long sentences can be gigabytes.

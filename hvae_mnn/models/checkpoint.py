@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.gates import GATE_UNITS
 from hvae_mnn.models.archive import read_archive, write_archive
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.reading import shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -47,7 +47,7 @@ class Checkpoint:
 
     path: Path
     """The file it came from."""
-    model: HSRVAE = field(repr=False)
+    model: RecurrentModel = field(repr=False)
     """The network, on the CPU, in eval mode."""
     config: ModelConfig
     """Its shape."""
@@ -65,7 +65,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: Path,
-    model: HSRVAE,
+    model: RecurrentModel,
     training_config: TrainingConfig,
     vocabulary: Vocabulary,
     tokenizer: str,
@@ -85,12 +85,13 @@ def save_checkpoint(
         )
     smallest = replace(model.config, vocabulary_size=5, embedding_size=1, hidden_size=1, latent_size=1)
     with torch.random.fork_rng():  # names do not depend on sizes, nor the caller's random numbers on this
-        _check_names(path, HSRVAE(smallest).state_dict(), model.state_dict())
+        _check_names(path, model_class(model.family)(smallest).state_dict(), model.state_dict())
     write_archive(
         path,
         {
             "format": FORMAT,
             "version": VERSION,
+            "family": model.family,
             "model_config": model.config.to_dict(),
             "training_config": training_config.to_dict(),
             "tokenizer": tokenizer,
@@ -122,6 +123,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     check_parts(path, content, _KEYS)
     try:
+        family = model_class(content.get("family", DEFAULT_FAMILY))
         config = ModelConfig.from_dict(content["model_config"])
         training_config = TrainingConfig.from_dict(content["training_config"])
         words = content["vocabulary"]
@@ -144,7 +146,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     check_ranges(path, ranges or {})
     return Checkpoint(
         path=path,
-        model=_model(path, config, content["state_dict"]).eval(),
+        model=_model(path, family, config, content["state_dict"]).eval(),
         config=config,
         training_config=training_config,
         tokenizer=content["tokenizer"],
@@ -172,31 +174,22 @@ def check_ranges(path: Path, ranges: Mapping[Any, Any], where: str = "activation
             raise CheckpointError(f"{path}: {place} should be a finite number, 0 or above, found {shown(repr(value))}")
 
 
-def _model(path: Path, config: ModelConfig, weights: Mapping[str, Any]) -> HSRVAE:
-    """The model with its weights; what a file only claims to hold takes no memory."""
-    found, least = sum(value.numel() for value in weights.values() if isinstance(value, Tensor)), _least_numbers(config)
-    if found < least:
+def _model(path: Path, family: type[RecurrentModel], config: ModelConfig, weights: Mapping[str, Any]) -> RecurrentModel:
+    """The model with its weights. Sizes that the weights do not have take no memory."""
+    stored = sum(value.numel() for value in weights.values() if isinstance(value, Tensor))
+    least = family.least_weights(config)
+    if stored < least:
         raise CheckpointError(
-            f"{path}: the weights are {found:,} numbers, the specs ask for {least:,} or more; train again"
+            f"{path}: the weights are {stored:,} numbers, the specs ask for {least:,} or more; train again"
         )
     with torch.random.fork_rng():  # the initial weights are thrown away; the caller's random numbers stay his
-        model = HSRVAE(config)
+        model = family(config)
     check_weights(path, model, weights)
     model.load_state_dict(weights)
     return model
 
 
-def _least_numbers(config: ModelConfig) -> int:
-    """Weights of embeddings, recurrent layers and latent, without biases."""
-    embedding, hidden, latent = config.embedding_size, config.hidden_size, config.latent_size
-    sizes = ((config.encoder_cells[0], embedding), (config.encoder_cells[1], hidden), (config.decoder_cell, embedding))
-    recurrent = sum(
-        len({unit.row_block for unit in GATE_UNITS[cell]}) * hidden * (size + hidden) for cell, size in sizes
-    )
-    return 2 * config.vocabulary_size * embedding + recurrent + 3 * latent * hidden
-
-
-def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None:
+def check_weights(path: Path, model: RecurrentModel, weights: Mapping[str, Any]) -> None:
     """Check that `weights` are the model's: names, types, shapes, all finite.
 
     Errors: `CheckpointError` naming the first tensor that is not.

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, gaussian_kl, reconstruction
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 
@@ -41,7 +42,7 @@ class ValidFigures:
 
 @torch.inference_mode()
 def valid_figures(
-    model: HSRVAE, sentences: Sequence[EncodedSentence], batch_size: int = 64, seed: int = 0
+    model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int = 64, seed: int = 0
 ) -> ValidFigures:
     """Figures over encoded sentences (with `SOS` and `EOS`), in TWR-VAE's batches; latents are drawn from `seed`.
 
@@ -49,7 +50,7 @@ def valid_figures(
     """
     was_training = model.training
     model.eval()
-    device = model.to_logits.weight.device
+    device = model.device
     generator = torch.Generator().manual_seed(seed)
     paper_rec = paper_kl = rec = kl = 0.0
     ids = 0

@@ -50,6 +50,22 @@ def test_it_is_one_file_of_plain_values(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["best.pt"]
 
 
+def test_a_file_without_a_family_is_of_the_first_one(path: Path) -> None:
+    """Files of earlier versions have no such key."""
+    content = torch.load(path, weights_only=True)
+    assert content.pop("family") == "hsrvae"
+    torch.save(content, path)
+    assert type(load_checkpoint(path).model) is HSRVAE
+
+
+def test_equal_models_give_equal_bytes(path: Path, tmp_path: Path) -> None:
+    read = load_checkpoint(path)
+    again = save_checkpoint(
+        tmp_path / "again.pt", read.model, read.training_config, read.vocabulary, "twr", read.metrics, RANGES
+    )
+    assert again.read_bytes() == path.read_bytes()
+
+
 def test_a_model_without_ranges_is_fine(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "x.pt", HSRVAE(CONFIG), TrainingConfig(), VOCABULARY, "plain", {})
     assert load_checkpoint(str(path)).activation_ranges is None
@@ -137,6 +153,8 @@ def spoil(place: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], No
     [
         (lambda c: change(c, version=2), "format version 2; allowed: 1"),
         (lambda c: change(c, format="other"), "format 'other'"),
+        (lambda c: change(c, family="seq2seq"), "unknown model family 'seq2seq'; allowed: hsrvae"),
+        (lambda c: change(c, family=["hsrvae"]), "unknown model family ['hsrvae']; allowed: hsrvae"),
         (lambda c: c.pop("vocabulary"), "'vocabulary' should be a list, found nothing"),
         (lambda c: change(c, metrics=None), "'metrics' should be a dict, found a NoneType"),
         (lambda c: change(c, activation_ranges=[1]), "'activation_ranges' should be a dict or None"),
