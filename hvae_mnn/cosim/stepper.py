@@ -23,5 +23,5 @@ class HardwareStepper(Stepper):
 
     def step(self, layer: str, inputs: Mapping[str, Tensor], state: State) -> tuple[State, Preactivations]:
         """See `Stepper.step`."""
-        found, preactivations = super().step(layer, inputs, state)
-        return State(self._crossbars.hidden(layer, found.hidden), found.memory), preactivations
+        after, preactivations = super().step(layer, inputs, state)
+        return State(self._crossbars.hidden(layer, after.hidden), after.memory), preactivations

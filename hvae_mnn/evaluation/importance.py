@@ -36,13 +36,13 @@ class ImportanceReport:
     ppl: float
     """exp of that over the words + 1 tokens of these sentences."""
     standard_error: float
-    """Of `nll` as an estimate for the whole set: spread over sentences / sqrt(sentences)."""
+    """Standard error of `nll` as an estimate for the whole set: spread over sentences / sqrt(sentences)."""
     elbo_nll: float
     """Mean of -ln p(x | z_s) p(z_s) / q(z_s | x) over the same samples: the ELBO of the same sentences."""
     gap: float
-    """`elbo_nll` - `nll`: what the posterior's shape costs; never negative."""
+    """`elbo_nll` - `nll`: the cost of the posterior's shape; never negative."""
     gap_standard_error: float
-    """Of `gap` as an estimate for the whole set."""
+    """Standard error of `gap` as an estimate for the whole set."""
     set_nll: float
     """The whole set's ELBO minus `gap`: steadier than `nll` where sentences differ much in length."""
     set_ppl: float

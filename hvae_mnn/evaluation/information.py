@@ -1,4 +1,4 @@
-"""How much a set of Gaussian posteriors knows: mutual information, active units, KL per step.
+"""The information in a set of Gaussian posteriors: mutual information, active units, KL per step.
 
 Axis letters: B batch, N sentences, T encoder steps, Z latent.
 """

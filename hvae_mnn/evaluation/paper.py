@@ -20,6 +20,7 @@ from hvae_mnn.evaluation.scoring import (
     Progress,
     at_most,
     equal,
+    in_eval_mode,
     log_likelihood,
     perplexity,
     require_finite,
@@ -54,7 +55,7 @@ class PaperReport:
     batch_size: int
     """Sentences per batch, cut from a list sorted by length: NLL, KL and information depend on it."""
     seed: int
-    """Of the latents drawn for the information; all other figures are deterministic."""
+    """Seed of the latents drawn for the information; all other figures are deterministic."""
     checks: tuple[Check, ...]
     """NLL = tokens per sentence times ln PPL; information within its cap, give or take its sampling."""
 
@@ -76,28 +77,26 @@ def paper_report(
 
     The encoder sees the end symbol or not as the model was trained. The model is put in eval mode and back.
 
-    Errors: `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
+    Raises `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
     """
     require_sentences(sentences, seed)
-    was_training = model.training
-    model.eval()
     device = model.device
     generator = torch.Generator().manual_seed(seed)
     rec = kl = information = 0.0
     done = 0
-    for places in sorted_order(sentences, batch_size):
-        batch = collate([sentences[place] for place in places]).to(device)
-        posterior = model.encode(batch.tokens, batch.lengths, masked=False)
-        mean, log_variance = posterior.last()
-        rec -= log_likelihood(model, batch.tokens, mean).sum().item()
-        kl += charged_kl(posterior, "mean_t").double().sum().item()
-        mean, log_variance = mean.cpu(), log_variance.cpu()
-        latent = sample_latent(mean, log_variance, generator=generator)
-        information += len(places) * batch_information(latent, mean, log_variance)
-        done += len(places)
-        if progress is not None:
-            progress("paper", done, len(sentences))
-    model.train(was_training)
+    with in_eval_mode(model):
+        for places in sorted_order(sentences, batch_size):
+            batch = collate([sentences[place] for place in places]).to(device)
+            posterior = model.encode(batch.tokens, batch.lengths, masked=False)
+            mean, log_variance = posterior.last()
+            rec -= log_likelihood(model, batch.tokens, mean).sum().item()
+            kl += charged_kl(posterior, "mean_t").double().sum().item()
+            mean, log_variance = mean.cpu(), log_variance.cpu()
+            latent = sample_latent(mean, log_variance, generator=generator)
+            information += len(places) * batch_information(latent, mean, log_variance)
+            done += len(places)
+            if progress is not None:
+                progress("paper", done, len(sentences))
     count, tokens = len(sentences), sum(len(sentence) for sentence in sentences)
     nll, information = (rec + kl) / count, information / count
     require_finite({"negative log-likelihood": nll, "mutual information": information})

@@ -31,34 +31,34 @@ _KEYS = {
     "state_dict": dict,
 }
 _FOREIGN_NAMES = (
-    (r"(^|\.)module\.", "a model in nn.DataParallel (prefix 'module.'); take what it wraps, its .module"),
-    (r"(^|\.)_orig_mod\.", "a compiled model (prefix '_orig_mod.'); take what it wraps, its ._orig_mod"),
+    (r"(^|\.)module\.", "a model in nn.DataParallel (prefix 'module.'); take the model in it, its .module"),
+    (r"(^|\.)_orig_mod\.", "a compiled model (prefix '_orig_mod.'); take the model in it, its ._orig_mod"),
     (r"(^|\.)parametrizations\.", "a parametrized model; call torch.nn.utils.parametrize.remove_parametrizations"),
     (r"_(orig|mask|[guv]|raw)$", "a pruned or normed model; make that permanent (prune.remove, remove_weight_norm)"),
 )
-"""Patterns of names that a model does not have as it is trained here, whose they are and what helps."""
+"""Patterns of names that no model trained here has; for each the kind of model that has them, and the remedy."""
 _RANGE_LEVELS = 4
 """Layer, kind, name, percentile."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model with everything that is needed to use and to judge it."""
+    """A trained model with all that its use and evaluation need."""
 
     path: Path
     """The file it came from."""
     model: RecurrentModel = field(repr=False)
     """The network, on the CPU, in eval mode."""
     config: ModelConfig
-    """Its shape."""
+    """Its sizes and cells."""
     training_config: TrainingConfig
     """How it was trained."""
     tokenizer: str
-    """Name of the tokenizer that its words come from."""
+    """Name of the tokenizer that split its text."""
     vocabulary: Vocabulary
     """Its words."""
     metrics: dict[str, Any]
-    """Figures of the epoch it was taken from."""
+    """Figures of the epoch that it comes from."""
     activation_ranges: dict[str, Any] | None
     """Magnitudes of inputs and pre-activations on valid sentences, to calibrate converters with; None if unknown."""
 
@@ -76,8 +76,8 @@ def save_checkpoint(
 
     `metrics` and `activation_ranges` hold plain values only (numbers, text, lists, dicts).
 
-    Errors: `CheckpointError` if the vocabulary does not fit the model, or its weights are not named as one reads them
-    (a wrapped, pruned or parametrized model).
+    Raises `CheckpointError` if the vocabulary does not fit the model, or its weights have other names than
+    `load_checkpoint` reads (a wrapped, pruned or parametrized model).
     """
     if len(vocabulary) != model.config.vocabulary_size:
         raise CheckpointError(
@@ -107,14 +107,14 @@ def save_checkpoint(
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint onto the CPU; the model comes in eval mode.
 
-    Errors: `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
+    Raises `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
     """
     path = Path(path)
     content = read_archive(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of hvae-mnn (format {shown(repr(content.get('format')))}, allowed {FORMAT!r});"
-            " give a best.pt that `hvae-mnn train` wrote"
+            f"{path} is not a checkpoint of hvae-mnn (format {shown(repr(content.get('format')))}; allowed: {FORMAT!r})"
+            "; give a best.pt that `hvae-mnn train` wrote"
         )
     if content.get("version") != VERSION:
         raise CheckpointError(
@@ -128,7 +128,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         training_config = TrainingConfig.from_dict(content["training_config"])
         words = content["vocabulary"]
         if not all(isinstance(word, str) for word in words):
-            raise InputError("the vocabulary holds something that is no word")
+            raise InputError("the vocabulary holds an entry that is not text")
         vocabulary = Vocabulary(tuple(words))
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -142,7 +142,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     ranges = content.get("activation_ranges")
     if ranges is not None and not isinstance(ranges, dict):
-        raise CheckpointError(f"{path}: 'activation_ranges' should be a dict or None, found {type(ranges).__name__}")
+        raise CheckpointError(f"{path}: 'activation_ranges' is a {type(ranges).__name__}; allowed: a dict or None")
     check_ranges(path, ranges or {})
     return Checkpoint(
         path=path,
@@ -157,21 +157,22 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def check_parts(path: Path, content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    """Check that `content` has a part of the right kind for every key. Errors: `CheckpointError` naming the first."""
+    """Check that `content` has a part of the right type for every key. Raises `CheckpointError`."""
     for key, kind in kinds.items():
         if not isinstance(content.get(key), kind):
-            found = f"a {type(content[key]).__name__}" if key in content else "nothing"
-            raise CheckpointError(f"{path}: {key!r} should be a {kind.__name__}, found {found}; train again")
+            stored = f"a {type(content[key]).__name__}" if key in content else "missing"
+            raise CheckpointError(f"{path}: {key!r} is {stored}; allowed: a {kind.__name__}; train again")
 
 
 def check_ranges(path: Path, ranges: Mapping[Any, Any], where: str = "activation_ranges") -> None:
-    """Check that every number in `activation_ranges` can be a full scale. Errors: `CheckpointError` with its place."""
+    """Check that every number in `activation_ranges` can be a full scale. Raises `CheckpointError` for the first that
+    cannot."""
     for key, value in ranges.items():
-        place = f"{where}.{shown(key)}"
-        if isinstance(value, dict) and place.count(".") <= _RANGE_LEVELS:
-            check_ranges(path, value, place)
+        keys = f"{where}.{shown(key)}"
+        if isinstance(value, dict) and keys.count(".") <= _RANGE_LEVELS:
+            check_ranges(path, value, keys)
         elif not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-            raise CheckpointError(f"{path}: {place} should be a finite number, 0 or above, found {shown(repr(value))}")
+            raise CheckpointError(f"{path}: {keys} is {shown(repr(value))}; allowed: a finite number, 0 or above")
 
 
 def _model(path: Path, family: type[RecurrentModel], config: ModelConfig, weights: Mapping[str, Any]) -> RecurrentModel:
@@ -190,9 +191,9 @@ def _model(path: Path, family: type[RecurrentModel], config: ModelConfig, weight
 
 
 def check_weights(path: Path, model: RecurrentModel, weights: Mapping[str, Any]) -> None:
-    """Check that `weights` are the model's: names, types, shapes, all finite.
+    """Check that `weights` fit the model: names, types, shapes, all values finite.
 
-    Errors: `CheckpointError` naming the first tensor that is not.
+    Raises `CheckpointError` for the first tensor that does not fit.
     """
     expected = model.state_dict()
     _check_names(path, expected, weights)
@@ -214,10 +215,10 @@ def check_weights(path: Path, model: RecurrentModel, weights: Mapping[str, Any])
 def _check_names(path: Path, expected: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
     """Check that `weights` have the expected names; those of wrapped, pruned or parametrized models are explained."""
     unknown = sorted(str(name) for name in set(weights) - set(expected))
-    for pattern, told in _FOREIGN_NAMES:
+    for pattern, remedy in _FOREIGN_NAMES:
         for name in unknown:
             if re.search(pattern, name):
-                raise CheckpointError(f"{path}: weights {name!r} are of {told}, and save that")
+                raise CheckpointError(f"{path}: weights {name!r} are of {remedy}, and save that")
     for name in sorted(set(expected) - set(weights)):
         raise CheckpointError(f"{path}: weights {name!r} are missing; train again")
     for name in unknown:

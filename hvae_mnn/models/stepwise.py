@@ -226,15 +226,13 @@ def model_layers(model: RecurrentModel) -> dict[str, RecurrentLayer]:
     for declared in model.declared_layers():
         layers = recurrent_layers(declared.module, declared.name)
         if len(layers) > 1:
-            raise MappingError(
-                f"{declared.name} has {len(layers)} layers or directions; the model's step loop allows one"
-            )
+            raise MappingError(f"{declared.name} has {len(layers)} layers or directions; allowed: 1, in one direction")
         (read[declared.name],) = layers
     return read
 
 
 class _Recorder:
-    """Passes pre-activations through and keeps the magnitudes of what went in and came out."""
+    """Passes pre-activations through and keeps the magnitudes of inputs and pre-activations."""
 
     def __init__(self, source: PreactivationSource) -> None:
         self._source = source
@@ -318,5 +316,5 @@ def forced_states(stepper: Stepper, sentences: Sequence[Sequence[int]], z: Tenso
 
 
 def tokens_at(sentences: Sequence[Sequence[int]], t: int) -> Tensor:
-    """Ids (B_t,) at place t of the `sentences`, longest first, that are long enough."""
+    """Ids (B_t,) at index t of those `sentences`, longest first, that are long enough."""
     return torch.tensor([sentence[t] for sentence in sentences if len(sentence) > t])

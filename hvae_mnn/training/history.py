@@ -82,7 +82,7 @@ def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
         raise InputError(f"{path} holds no history of a training run; remove it, or choose another --out")
     for number, record in enumerate(history):
         if not is_record(record):
-            raise InputError(f"{path}: record {number} of its history is none of an epoch; choose another --out")
+            raise InputError(f"{path}: record {number} of its history is no epoch's; choose another --out")
     return history, best
 
 

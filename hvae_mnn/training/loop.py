@@ -39,7 +39,7 @@ CALIBRATION_SENTENCES = 200
 
 
 class ResumableRun(ABC, Generic[P]):
-    """A run of training steps with validations between them. A subclass says what a step and a validation are."""
+    """A run of training steps with validations between them. Subclasses define step and validation."""
 
     layout: ClassVar[StateLayout]
 
@@ -51,7 +51,7 @@ class ResumableRun(ABC, Generic[P]):
         identity: Mapping[str, Any],
         position: P,
     ) -> None:
-        """`identity`: what must be equal for a stored state to be this run's, plain values; `position`: of a new run.
+        """`identity`: plain values that a stored state of this run has, too; `position`: that of a new run.
 
         The folder `out` holds the run's files: `last.pt`, the best checkpoint, and those that validations write.
         """
@@ -82,7 +82,7 @@ class ResumableRun(ABC, Generic[P]):
         """Work before the first step of a new run; none by default."""
 
     def as_read_now(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A stored identity, with what earlier versions left out of it and with differences that are allowed."""
+        """A stored identity with the parts that earlier versions left out, and without allowed differences."""
         return identity
 
     def report_step(self) -> None:
@@ -94,7 +94,7 @@ class ResumableRun(ABC, Generic[P]):
     def start(self, resume: bool) -> None:
         """Take up the state in `out`, or begin there.
 
-        Raises `InputError` if `resume` does not fit to what is in `out`, or another run's state is there;
+        Raises `InputError` if `out` holds a run and `resume` is not asked for, or if it holds another run;
         `CheckpointError` for a damaged state, `StorageError` without room for the files.
         """
         stored, size = self._stored(resume), state_bytes(self.model)
@@ -159,8 +159,8 @@ class ResumableRun(ABC, Generic[P]):
 def run_to_end(run: ResumableRun[Any], doing: str, *, resume: bool, save_every_s: float = math.inf) -> Path:
     """Start or resume a run, alone in its folder, and return the path of its best checkpoint.
 
-    `doing` says for a second process that wants the folder what it is used for. Raises `RunError` if another process
-    has the folder or it holds something else, and what `ResumableRun.start` and the steps raise.
+    `doing` (`being trained`) goes into the message for a second process that wants the folder. Raises `RunError` if
+    another process has the folder or it holds something else, and the errors of `ResumableRun.start` and of the steps.
     """
     with taken(run.out, doing, BEST, LAST):
         run.start(resume)

@@ -36,7 +36,7 @@ _WEIGHTS, _ORDER, _BATCH, _VALID = range(4)  # branches of the seed tree
 
 @dataclass(frozen=True)
 class TrainingEvent:
-    """What a progress callback gets."""
+    """Argument of a progress callback."""
 
     kind: Literal["batch", "epoch"]
     """After every batch, and after every epoch once it is stored."""
@@ -73,7 +73,7 @@ def train(
 
     Also writes `out/last.pt`, the state to resume from (after each epoch and about every `save_every_s` seconds), and
     `out/metrics.json`, the history. In an epoch's record `train_rec` and `train_kl` are means over its sentences,
-    `kl_weight` and `learning_rate` (what the loss charged, the optimiser's step size) over its batches, and `seconds`
+    `kl_weight` (as charged in the loss) and `learning_rate` (the optimiser's step size) over its batches, and `seconds`
     is the time of its batches and its validation over all sessions, without the time that a kill lost.
 
     With `resume` a stopped run in `out` is resumed, and a complete one returns at once; without it, `out` must hold no

@@ -1,6 +1,6 @@
 """The valid figures that choose the best epoch: by the paper's formulas and as an ELBO, in one quick pass.
 
-The full reports on a finished model are another module's work; these are what a training run needs after each epoch.
+A training run needs them after each epoch; `hvae_mnn.evaluation` has the full reports on a finished model.
 Axis letters: B batch, T padded length, V vocabulary.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from hvae_mnn.evaluation.scoring import in_eval_mode
 from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, gaussian_kl, reconstruction
 from hvae_mnn.models.recurrent import RecurrentModel
@@ -48,25 +49,23 @@ def valid_figures(
 
     The model is put in eval mode and back.
     """
-    was_training = model.training
-    model.eval()
     device = model.device
     generator = torch.Generator().manual_seed(seed)
     paper_rec = paper_kl = rec = kl = 0.0
     ids = 0
-    for places in sorted_order(sentences, batch_size):
-        batch = collate([sentences[place] for place in places]).to(device)
-        padded = model.encode(batch.tokens, batch.lengths, masked=False)
-        mean, _ = padded.last()
-        paper_rec += reconstruction(model.decode(batch.tokens, mean), batch.tokens).sum().item()
-        paper_kl += charged_kl(padded, "mean_t").sum().item()
-        mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=True).last()
-        noise = torch.randn(mean.shape, generator=generator).to(device)
-        latent = sample_latent(mean, log_variance, noise=noise)
-        rec += reconstruction(model.decode(batch.tokens, latent), batch.tokens).sum().item()
-        kl += gaussian_kl(mean, log_variance).sum().item()
-        ids += int(batch.lengths.sum())
-    model.train(was_training)
+    with in_eval_mode(model):
+        for places in sorted_order(sentences, batch_size):
+            batch = collate([sentences[place] for place in places]).to(device)
+            padded = model.encode(batch.tokens, batch.lengths, masked=False)
+            mean, _ = padded.last()
+            paper_rec += reconstruction(model.decode(batch.tokens, mean), batch.tokens).sum().item()
+            paper_kl += charged_kl(padded, "mean_t").sum().item()
+            mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=True).last()
+            noise = torch.randn(mean.shape, generator=generator).to(device)
+            latent = sample_latent(mean, log_variance, noise=noise)
+            rec += reconstruction(model.decode(batch.tokens, latent), batch.tokens).sum().item()
+            kl += gaussian_kl(mean, log_variance).sum().item()
+            ids += int(batch.lengths.sum())
     count = len(sentences)
     return ValidFigures(
         paper_nll=(paper_rec + paper_kl) / count,

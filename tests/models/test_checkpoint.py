@@ -155,9 +155,9 @@ def spoil(place: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], No
         (lambda c: change(c, format="other"), "format 'other'"),
         (lambda c: change(c, family="seq2seq"), "unknown model family 'seq2seq'; allowed: hsrvae"),
         (lambda c: change(c, family=["hsrvae"]), "unknown model family ['hsrvae']; allowed: hsrvae"),
-        (lambda c: c.pop("vocabulary"), "'vocabulary' should be a list, found nothing"),
-        (lambda c: change(c, metrics=None), "'metrics' should be a dict, found a NoneType"),
-        (lambda c: change(c, activation_ranges=[1]), "'activation_ranges' should be a dict or None"),
+        (lambda c: c.pop("vocabulary"), "'vocabulary' is missing; allowed: a list"),
+        (lambda c: change(c, metrics=None), "'metrics' is a NoneType; allowed: a dict"),
+        (lambda c: change(c, activation_ranges=[1]), "'activation_ranges' is a list; allowed: a dict or None"),
         (lambda c: change(c, tokenizer="bpe"), "unknown tokenizer 'bpe'"),
         (lambda c: c["model_config"].update(decoder_cell="mlp"), "decoder_cell: unknown cell 'mlp'"),
         (lambda c: c["model_config"].update(encoder_cells=["gru", "x"]), "encoder_cells: unknown cell 'x'"),
@@ -165,7 +165,7 @@ def spoil(place: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], No
         (lambda c: c["training_config"].update(beta="much"), "beta is 'much'"),
         (lambda c: c["vocabulary"].append("f"), "the vocabulary has 10 ids, the embedding 9"),
         (lambda c: c["vocabulary"].append("a"), "'a' twice"),
-        (lambda c: c["vocabulary"].append(5), "something that is no word"),
+        (lambda c: c["vocabulary"].append(5), "an entry that is not text"),
         (lambda c: c["state_dict"].pop("to_mean.bias"), "weights 'to_mean.bias' are missing"),
         (lambda c: change(c, "extra", torch.zeros(1)), "unknown weights 'extra'"),
         (
@@ -215,4 +215,4 @@ def test_ranges_that_are_no_full_scales(path: Path, value: Any) -> None:
     content["activation_ranges"]["encoder1"]["inputs"]["x"]["max"] = value
     torch.save(content, path)
     assert "activation_ranges.encoder1.inputs.x.max" in refused(path)
-    assert "should be a finite number, 0 or above, found" in refused(path)
+    assert "; allowed: a finite number, 0 or above" in refused(path)

@@ -127,8 +127,8 @@ GROUP = ("optimizer", "param_groups", 0)
         (set_in("state", "history", 0, "valid", "elbo_nll", NAN), "holds a value that is no number"),
         (set_in("state", "history", [5]), "its position cannot be used"),
         (set_in("state", "more", 5), "its position cannot be used"),
-        (set_in("optimizer", 5), "'optimizer' should be a dict, found a int"),
-        (drop("corpus"), "'corpus' should be a str, found nothing"),
+        (set_in("optimizer", 5), "'optimizer' is a int; allowed: a dict"),
+        (drop("corpus"), "'corpus' is missing; allowed: a str"),
     ],
 )
 def test_a_state_that_no_run_leaves_behind_is_refused(run: Path, corpus: Corpus, change: Change, message: str) -> None:
