@@ -21,7 +21,7 @@ from hvae_mnn.devices.spread import Spread
 from hvae_mnn.engines import start as engine_start
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.files import read_sealed
-from hvae_mnn.finetune import loop as finetuning
+from hvae_mnn.finetune import run as finetuning
 from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.folders import RUNS, check_place
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint

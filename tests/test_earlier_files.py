@@ -21,7 +21,7 @@ from hvae_mnn.sweeps.grid import make_plan
 from hvae_mnn.sweeps.run import run_sweep
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.sources import read_corpus
-from hvae_mnn.training.loop import train
+from hvae_mnn.training.run import train
 
 EARLIER = Path(__file__).parent / "earlier"
 EXPECTED = EARLIER / "expected"

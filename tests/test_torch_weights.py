@@ -49,7 +49,7 @@ def _seeded():
 def judged(module, x, source=None):
     """Hidden states (T, B, H) of the top layer, forward beside reverse, from gate matrices alone; `x` (T, B, I)."""
     layers = recurrent_layers(module, "net") if source is None else recurrent_layers(module, kind_of(module))
-    source = source or WeightsSource({layer.name: layer for layer in layers})
+    source = source or WeightsSource.of_layers({layer.name: layer for layer in layers})
     ways = 2 if getattr(module, "bidirectional", False) else 1
     for below in range(0, len(layers), ways):
         outputs = []

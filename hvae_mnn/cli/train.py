@@ -13,7 +13,7 @@ from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, SEED, THREADS, WORD, Cho
 from hvae_mnn.cli.signals import resumable
 
 if TYPE_CHECKING:
-    from hvae_mnn.training.loop import TrainingEvent
+    from hvae_mnn.training.run import TrainingEvent
 
 EPILOG = """
 Examples:
@@ -150,8 +150,9 @@ def command(
     from hvae_mnn.plots.training import save_training_figure
     from hvae_mnn.text.sources import load_corpus
     from hvae_mnn.text.vocabulary import Vocabulary
-    from hvae_mnn.training.loop import train
-    from hvae_mnn.training.state import METRICS, read_history
+    from hvae_mnn.training.history import read_history
+    from hvae_mnn.training.run import train
+    from hvae_mnn.training.state import METRICS
 
     console = Console()
     if threads is None and preset == "tiny":

@@ -25,6 +25,7 @@ from hvae_mnn.files import sha256
 from hvae_mnn.folders import check_place
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.models.recurrent import DeclaredLayer
 from hvae_mnn.models.stepwise import PERCENTILES, model_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
@@ -214,29 +215,30 @@ def _exports(
     parts: dict[str, dict[str, list[float]]] = {}
     if needs_text(hardware):
         parts = partial_sum_ranges(checkpoint, hardware, calibration, text)
-    for name, layer in model_layers(checkpoint.model).items():
-        found = ranges[name]
-        whole = {unit: spread[calibration] for unit, spread in found["preactivations"].items()}
+    layers = model_layers(checkpoint.model)
+    for declared in checkpoint.model.declared_layers():
+        own = ranges[declared.name]
+        whole = {unit: spread[calibration] for unit, spread in own["preactivations"].items()}
         exports.append(
             LayerExport(
-                layer,
-                latent_size=checkpoint.config.latent_size if name == "decoder" else 0,
-                input_range=_input_range(found["inputs"], calibration, _bounds(checkpoint, name, hardware)),
-                preactivation_range=parts.get(name) or whole,
+                layers[declared.name],
+                latent_size=declared.latent_size,
+                input_range=_input_range(own["inputs"], calibration, _bounds(declared, hardware)),
+                preactivation_range=parts.get(declared.name) or whole,
             )
         )
     return exports
 
 
-def _bounds(checkpoint: Checkpoint, layer: str, hardware: Hardware) -> dict[str, float] | None:
+def _bounds(layer: DeclaredLayer, hardware: Hardware) -> dict[str, float] | None:
     """With DACs of range `max`: the largest magnitude that a role can have, where there is one."""
     if hardware.dac.range != "max":
         return None
-    model = checkpoint.model
-    embedded = {"encoder1": model.encoder_embedding, "decoder": model.decoder_embedding}.get(layer)
-    # The second encoder layer reads hidden states. The decoder's first one is W z, which has no bound.
-    bounds = {"x": 1.0 if embedded is None else float(acting_weight(embedded, f"{layer}_embedding").abs().max())}
-    return bounds if layer == "decoder" else {**bounds, "h": 1.0}
+    bounds = {"x": 1.0}  # a hidden state
+    if layer.embedding is not None:
+        bounds["x"] = float(acting_weight(layer.embedding, f"{layer.name}_embedding").abs().max())
+    # A decoder's first hidden state is a projection of z, which has no bound.
+    return bounds if layer.role == "decoder" else {**bounds, "h": 1.0}
 
 
 def _input_range(

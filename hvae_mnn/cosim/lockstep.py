@@ -12,7 +12,7 @@ from hvae_mnn.cosim.plan import Options
 from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.cosim.stepper import HardwareStepper
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.models.stepwise import Preactivations, State, Stepper
 from hvae_mnn.text.vocabulary import EOS, Vocabulary
 
@@ -22,13 +22,14 @@ class _Checked:
 
     def __init__(self, hardware: CrossbarSource, digital: Stepper) -> None:
         self._hardware, self._digital = hardware, digital
-        self.array_errors: dict[str, Tensor] = {}
+        self.array_errors: dict[tuple[str, str], Tensor] = {}
+        """By layer and gate unit, since they were last cleared."""
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
-        found = self._hardware(layer, units, inputs)
+        preactivations = self._hardware(layer, units, inputs)
         expected = self._digital.source(layer, units, inputs)
-        self.array_errors |= {unit: found[unit] - expected[unit] for unit in units}
-        return found
+        self.array_errors |= {(layer, unit): preactivations[unit] - expected[unit] for unit in units}
+        return preactivations
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Lockstep:
 
     def __init__(
         self,
-        model: HSRVAE,
+        model: RecurrentModel,
         vocabulary: Vocabulary,
         source: CrossbarSource,
         options: Options,
@@ -66,27 +67,26 @@ class Lockstep:
         latents = [self._digital.latent(encoded[0], noise), self._hardware.latent(encoded[1], noise)]
         return self._decode(index, sentence, latents)
 
-    def _step(
-        self, where: tuple[int, str, int], layer: str, inputs: Sequence[Mapping[str, Tensor]], states: Sequence[State]
-    ) -> list[State]:
-        """One step of `layer` in both models; inputs and states are digital, hardware."""
-        digital_state, digital = self._digital.step(layer, inputs[0], states[0])
-        self._source.array_errors.clear()
-        hardware_state, hardware = self._hardware.step(layer, inputs[1], states[1])
-        self._records.layer_step(*where, layer, digital, hardware, self._source.array_errors)
+    def _record(
+        self, where: tuple[int, str, int], layer: str, digital: Preactivations, hardware: Preactivations
+    ) -> None:
+        """One time step of a layer, which both models have just taken."""
+        errors = {unit: self._source.array_errors[layer, unit] for unit in digital}
+        self._records.layer_step(*where, layer, digital, hardware, errors)
         self._records.drift_step(*where, layer, {unit: self._disturb.get((layer, unit)) for unit in digital})
-        return [digital_state, hardware_state]
 
     def _encode(self, index: int, tokens: Sequence[int]) -> list[State]:
-        first = [self._digital.zero_state("encoder1", 1)] * 2
-        second = [self._digital.zero_state("encoder2", 1)] * 2
+        """Last states of the last encoder layer: digital, hardware."""
+        models = (self._digital, self._hardware)
+        digital, hardware = ([model.zero_state(layer, 1) for layer in model.encoder] for model in models)
         for position, token in enumerate(tokens):
-            x = {"x": self._digital.encoder_input(torch.tensor([token]))}
-            where = (index, "encoder", position)
-            first = self._step(where, "encoder1", [x, x], first)
-            second = self._step(where, "encoder2", [{"x": state.hidden} for state in first], second)
+            self._source.array_errors.clear()
+            digital, expected = self._digital.encoder_step(torch.tensor([token]), digital)
+            hardware, read = self._hardware.encoder_step(torch.tensor([token]), hardware)
+            for layer in self._digital.encoder:
+                self._record((index, "encoder", position), layer, expected[layer], read[layer])
             self._tick()
-        return second
+        return [digital[-1], hardware[-1]]
 
     def _decode(self, index: int, sentence: Sequence[int], latents: Sequence[Tensor]) -> SentenceResult:
         models = (self._digital, self._hardware)
@@ -95,21 +95,21 @@ class Lockstep:
         free = self._options.decoding == "free-running"
         tokens: list[list[int]] = [[], []]
         for position, target in enumerate(sentence[1:]):
-            inputs = [m.decoder_input(torch.tensor([p]), z) for m, p, z in zip(models, previous, latents, strict=True)]
-            if any(ended):  # nothing to compare a step of one model with
-                states = [
-                    state if done else model.step("decoder", own, state)[0]
-                    for model, own, state, done in zip(models, inputs, states, ended, strict=True)
-                ]
-            else:
-                states = self._step((index, "decoder", position), "decoder", inputs, states)
+            self._source.array_errors.clear()
+            steps = [
+                (state, {}) if done else model.decoder_step(torch.tensor([token]), z, state)
+                for model, token, z, state, done in zip(models, previous, latents, states, ended, strict=True)
+            ]
+            states = [state for state, _ in steps]
+            if not any(ended):  # otherwise there is nothing to compare a step of one model with
+                self._record((index, "decoder", position), self._digital.decoder, steps[0][1], steps[1][1])
             logits = [
                 None if done else model.logits(state)[0]
                 for model, state, done in zip(models, states, ended, strict=True)
             ]
             best = [EOS if values is None else int(values.argmax()) for values in logits]
-            for found, token in zip(tokens, best, strict=True):
-                found.append(token)
+            for written, token in zip(tokens, best, strict=True):
+                written.append(token)
             self._record_token(index, position, target, best, logits)
             self._tick()
             previous = best if free else [target] * 2

@@ -1,4 +1,4 @@
-"""What a model answers to many sentences, on any `Stepper`: posteriors, next words, likelihoods, reconstructions.
+"""A model's answers to many sentences, on any `Stepper`: posteriors, next words, likelihoods, reconstructions.
 
 Three passes of the decoder. `teacher`: the right words go in, z is the posterior's mean. `sampled`: the right words go
 in, z is drawn from the posterior. `free`: its own most likely words go in, z is the mean.
@@ -30,9 +30,9 @@ from hvae_mnn.text.vocabulary import EOS, SOS
 
 Pass = Literal["teacher", "sampled", "free"]
 NOT_FINITE = -1
-"""In place of a word where some logits are no numbers, or infinite."""
+"""Stands for a word where some logits are NaN or infinite."""
 _POSTERIOR = 0
-"""The purpose of the noise of z, as in `evaluation_proper`: the same z for the same sentence."""
+"""The purpose of the noise of z, as in `evaluation.proper`: the same z for the same sentence."""
 _ROWS = 128
 """Rows of logits made at a time, 10 MB at 10,000 words: with fewer the product is slower, with more it leaves the
 cache before it is used."""
@@ -46,9 +46,9 @@ class Answers:
     starts: NDArray[np.int64]
     """(N + 1,): the targets of sentence n are `starts[n]` to `starts[n + 1]` of the S in all."""
     mean: NDArray[np.float64]
-    """(N, Z): of the posterior at its last step."""
+    """(N, Z): mean of the posterior at its last step."""
     log_variance: NDArray[np.float64]
-    """(N, Z)."""
+    """(N, Z): its log-variance."""
     likeliest: NDArray[np.int64]
     """(S,): the most likely next word, `teacher`; or `NOT_FINITE`."""
     top: NDArray[np.bool_]
@@ -56,9 +56,9 @@ class Answers:
     nats: NDArray[np.float64]
     """(N,): sum of -ln p of a sentence's targets, `sampled`."""
     written: NDArray[np.int64]
-    """(S,): words put out, `free`, as many as the sentence has targets; or `NOT_FINITE`."""
+    """(S,): words put out, `free`, one per target; or `NOT_FINITE`."""
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
-    """`recurrent`: steps of the three layers; `logits`: all that is done with the vocabulary."""
+    """Time of `recurrent`, the steps of the recurrent layers, and of `logits`, all work on the vocabulary."""
 
     def __post_init__(self) -> None:
         """Check that the arrays fit each other. Raises `InputError`."""
@@ -73,10 +73,10 @@ class Answers:
             "written": (np.int64, [(0,), (targets,)]),
         }
         for name, (kind, shapes) in expected.items():
-            found = getattr(self, name)
-            if found.dtype != kind or found.shape not in shapes:
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape not in shapes:
                 raise InputError(
-                    f"answers to {count} sentences: {name} is {found.dtype} of shape {found.shape}; allowed:"
+                    f"answers to {count} sentences: {name} is {array.dtype} of shape {array.shape}; allowed:"
                     f" {np.dtype(kind)} of shape {' or '.join(map(str, shapes))}"
                 )
 
@@ -92,11 +92,11 @@ class Answers:
     @classmethod
     def load(cls, path: Path) -> Answers:
         """Read what `save` wrote. Raises `TensorsError` for a file that is missing, damaged or something else."""
-        found = read_tensors(path, "file of answers")
+        tensors = read_tensors(path, "file of answers")
         try:
-            named = sorted(name for name in found if name.startswith(_SECONDS))
-            seconds = {name.removeprefix(_SECONDS): float(found.pop(name)) for name in named}
-            return cls(**found, seconds=seconds)
+            named = sorted(name for name in tensors if name.startswith(_SECONDS))
+            seconds = {name.removeprefix(_SECONDS): float(tensors.pop(name)) for name in named}
+            return cls(**tensors, seconds=seconds)
         except (TypeError, ValueError, InputError) as error:
             raise TensorsError(f"{path} holds no answers ({error}); delete it, and it is made again") from error
 
@@ -118,11 +118,10 @@ def run_answers(
     """Run encoded sentences (with start and end symbols) in batches, the longest first.
 
     `begin(numbers)` is called with the numbers of a batch's sentences, row by row, before the encoder and before every
-    pass of the decoder: so what a pass meets does not depend on which others are run. `seed` is that of the latents of
-    `sampled`, which depend on it and on the sentence's words. Which sentences go together does not depend on their
-    order.
+    pass of the decoder: so no pass depends on which others are run. The latents of `sampled` depend on `seed` and on
+    the sentence's words. Batches do not depend on the order of the sentences.
 
-    Errors: `InputError` for no sentences, a sentence without targets or with ids outside the vocabulary, an unknown
+    Raises `InputError` for no sentences, a sentence without targets or with ids outside the vocabulary, an unknown
     pass, or a bad number.
     """
     _check(stepper, sentences, passes, batch_size, seed)
@@ -138,7 +137,7 @@ def run_answers(
 
 def _check(stepper: Stepper, sentences: Sequence[Sequence[int]], passes: Set[str], batch_size: int, seed: int) -> None:
     if not sentences or batch_size < 1:
-        raise InputError(f"{len(sentences)} sentences in batches of {batch_size}; each has to be 1 or more")
+        raise InputError(f"{len(sentences)} sentences in batches of {batch_size}; allowed: 1 or more of each")
     if seed < 0:
         raise InputError(f"seed is {seed}; allowed: 0 or more")
     for name in sorted(passes):
@@ -192,8 +191,7 @@ class _Work:
         self._begin(places)
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
-        mean = self._stepper.latent(encoded, None)
-        log_variance: Tensor = self._stepper.model.to_log_variance(encoded.hidden)
+        mean, log_variance = self._stepper.posterior(encoded.hidden)
         self.answers.mean[places], self.answers.log_variance[places] = mean.numpy(), log_variance.numpy()
         if "teacher" in self._passes:
             self._begin(places)
@@ -250,11 +248,10 @@ class _Work:
         for t in range(len(sentences[0]) - 1):
             count = sum(len(sentence) > t + 1 for sentence in sentences)
             with self._timed("recurrent"):
-                inputs = self._stepper.decoder_input(tokens[:count], z[:count])
-                state, _ = self._stepper.step("decoder", inputs, state.first(count))
+                state, _ = self._stepper.decoder_step(tokens[:count], z[:count], state.first(count))
             with self._timed("logits"):
                 likeliest, finite = _likeliest(self._stepper.logits(state))
-            tokens = torch.where(finite, likeliest, EOS)  # a state that is no number stays so, whatever goes in
+            tokens = torch.where(finite, likeliest, EOS)  # a NaN state stays NaN, whatever the input
             self.answers.written[self.answers.starts[places[:count]] + t] = likeliest.numpy()
 
 

@@ -10,7 +10,7 @@ LONGEST = 4
 
 
 def corpus_bleu(written: Iterable[Sequence[Hashable]], references: Iterable[Sequence[Hashable]]) -> float:
-    """BLEU-4 in parts of 1, of sentences and their references in the same order.
+    """BLEU-4, from 0 to 1, of sentences and their references in the same order.
 
     exp(min(0, 1 - r / c) + mean over n of ln p_n), with p_n the clipped matches of n words over all n words written,
     c and r the lengths of all that was written, and of all references. 0 when some p_n is.

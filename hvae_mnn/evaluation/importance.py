@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity, sentence_noise
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.latent import sample_latent
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 
 _ROWS_AT_ONCE = 1 << 15  # decoder states held at once: 32 MiB at 256 hidden units
@@ -35,13 +36,13 @@ class ImportanceReport:
     ppl: float
     """exp of that over the words + 1 tokens of these sentences."""
     standard_error: float
-    """Of `nll` as an estimate for the whole set: spread over sentences / sqrt(sentences)."""
+    """Standard error of `nll` as an estimate for the whole set: spread over sentences / sqrt(sentences)."""
     elbo_nll: float
     """Mean of -ln p(x | z_s) p(z_s) / q(z_s | x) over the same samples: the ELBO of the same sentences."""
     gap: float
-    """`elbo_nll` - `nll`: what the posterior's shape costs; never negative."""
+    """`elbo_nll` - `nll`: the cost of the posterior's shape; never negative."""
     gap_standard_error: float
-    """Of `gap` as an estimate for the whole set."""
+    """Standard error of `gap` as an estimate for the whole set."""
     set_nll: float
     """The whole set's ELBO minus `gap`: steadier than `nll` where sentences differ much in length."""
     set_ppl: float
@@ -52,7 +53,9 @@ class ImportanceReport:
         return asdict(self)
 
 
-def log_weights(model: HSRVAE, sentence: EncodedSentence, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+def log_weights(
+    model: RecurrentModel, sentence: EncodedSentence, mean: Tensor, log_variance: Tensor, noise: Tensor
+) -> Tensor:
     """ln p(x | z_s) + ln p(z_s) - ln q(z_s | x), shape (S,), float64, of one sentence with start and end symbols.
 
     `mean` and `log_variance` (Z,) are its posterior; z_s = mean + exp(log_variance / 2) noise_s, noise (S, Z).
@@ -68,7 +71,7 @@ def log_weights(model: HSRVAE, sentence: EncodedSentence, mean: Tensor, log_vari
 
 @torch.inference_mode()
 def importance_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     posterior: tuple[Tensor, Tensor],
     places: Sequence[int],

@@ -1,4 +1,4 @@
-"""How much a set of Gaussian posteriors knows: mutual information, active units, KL per step.
+"""The information in a set of Gaussian posteriors: mutual information, active units, KL per step.
 
 Axis letters: B batch, N sentences, T encoder steps, Z latent.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.objective import step_kl
 
 ACTIVE_VARIANCE = 0.01

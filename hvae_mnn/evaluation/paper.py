@@ -20,13 +20,15 @@ from hvae_mnn.evaluation.scoring import (
     Progress,
     at_most,
     equal,
+    in_eval_mode,
     log_likelihood,
     perplexity,
     require_finite,
     require_sentences,
 )
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 
@@ -53,7 +55,7 @@ class PaperReport:
     batch_size: int
     """Sentences per batch, cut from a list sorted by length: NLL, KL and information depend on it."""
     seed: int
-    """Of the latents drawn for the information; all other figures are deterministic."""
+    """Seed of the latents drawn for the information; all other figures are deterministic."""
     checks: tuple[Check, ...]
     """NLL = tokens per sentence times ln PPL; information within its cap, give or take its sampling."""
 
@@ -64,7 +66,7 @@ class PaperReport:
 
 @torch.inference_mode()
 def paper_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     batch_size: int = 64,
@@ -75,28 +77,26 @@ def paper_report(
 
     The encoder sees the end symbol or not as the model was trained. The model is put in eval mode and back.
 
-    Errors: `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
+    Raises `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
     """
     require_sentences(sentences, seed)
-    was_training = model.training
-    model.eval()
-    device = model.to_logits.weight.device
+    device = model.device
     generator = torch.Generator().manual_seed(seed)
     rec = kl = information = 0.0
     done = 0
-    for places in sorted_order(sentences, batch_size):
-        batch = collate([sentences[place] for place in places]).to(device)
-        posterior = model.encode(batch.tokens, batch.lengths, masked=False)
-        mean, log_variance = posterior.last()
-        rec -= log_likelihood(model, batch.tokens, mean).sum().item()
-        kl += charged_kl(posterior, "mean_t").double().sum().item()
-        mean, log_variance = mean.cpu(), log_variance.cpu()
-        latent = sample_latent(mean, log_variance, generator=generator)
-        information += len(places) * batch_information(latent, mean, log_variance)
-        done += len(places)
-        if progress is not None:
-            progress("paper", done, len(sentences))
-    model.train(was_training)
+    with in_eval_mode(model):
+        for places in sorted_order(sentences, batch_size):
+            batch = collate([sentences[place] for place in places]).to(device)
+            posterior = model.encode(batch.tokens, batch.lengths, masked=False)
+            mean, log_variance = posterior.last()
+            rec -= log_likelihood(model, batch.tokens, mean).sum().item()
+            kl += charged_kl(posterior, "mean_t").double().sum().item()
+            mean, log_variance = mean.cpu(), log_variance.cpu()
+            latent = sample_latent(mean, log_variance, generator=generator)
+            information += len(places) * batch_information(latent, mean, log_variance)
+            done += len(places)
+            if progress is not None:
+                progress("paper", done, len(sentences))
     count, tokens = len(sentences), sum(len(sentence) for sentence in sentences)
     nll, information = (rec + kl) / count, information / count
     require_finite({"negative log-likelihood": nll, "mutual information": information})
@@ -121,6 +121,6 @@ def paper_report(
     )
 
 
-def _spread(model: HSRVAE, count: int) -> float:
+def _spread(model: RecurrentModel, count: int) -> float:
     """Standard error of a mean of `count` Gaussian log-densities about their expectation: each has variance Z / 2."""
     return math.sqrt(model.config.latent_size / 2 / count)

@@ -1,4 +1,4 @@
-"""Figures that are what they are called: bounds on the likelihood, and what the latent carries.
+"""Proper figures: bounds on the likelihood, and the information in the latent.
 
 One latent per sentence is used, so one KL is charged: that of the last step that is no pad. The latent is drawn, not
 set to its mean; words and the end symbol are counted, the start symbol is not. Formulas as in vae-lagging-encoder (He
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from hvae_mnn.evaluation.scoring import (
     Progress,
     at_most,
     equal,
+    in_eval_mode,
     log_likelihood,
     perplexity,
     random_order,
@@ -30,8 +31,9 @@ from hvae_mnn.evaluation.scoring import (
     require_sentences,
     sentence_noise,
 )
-from hvae_mnn.models.hsrvae import HSRVAE, Posterior, sample_latent
+from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.objective import gaussian_kl
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 IMPORTANCE_SAMPLES = 500
@@ -53,7 +55,7 @@ class LatentAblation:
     prior: float
     """z drawn from N(0, I): a bound on the NLL in which the latent knows nothing, at no KL."""
     gain: float
-    """`shuffled` - `own`: nats of reconstruction that the latent is worth to this decoder."""
+    """`shuffled` - `own`: nats of reconstruction that this decoder gains from the latent."""
     net_gain: float
     """`prior` - ELBO NLL: nats that are left after the latent's KL is paid."""
 
@@ -91,12 +93,12 @@ class ProperReport:
     latent_size: int
     """Latent units in all."""
     ablation: LatentAblation
-    """What the decoder loses without its latent."""
+    """The decoder's loss without its latent."""
     profile: KlProfile
     """KL along the encoder's steps."""
     seed: int
-    """Of every latent drawn; a sentence's noise depends on it and on the sentence's words."""
-    checks: tuple[Check, ...]
+    """Seed of every latent drawn; a sentence's noise depends on it and on the sentence's words."""
+    checks: tuple[Check, ...] = ()
     """Relations that hold between these figures."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class ProperReport:
 
 @torch.inference_mode()
 def proper_report(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,
@@ -123,58 +125,40 @@ def proper_report(
 ) -> ProperReport:
     """Valid figures of a model on encoded sentences (with start and end symbols).
 
-    `importance_sentences` bounds how many sentences get the importance-weighted figures (None for all of them);
-    `importance_samples=0` leaves those out. No figure depends on the order of the sentences, nor on `batch_size` but
-    for rounding. The model is put in eval mode and back.
+    `importance_sentences` bounds the sentences with importance-weighted figures (None: all); `importance_samples=0`
+    leaves those out. No figure depends on the order of the sentences, nor on `batch_size` but for rounding.
 
-    Errors: `InputError` for fewer than two sentences or a bad number; `CheckpointError` if a figure is not finite.
+    Raises `InputError` for fewer than two sentences or a bad number; `CheckpointError` if a figure is not finite.
     """
     require_sentences(sentences, seed)
-    if importance_samples < 0:
-        raise InputError(f"importance_samples is {importance_samples}; allowed: 0 (none) or more")
-    if importance_sentences is not None and importance_sentences < 1:
-        raise InputError(f"importance_sentences is {importance_sentences}; allowed: 1 or more")
-    was_training = model.training
-    model.eval()
+    _require_counts(importance_samples, importance_sentences)
     count, tokens = len(sentences), sum(len(sentence) - 1 for sentence in sentences)
-    mean, log_variance, profile = _posteriors(model, sentences, batch_size, progress)
-    latent = sample_latent(mean, log_variance, noise=_noise(seed, _POSTERIOR, sentences, mean))
-    order = random_order(seed, sentences)
-    shuffled = torch.empty_like(latent)
-    shuffled[order] = latent[[*order[1:], order[0]]]
-    own, other, prior = _reconstructions(
-        model, sentences, (latent, shuffled, _noise(seed, _PRIOR, sentences, mean)), batch_size, progress
-    )
-    kl = gaussian_kl(mean.double(), log_variance.double()).mean().item()
-    elbo_nll = own + kl
-    require_finite({"ELBO": elbo_nll, "likelihood without its latent": other + prior})
-    importance = None
-    if importance_samples:
-        importance = importance_report(
-            model,
-            sentences,
-            (mean, log_variance),
-            order[:importance_sentences],
-            samples=importance_samples,
-            set_elbo_nll=elbo_nll,
-            seed=seed,
-            progress=progress,
-        )
-    model.train(was_training)
-    information, error = set_information(latent, mean, log_variance)
-    ppl = perplexity(elbo_nll * count, tokens)
-    checks = [
-        equal("ELBO NLL = (words + 1) ln PPL", elbo_nll, tokens / count * math.log(ppl), slack=1e-6 * elbo_nll),
-        at_most("MI <= KL", information, kl, slack=3 * error),
-        at_most("MI <= ln N", information, math.log(count), slack=1e-6),
-    ]
-    if importance is not None:
-        checks.append(at_most("IW NLL <= ELBO NLL (same samples)", importance.nll, importance.elbo_nll))
-    return ProperReport(
+    with in_eval_mode(model):
+        mean, log_variance, profile = _posteriors(model, sentences, batch_size, progress)
+        order = random_order(seed, sentences)
+        latents = _latents(seed, sentences, mean, log_variance, order)
+        own, other, prior = _reconstructions(model, sentences, latents, batch_size, progress)
+        kl = gaussian_kl(mean.double(), log_variance.double()).mean().item()
+        elbo_nll = own + kl
+        require_finite({"ELBO": elbo_nll, "likelihood without its latent": other + prior})
+        importance = None
+        if importance_samples:
+            importance = importance_report(
+                model,
+                sentences,
+                (mean, log_variance),
+                order[:importance_sentences],
+                samples=importance_samples,
+                set_elbo_nll=elbo_nll,
+                seed=seed,
+                progress=progress,
+            )
+    information, error = set_information(latents[0], mean, log_variance)
+    report = ProperReport(
         sentences=count,
         tokens=tokens,
         elbo_nll=elbo_nll,
-        elbo_ppl=ppl,
+        elbo_ppl=perplexity(elbo_nll * count, tokens),
         reconstruction=own,
         kl=kl,
         importance=importance,
@@ -186,15 +170,48 @@ def proper_report(
         ablation=LatentAblation(own, other, prior, gain=other - own, net_gain=prior - elbo_nll),
         profile=profile,
         seed=seed,
-        checks=tuple(checks),
     )
+    return replace(report, checks=_checks(report))
+
+
+def _require_counts(samples: int, sentences: int | None) -> None:
+    """Refuse numbers of importance samples and sentences that make no sense. Raises `InputError`."""
+    if samples < 0:
+        raise InputError(f"importance_samples is {samples}; allowed: 0 (none) or more")
+    if sentences is not None and sentences < 1:
+        raise InputError(f"importance_sentences is {sentences}; allowed: 1 or more")
+
+
+def _checks(report: ProperReport) -> tuple[Check, ...]:
+    """Relations that hold between the figures of a report."""
+    nats = report.tokens / report.sentences * math.log(report.elbo_ppl)
+    information, cap = report.mutual_information, report.information_cap
+    checks = [
+        equal("ELBO NLL = (words + 1) ln PPL", report.elbo_nll, nats, slack=1e-6 * report.elbo_nll),
+        at_most("MI <= KL", information, report.kl, slack=3 * report.information_error),
+        at_most("MI <= ln N", information, cap, slack=1e-6),
+    ]
+    if report.importance is not None:
+        importance = report.importance
+        checks.append(at_most("IW NLL <= ELBO NLL (same samples)", importance.nll, importance.elbo_nll))
+    return tuple(checks)
+
+
+def _latents(
+    seed: int, sentences: Sequence[EncodedSentence], mean: Tensor, log_variance: Tensor, order: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents (N, Z): from each sentence's own posterior, from that of the next sentence in `order`, and the prior."""
+    own = sample_latent(mean, log_variance, noise=_noise(seed, _POSTERIOR, sentences, mean))
+    shuffled = torch.empty_like(own)
+    shuffled[order] = own[[*order[1:], order[0]]]
+    return own, shuffled, _noise(seed, _PRIOR, sentences, mean)
 
 
 def _posteriors(
-    model: HSRVAE, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
+    model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
 ) -> tuple[Tensor, Tensor, KlProfile]:
     """Mean and log-variance of every sentence's latent, each (N, Z), in the given order, and the KL's profile."""
-    device = model.to_logits.weight.device
+    device = model.device
     mean = torch.empty(len(sentences), model.config.latent_size, device=device)
     log_variance = torch.empty_like(mean)
     posteriors: list[Posterior] = []
@@ -211,7 +228,7 @@ def _posteriors(
 
 
 def _reconstructions(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     latents: Sequence[Tensor],
     batch_size: int,

@@ -1,4 +1,4 @@
-"""What a model is worth: two reports on the same sentences that are never mixed."""
+"""Two reports on a model and the same sentences, which are never mixed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from hvae_mnn.evaluation.proper import (
 )
 from hvae_mnn.evaluation.scoring import Progress
 from hvae_mnn.models.checkpoint import Checkpoint
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Sentences of a split as a model reads them."""
+    """Sentences of a split, encoded."""
 
     sentences: list[EncodedSentence]
     """Ids with start and end symbols."""
     unknown: int
-    """Words that are not in the vocabulary."""
+    """Number of words that are not in the vocabulary."""
     words: int
-    """Words in all."""
+    """Number of all words."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Evaluation:
     paper: PaperReport
     """The published formulas verbatim; comparable with the paper's own rows only."""
     proper: ProperReport
-    """Bounds on the likelihood, and what the latent carries."""
+    """Bounds on the likelihood, and the information in the latent."""
 
     def to_dict(self) -> dict[str, Any]:
         """Both reports under their names."""
@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: HSRVAE,
+    model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,
@@ -58,7 +58,7 @@ def evaluate(
 ) -> Evaluation:
     """Both reports on encoded sentences (with start and end symbols), in batches of 64 as published.
 
-    Errors: those of `paper_report` and `proper_report`.
+    Raises those of `paper_report` and `proper_report`.
     """
     return Evaluation(
         paper=paper_report(model, sentences, seed=seed, progress=progress),
@@ -76,7 +76,7 @@ def evaluate(
 def encode_split(checkpoint: Checkpoint, corpus: Corpus, split: str, count: int | None = None) -> EncodedSplit:
     """The first `count` sentences of a split (all by default) as ids of the checkpoint's vocabulary.
 
-    Errors: `TextError` if the split is unknown or empty, or if too many of its words are unknown to the model.
+    Raises `TextError` if the split is unknown or empty, or if too many of its words are unknown to the model.
     """
     sentences = corpus.split(split)[:count]
     if not sentences:

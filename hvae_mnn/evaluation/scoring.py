@@ -1,4 +1,4 @@
-"""What both evaluation reports are made of: likelihoods in bounded memory, noise that belongs to a sentence, checks.
+"""Parts of both evaluation reports: likelihoods in bounded memory, noise that belongs to a sentence, checks.
 
 Axis letters: B batch, T padded sentence length, H hidden, V vocabulary, Z latent, S samples.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import PAD
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done and how much there is."""
+"""Called with a stage's name, the number of its items done, and the number of all."""
 
 _LOGITS_AT_ONCE = 1 << 22  # 16 MiB of float32: stays near the cache, and a long sentence needs no gigabytes
 
@@ -37,7 +38,7 @@ class Check:
     right: float
     """Value of its right side."""
     slack: float
-    """How far the left side may go beyond the right one, for what sampling or rounding adds."""
+    """Tolerance for sampling and rounding: how far the left side may go beyond the right one."""
     holds: bool
     """Whether it does."""
 
@@ -62,9 +63,9 @@ def perplexity(nats: float, tokens: int) -> float:
 
 
 def require_finite(figures: dict[str, float]) -> None:
-    """Refuse figures that say nothing.
+    """Refuse figures that are not finite.
 
-    Errors: `CheckpointError` naming the first figure that is not a finite number.
+    Raises `CheckpointError` for the first of them.
     """
     for name, value in figures.items():
         if not math.isfinite(value):
@@ -74,9 +75,9 @@ def require_finite(figures: dict[str, float]) -> None:
 
 
 def require_sentences(sentences: Sequence[EncodedSentence], seed: int) -> None:
-    """Refuse what no report can be made of.
+    """Refuse sentences and a seed that no report can use.
 
-    Errors: `InputError` for fewer than two sentences or a negative seed.
+    Raises `InputError` for fewer than two sentences or a negative seed.
     """
     if len(sentences) < 2:
         raise InputError(
@@ -86,7 +87,18 @@ def require_sentences(sentences: Sequence[EncodedSentence], seed: int) -> None:
         raise InputError(f"seed is {seed}; allowed: 0 or more")
 
 
-def log_likelihood(model: HSRVAE, tokens: Tensor, latent: Tensor) -> Tensor:
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and back when the work is done."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def log_likelihood(model: RecurrentModel, tokens: Tensor, latent: Tensor) -> Tensor:
     """ln p(x | z) in nats of each row, shape (B,), from tokens (B, T) and latents (B, Z); pads are not counted.
 
     Logits are made and used a slice at a time: all of them for a batch of long sentences can be gigabytes.
@@ -113,9 +125,9 @@ def sentence_noise(seed: int, purpose: int, sentence: EncodedSentence, shape: tu
 
 
 def random_order(seed: int, sentences: Sequence[EncodedSentence]) -> list[int]:
-    """Places of the sentences in a random order that depends on the seed and the words, not on the given order."""
+    """Indices of the sentences in a random order that depends on the seed and the words, not on the given order."""
 
-    def digest(place: int) -> bytes:
-        return hashlib.blake2b(np.array([seed, *sentences[place]], dtype=np.int64).tobytes(), digest_size=16).digest()
+    def digest(index: int) -> bytes:
+        return hashlib.blake2b(np.array([seed, *sentences[index]], dtype=np.int64).tobytes(), digest_size=16).digest()
 
     return sorted(range(len(sentences)), key=digest)

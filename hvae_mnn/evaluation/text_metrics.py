@@ -1,4 +1,4 @@
-"""What is measured of a model's answers to sentences; docs/metrics.md has the same formulas.
+"""Metrics of a model's answers to sentences; docs/metrics.md has the same formulas.
 
 Axis letters: N sentences, S targets of all sentences one after the other (words and end symbol), Z latent.
 """
@@ -24,12 +24,12 @@ Words = NDArray[np.int64]
 Sentences = Sequence[Sequence[int]]
 
 _ENDED = -2
-"""In place of a word after the end symbol; no word's id, and not `NOT_FINITE`."""
+"""Stands for a word after the end symbol; differs from every word's id and from `NOT_FINITE`."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How something is measured."""
+    """One metric: its definition and its function."""
 
     definition: str
     """One line."""
@@ -43,15 +43,15 @@ class Metric:
     needs: Pass | None
     """The decoder's pass that it takes; None: the encoder is enough."""
     function: Callable[[Answers, Answers, Sentences], float]
-    """Of the model's answers, the digital model's, and the sentences."""
+    """Takes the model's answers, the digital model's, and the sentences."""
     compares: bool = False
-    """Whether it looks at the digital model's answers."""
+    """Whether it uses the digital model's answers."""
 
 
 def passes_for(wanted: Iterable[str]) -> Set[Pass]:
     """The decoder's passes that these metrics take.
 
-    Errors: `InputError` for an unknown name.
+    Raises `InputError` for an unknown name.
     """
     return {needs for name in _known(wanted) if (needs := METRICS[name].needs) is not None}
 
@@ -63,16 +63,16 @@ def compute_metrics(
 
     A metric that is not a finite number, or that rests on logits that are not, is NaN.
 
-    Errors: `InputError` for an unknown name, or answers to other sentences or without a pass that a metric takes.
+    Raises `InputError` for an unknown name, or answers to other sentences or without a pass that a metric takes.
     """
     names = _known(wanted)
     starts = np.concatenate([[0], np.cumsum([len(sentence) - 1 for sentence in sentences])])
     for name in names:
         needs = METRICS[name].needs
-        for whose, found in (("the model's", answers), ("the digital model's", reference)):
-            if not np.array_equal(found.starts, starts):
+        for whose, given in (("the model's", answers), ("the digital model's", reference)):
+            if not np.array_equal(given.starts, starts):
                 raise InputError(f"{whose} answers are to other sentences; run them again on these {len(sentences)}")
-            if needs is not None and not found.has(needs) and (found is answers or METRICS[name].compares):
+            if needs is not None and not given.has(needs) and (given is answers or METRICS[name].compares):
                 raise InputError(f"{name} takes the pass {needs!r}, which is not in {whose} answers; run it too")
     with np.errstate(all="ignore"):
         values = {name: METRICS[name].function(answers, reference, sentences) for name in names}
@@ -91,11 +91,11 @@ def _targets(sentences: Sentences) -> Words:
     return np.concatenate([np.asarray(sentence[1:], dtype=np.int64) for sentence in sentences])
 
 
-def _share(found: Words, wanted: Words) -> float:
-    """Fraction of places (S,) with equal words; NaN where some word could not be found."""
-    if NOT_FINITE in found or NOT_FINITE in wanted:
+def _share(words: Words, wanted: Words) -> float:
+    """Fraction of positions (S,) with equal words; NaN if some word is `NOT_FINITE`."""
+    if NOT_FINITE in words or NOT_FINITE in wanted:
         return math.nan
-    return float((found == wanted).mean())
+    return float((words == wanted).mean())
 
 
 def _top1(answers: Answers, _: Answers, sentences: Sentences) -> float:
@@ -123,13 +123,13 @@ def _ppl(answers: Answers, _: Answers, __: Sentences) -> float:
 
 def _until_end(answers: Answers) -> Words:
     """Words put out (S,), `_ENDED` after a sentence's own end symbol."""
-    found = answers.written.copy()
+    words = answers.written.copy()
     for start, stop in zip(answers.starts, answers.starts[1:], strict=False):
-        own = found[start:stop]
+        own = words[start:stop]
         ends = np.flatnonzero(own == EOS)
         if ends.size:
             own[ends[0] + 1 :] = _ENDED
-    return found
+    return words
 
 
 def _reconstruction(answers: Answers, _: Answers, sentences: Sentences) -> float:
@@ -148,7 +148,7 @@ def _bleu(answers: Answers, _: Answers, sentences: Sentences) -> float:
 
 
 def _words(tokens: Sequence[int]) -> Sequence[int]:
-    """What stands before the end symbol."""
+    """The words before the end symbol."""
     return tokens[: tokens.index(EOS)] if EOS in tokens else tokens
 
 

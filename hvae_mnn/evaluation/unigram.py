@@ -1,4 +1,4 @@
-"""The baseline that knows how often words are, and nothing else."""
+"""The baseline that predicts every word by its frequency."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.training.schedules import half_cosine
 
 
 @dataclass(frozen=True)
@@ -21,26 +22,28 @@ class FinetuneConfig:
     batch_size: int = 64
     """Sentences per batch."""
     dropout: float = 0.0
-    """Of embeddings. It scales what is left up, so DACs and read noise see inputs that inference does not have."""
+    """Dropout on embeddings. It scales up the components that are left, so DACs and read noise see inputs that
+    inference does not have."""
     clip: float = 5.0
     """Bound on the gradient's norm."""
     clip_weights: float | None = None
-    """Weights of a gate unit are kept within so many standard deviations of those it began with: a single large one
+    """Bound on the weights of a gate unit, in standard deviations of the weights it began with: a single large weight
     takes conductance range from all others of its array. None: no bound."""
     redraw_every: int = 1
-    """Updates for which the hardware stays as it was programmed: between them only software's weights move."""
+    """Updates per programming of the hardware: between two programmings only software's weights move."""
     validate_every: int = 100
     """Updates between validations."""
     valid_sentences: int = 200
     """First sentences of the validation split."""
     valid_draws: int = 2
-    """Hardware that validations draw, the same every time."""
+    """Chips that a validation draws, the same every time."""
     seed: int = 0
+    """Random seed for batches, hardware, dropout and latents."""
 
     def __post_init__(self) -> None:
         """Check every field.
 
-        Errors: `InputError` for a value outside its range.
+        Raises `InputError` for a value outside its range.
         """
         least = 1 if self.clip_weights is None else 0
         self._require("updates", self.updates >= least, "1 or more; 0 with --clip-weights" if least else "0 or more")
@@ -60,7 +63,7 @@ class FinetuneConfig:
 
     def _require(self, name: str, fits: bool, allowed: str) -> None:
         if not fits:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; allowed is {allowed}")
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; allowed: {allowed}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -68,9 +71,9 @@ class FinetuneConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FinetuneConfig:
-        """Of what `to_dict` gave."""
+        """The configuration that `to_dict` described."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def learning_rate_at(self, update: int) -> float:
-        """Step size after so many updates."""
-        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * update / self.updates)))
+        """Step size after `update` updates."""
+        return self.learning_rate * half_cosine(math.pi * update / self.updates)

@@ -1,8 +1,8 @@
 """Files of tensors and plain values (`.pt`): equal content gives equal bytes, and damage is noticed when it is read.
 
-PyTorch does not compare the CRC-32 that its archives carry with what it reads. Here it is compared, and a further part
-of the archive has the SHA-256 of its content. PyTorch reads such a file as any other. Nothing in a file is run as code,
-and a file takes no more memory than a few times its size.
+PyTorch ignores the CRC-32 in its archives. Here it is compared with the bytes that are read, and a further part of the
+archive holds the SHA-256 of its content. PyTorch reads such a file as any other. Nothing in a file is run as code, and
+a file takes no more memory than a few times its size.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from hvae_mnn.reading import is_folder, read_bytes, shown
 ARCHIVE_BYTES = 16 * 2**30
 """Largest file that is read."""
 _DIGEST = "archive/hvae_mnn.sha256"
-"""Part of the archive with the content's checksum. Whoever rewrites a file with PyTorch leaves it out."""
+"""Part of the archive with the content's checksum. A file that PyTorch has rewritten lacks it."""
 _ARCHIVE_HEAD = b"PK\x03\x04"
-"""By which PyTorch tells an archive from what it reads as its old format."""
+"""First bytes by which PyTorch tells an archive from its old format."""
 _LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of PyTorch before 1.6 begin, which are no archives: a pickle of its magic number."""
+"""First bytes of files of PyTorch before 1.6, which are not archives: a pickle of its magic number."""
 _LEGACY_PICKLES = 5
 """Magic number, protocol, system, content, keys of storages; after them come the storages as they are."""
 _KINDS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -43,7 +43,7 @@ _GLOBALS = {
     "torch._utils _rebuild_parameter",
     *(f"torch {kind}Storage" for kind in _KINDS),
 }
-"""All that a pickle of plain tensors names."""
+"""All names in a pickle of plain tensors."""
 _DEEPEST = 64
 _SPARE_BYTES = 2**16
 
@@ -62,7 +62,7 @@ def write_archive(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_archive(path: Path) -> dict[str, Any]:
-    """The dictionary that `write_archive` wrote, or another program, found undamaged; no code in it is run.
+    """The undamaged dictionary that `write_archive`, or another program, wrote; no code in it is run.
 
     A file without a content's checksum, of an earlier version, is checked by its archive's CRC-32; one without that
     as well, of PyTorch before 1.6, is read with an `UncheckedFileWarning`.
@@ -83,7 +83,7 @@ def read_archive(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{shown(path)} holds a {type(content).__name__}, not a checkpoint; give a best.pt")
     try:
-        found = _Digest(2 * len(data) + _SPARE_BYTES).of(content)
+        digest = _Digest(2 * len(data) + _SPARE_BYTES).of(content)
     except _NotPlain as error:
         raise CheckpointError(
             f"{shown(path)} is no file of plain tensors and values: {error}; give a best.pt"
@@ -94,13 +94,13 @@ def read_archive(path: Path) -> dict[str, Any]:
             UncheckedFileWarning,
             stacklevel=2,
         )
-    elif stored is not None and stored != found:
+    elif stored is not None and stored != digest:
         raise CheckpointError(f"{shown(path)} does not match its checksum: it was changed since it was written")
     return content
 
 
 def _unpickled(path: Path, data: bytes) -> tuple[Any, str | None]:
-    """What the file holds, once its archive is found undamaged and its pickles without code; and its checksum."""
+    """Content of a file with an undamaged archive and pickles without code, and the checksum stored with it."""
     stored = None
     try:
         if data.startswith(_LEGACY_HEAD):
@@ -144,7 +144,7 @@ def _unpickled(path: Path, data: bytes) -> tuple[Any, str | None]:
 
 
 def _checked_archive(data: bytes) -> tuple[set[str], str | None]:
-    """What the pickles of an archive name, once every CRC-32 of it is found right; and its content's checksum.
+    """Names in the pickles of an archive whose CRC-32s are all right, and its content's checksum.
 
     Raises `ValueError` for a damaged one, or one that would grow when it is unpacked.
     """
@@ -169,8 +169,8 @@ def _globals(file: io.BytesIO) -> set[str]:
 
 
 def _canonical(value: Any) -> Any:
-    """A copy that shares nothing within itself but equal texts: else what is shared would be written as such, and a
-    resumed run, which shares other things, would give other bytes."""
+    """A copy in which only equal texts are shared. Shared parts are written once, and a resumed run, which shares other
+    parts, would otherwise give other bytes."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -189,11 +189,11 @@ def _canonical(value: Any) -> Any:
 
 
 class _NotPlain(ValueError):
-    """Something that no checkpoint holds."""
+    """A value of a kind that no checkpoint holds."""
 
 
 class _Digest:
-    """SHA-256 of everything in a content: kinds, keys in their order, values, tensors with type and shape."""
+    """SHA-256 of a content: types, keys in their order, values, tensors with type and shape."""
 
     def __init__(self, limit: float = float("inf")) -> None:
         """`limit`: most bytes of tensors, and values, together; a small file may claim any number of them."""

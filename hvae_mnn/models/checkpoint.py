@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.gates import GATE_UNITS
 from hvae_mnn.models.archive import read_archive, write_archive
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.reading import shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -31,41 +31,41 @@ _KEYS = {
     "state_dict": dict,
 }
 _FOREIGN_NAMES = (
-    (r"(^|\.)module\.", "a model in nn.DataParallel (prefix 'module.'); take what it wraps, its .module"),
-    (r"(^|\.)_orig_mod\.", "a compiled model (prefix '_orig_mod.'); take what it wraps, its ._orig_mod"),
+    (r"(^|\.)module\.", "a model in nn.DataParallel (prefix 'module.'); take the model in it, its .module"),
+    (r"(^|\.)_orig_mod\.", "a compiled model (prefix '_orig_mod.'); take the model in it, its ._orig_mod"),
     (r"(^|\.)parametrizations\.", "a parametrized model; call torch.nn.utils.parametrize.remove_parametrizations"),
     (r"_(orig|mask|[guv]|raw)$", "a pruned or normed model; make that permanent (prune.remove, remove_weight_norm)"),
 )
-"""Patterns of names that a model does not have as it is trained here, whose they are and what helps."""
+"""Patterns of names that no model trained here has; for each the kind of model that has them, and the remedy."""
 _RANGE_LEVELS = 4
 """Layer, kind, name, percentile."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model with everything that is needed to use and to judge it."""
+    """A trained model with all that its use and evaluation need."""
 
     path: Path
     """The file it came from."""
-    model: HSRVAE = field(repr=False)
+    model: RecurrentModel = field(repr=False)
     """The network, on the CPU, in eval mode."""
     config: ModelConfig
-    """Its shape."""
+    """Its sizes and cells."""
     training_config: TrainingConfig
     """How it was trained."""
     tokenizer: str
-    """Name of the tokenizer that its words come from."""
+    """Name of the tokenizer that split its text."""
     vocabulary: Vocabulary
     """Its words."""
     metrics: dict[str, Any]
-    """Figures of the epoch it was taken from."""
+    """Figures of the epoch that it comes from."""
     activation_ranges: dict[str, Any] | None
     """Magnitudes of inputs and pre-activations on valid sentences, to calibrate converters with; None if unknown."""
 
 
 def save_checkpoint(
     path: Path,
-    model: HSRVAE,
+    model: RecurrentModel,
     training_config: TrainingConfig,
     vocabulary: Vocabulary,
     tokenizer: str,
@@ -76,8 +76,8 @@ def save_checkpoint(
 
     `metrics` and `activation_ranges` hold plain values only (numbers, text, lists, dicts).
 
-    Errors: `CheckpointError` if the vocabulary does not fit the model, or its weights are not named as one reads them
-    (a wrapped, pruned or parametrized model).
+    Raises `CheckpointError` if the vocabulary does not fit the model, or its weights have other names than
+    `load_checkpoint` reads (a wrapped, pruned or parametrized model).
     """
     if len(vocabulary) != model.config.vocabulary_size:
         raise CheckpointError(
@@ -85,12 +85,13 @@ def save_checkpoint(
         )
     smallest = replace(model.config, vocabulary_size=5, embedding_size=1, hidden_size=1, latent_size=1)
     with torch.random.fork_rng():  # names do not depend on sizes, nor the caller's random numbers on this
-        _check_names(path, HSRVAE(smallest).state_dict(), model.state_dict())
+        _check_names(path, model_class(model.family)(smallest).state_dict(), model.state_dict())
     write_archive(
         path,
         {
             "format": FORMAT,
             "version": VERSION,
+            "family": model.family,
             "model_config": model.config.to_dict(),
             "training_config": training_config.to_dict(),
             "tokenizer": tokenizer,
@@ -106,14 +107,14 @@ def save_checkpoint(
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint onto the CPU; the model comes in eval mode.
 
-    Errors: `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
+    Raises `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
     """
     path = Path(path)
     content = read_archive(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of hvae-mnn (format {shown(repr(content.get('format')))}, allowed {FORMAT!r});"
-            " give a best.pt that `hvae-mnn train` wrote"
+            f"{path} is not a checkpoint of hvae-mnn (format {shown(repr(content.get('format')))}; allowed: {FORMAT!r})"
+            "; give a best.pt that `hvae-mnn train` wrote"
         )
     if content.get("version") != VERSION:
         raise CheckpointError(
@@ -122,11 +123,12 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     check_parts(path, content, _KEYS)
     try:
+        family = model_class(content.get("family", DEFAULT_FAMILY))
         config = ModelConfig.from_dict(content["model_config"])
         training_config = TrainingConfig.from_dict(content["training_config"])
         words = content["vocabulary"]
         if not all(isinstance(word, str) for word in words):
-            raise InputError("the vocabulary holds something that is no word")
+            raise InputError("the vocabulary holds an entry that is not text")
         vocabulary = Vocabulary(tuple(words))
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -140,11 +142,11 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     ranges = content.get("activation_ranges")
     if ranges is not None and not isinstance(ranges, dict):
-        raise CheckpointError(f"{path}: 'activation_ranges' should be a dict or None, found {type(ranges).__name__}")
+        raise CheckpointError(f"{path}: 'activation_ranges' is a {type(ranges).__name__}; allowed: a dict or None")
     check_ranges(path, ranges or {})
     return Checkpoint(
         path=path,
-        model=_model(path, config, content["state_dict"]).eval(),
+        model=_model(path, family, config, content["state_dict"]).eval(),
         config=config,
         training_config=training_config,
         tokenizer=content["tokenizer"],
@@ -155,51 +157,43 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def check_parts(path: Path, content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    """Check that `content` has a part of the right kind for every key. Errors: `CheckpointError` naming the first."""
+    """Check that `content` has a part of the right type for every key. Raises `CheckpointError`."""
     for key, kind in kinds.items():
         if not isinstance(content.get(key), kind):
-            found = f"a {type(content[key]).__name__}" if key in content else "nothing"
-            raise CheckpointError(f"{path}: {key!r} should be a {kind.__name__}, found {found}; train again")
+            stored = f"a {type(content[key]).__name__}" if key in content else "missing"
+            raise CheckpointError(f"{path}: {key!r} is {stored}; allowed: a {kind.__name__}; train again")
 
 
 def check_ranges(path: Path, ranges: Mapping[Any, Any], where: str = "activation_ranges") -> None:
-    """Check that every number in `activation_ranges` can be a full scale. Errors: `CheckpointError` with its place."""
+    """Check that every number in `activation_ranges` can be a full scale. Raises `CheckpointError` for the first that
+    cannot."""
     for key, value in ranges.items():
-        place = f"{where}.{shown(key)}"
-        if isinstance(value, dict) and place.count(".") <= _RANGE_LEVELS:
-            check_ranges(path, value, place)
+        keys = f"{where}.{shown(key)}"
+        if isinstance(value, dict) and keys.count(".") <= _RANGE_LEVELS:
+            check_ranges(path, value, keys)
         elif not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-            raise CheckpointError(f"{path}: {place} should be a finite number, 0 or above, found {shown(repr(value))}")
+            raise CheckpointError(f"{path}: {keys} is {shown(repr(value))}; allowed: a finite number, 0 or above")
 
 
-def _model(path: Path, config: ModelConfig, weights: Mapping[str, Any]) -> HSRVAE:
-    """The model with its weights; what a file only claims to hold takes no memory."""
-    found, least = sum(value.numel() for value in weights.values() if isinstance(value, Tensor)), _least_numbers(config)
-    if found < least:
+def _model(path: Path, family: type[RecurrentModel], config: ModelConfig, weights: Mapping[str, Any]) -> RecurrentModel:
+    """The model with its weights. Sizes that the weights do not have take no memory."""
+    stored = sum(value.numel() for value in weights.values() if isinstance(value, Tensor))
+    least = family.least_weights(config)
+    if stored < least:
         raise CheckpointError(
-            f"{path}: the weights are {found:,} numbers, the specs ask for {least:,} or more; train again"
+            f"{path}: the weights are {stored:,} numbers, the specs ask for {least:,} or more; train again"
         )
     with torch.random.fork_rng():  # the initial weights are thrown away; the caller's random numbers stay his
-        model = HSRVAE(config)
+        model = family(config)
     check_weights(path, model, weights)
     model.load_state_dict(weights)
     return model
 
 
-def _least_numbers(config: ModelConfig) -> int:
-    """Weights of embeddings, recurrent layers and latent, without biases."""
-    embedding, hidden, latent = config.embedding_size, config.hidden_size, config.latent_size
-    sizes = ((config.encoder_cells[0], embedding), (config.encoder_cells[1], hidden), (config.decoder_cell, embedding))
-    recurrent = sum(
-        len({unit.row_block for unit in GATE_UNITS[cell]}) * hidden * (size + hidden) for cell, size in sizes
-    )
-    return 2 * config.vocabulary_size * embedding + recurrent + 3 * latent * hidden
+def check_weights(path: Path, model: RecurrentModel, weights: Mapping[str, Any]) -> None:
+    """Check that `weights` fit the model: names, types, shapes, all values finite.
 
-
-def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None:
-    """Check that `weights` are the model's: names, types, shapes, all finite.
-
-    Errors: `CheckpointError` naming the first tensor that is not.
+    Raises `CheckpointError` for the first tensor that does not fit.
     """
     expected = model.state_dict()
     _check_names(path, expected, weights)
@@ -221,10 +215,10 @@ def check_weights(path: Path, model: HSRVAE, weights: Mapping[str, Any]) -> None
 def _check_names(path: Path, expected: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
     """Check that `weights` have the expected names; those of wrapped, pruned or parametrized models are explained."""
     unknown = sorted(str(name) for name in set(weights) - set(expected))
-    for pattern, told in _FOREIGN_NAMES:
+    for pattern, remedy in _FOREIGN_NAMES:
         for name in unknown:
             if re.search(pattern, name):
-                raise CheckpointError(f"{path}: weights {name!r} are of {told}, and save that")
+                raise CheckpointError(f"{path}: weights {name!r} are of {remedy}, and save that")
     for name in sorted(set(expected) - set(weights)):
         raise CheckpointError(f"{path}: weights {name!r} are missing; train again")
     for name in unknown:

@@ -1,4 +1,4 @@
-"""What a model is and how it is trained: two frozen specs, the presets and the two named objectives."""
+"""Specs of a model and of its training, the presets and the two named objectives."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "fp32", "bf16"),
     "selection": ("paper_ppl", "elbo"),
 }
-"""Allowed values of the fields that name one of several ways."""
+"""Allowed values of the fields that choose by name."""
 _LARGEST_VOCABULARY, _LARGEST_SIZE, _LARGEST_COUNT = 100_000_000, 1_000_000, 1_000_000_000
-"""Beyond what any machine bears; products of them still fit the size of an array."""
+"""More than any machine can hold; products of them still fit the size of an array."""
 _LARGEST_SEED = 2**63 - 1
 """PyTorch takes no larger one."""
 _LARGEST_NUMBER = 1e100
@@ -35,7 +35,7 @@ _LARGEST_NUMBER = 1e100
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of an HSR-VAE (eqs. 3 and 4; sizes of TWR-VAE where the paper gives none)."""
+    """Sizes and cells of a model (eqs. 3 and 4; the sizes of TWR-VAE where the paper gives none)."""
 
     vocabulary_size: int
     """Number of word ids V, specials included; 5 or more."""
@@ -60,7 +60,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check every field.
 
-        Errors: `InputError` for a value outside its range.
+        Raises `InputError` for a value outside its range.
         """
         if not isinstance(self.encoder_cells, list | tuple):
             raise InputError(f"encoder_cells is {quoted(self.encoder_cells)}; allowed: two cells, e.g. lstm,gru")
@@ -88,7 +88,7 @@ class ModelConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """The spec that `to_dict` described.
 
-        Errors: `InputError` for missing or unknown fields and bad values.
+        Raises `InputError` for missing or unknown fields and bad values.
         """
         return cls(**_known(cls, values))
 
@@ -100,12 +100,12 @@ class TrainingConfig:
     objective: str = "sound"
     """Name of the objective that the other fields started from, a key of `OBJECTIVES`."""
     kl_target: KlTarget = "last"
-    """Which KL is charged: of the latent's own step (`last`, the ELBO), the mean over steps (`mean_t`, eq. 6 as
-    published code has it) or their sum."""
+    """Steps whose KL is charged: the latent's own step (`last`, the ELBO), the mean over steps (`mean_t`, eq. 6 as in
+    published code) or their sum."""
     beta: float = 1.0
     """Weight of the KL once annealing is over; 0 or more."""
     annealing: Annealing = "linear"
-    """How the KL's weight comes to `beta`: at once, linearly, or in cycles that ramp in their first half."""
+    """How the KL's weight reaches `beta`: at once, linearly, or in cycles that ramp in their first half."""
     annealing_epochs: float = 5.0
     """Length of the linear ramp, or of one cycle, in epochs; above 0."""
     free_bits: float = 4.0
@@ -125,7 +125,7 @@ class TrainingConfig:
     epochs: int = 20
     """Passes over the training split."""
     seed: int = 0
-    """Where every random number of the run comes from."""
+    """Seed of every random number of the run."""
     clip: float | None = 5.0
     """Bound on the gradient's norm; None for no clipping."""
     weight_decay: float = 0.0
@@ -135,14 +135,14 @@ class TrainingConfig:
     precision: Precision = "auto"
     """`bf16` multiplies in bfloat16 with float32 weights and losses; `auto` does so where that is faster."""
     selection: Selection = "elbo"
-    """Which valid figure chooses the best epoch: the ELBO, or the perplexity by the paper's formula."""
+    """Valid figure that chooses the best epoch: the ELBO, or the perplexity by the paper's formula."""
     shuffle: bool = True
     """New random batches each epoch, alike in length; False is TWR-VAE's fixed order from short to long."""
 
     def __post_init__(self) -> None:
         """Check every field.
 
-        Errors: `InputError` for a value outside its range.
+        Raises `InputError` for a value outside its range.
         """
         for name, allowed in CHOICES.items():
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
@@ -169,7 +169,7 @@ class TrainingConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
         """The spec that `to_dict` described.
 
-        Errors: `InputError` for missing or unknown fields and bad values.
+        Raises `InputError` for missing or unknown fields and bad values.
         """
         return cls(**_known(cls, values))
 
@@ -220,7 +220,7 @@ def configure(
 ) -> tuple[ModelConfig, TrainingConfig]:
     """Both specs from a preset, an objective and single fields of either; an override that is None is ignored.
 
-    Errors: `InputError` for an unknown preset, objective or field, and for bad values.
+    Raises `InputError` for an unknown preset, objective or field, and for bad values.
     """
     if preset not in PRESETS:
         raise InputError(unknown_name("preset", preset, PRESETS))
@@ -243,7 +243,7 @@ def configure(
 def parse_cells(text: str) -> tuple[Cell, ...]:
     """Cell names from a comma-separated list such as `lstm,gru`.
 
-    Errors: `InputError` for an unknown name.
+    Raises `InputError` for an unknown name.
     """
     names = [name.strip().lower() for name in text.split(",")]
     for name in names:
@@ -257,8 +257,8 @@ def _known(spec: type[ModelConfig] | type[TrainingConfig], values: Mapping[str, 
     foreign = sorted(str(name) for name in set(values) - set(names))
     missing = [name for name in names if name not in values]
     if foreign or missing:
-        found = f"unknown field {quoted(foreign[0])}" if foreign else f"no field {missing[0]!r}"
-        raise InputError(f"{spec.__name__} has {found}")
+        problem = f"unknown field {quoted(foreign[0])}" if foreign else f"no field {missing[0]!r}"
+        raise InputError(f"{spec.__name__} has {problem}")
     return dict(values)
 
 

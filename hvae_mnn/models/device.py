@@ -1,4 +1,4 @@
-"""Where a model is computed, and in what precision."""
+"""The device and the precision in which a model computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 def pick_device(name: str) -> torch.device:
     """The device called `name` (`auto`, `cpu`, `cuda`, `cuda:1`); `auto` is the GPU where there is one.
 
-    Errors: `InputError` for a device that is not there.
+    Raises `InputError` for an unknown name, or a device that this machine lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,7 +36,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(config: TrainingConfig, model_config: ModelConfig, device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `precision` comes to: for `auto`, bf16 on a GPU that has it, and on a CPU where it pays."""
+    """The precision of a training run; `auto` is bf16 on a GPU that has it, and on a CPU where it is faster."""
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":

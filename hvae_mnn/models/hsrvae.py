@@ -6,39 +6,20 @@ Axis letters: B batch, T padded sentence length, E embedding, H hidden, Z latent
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from hvae_mnn.gates import Cell
 from hvae_mnn.models.config import ModelConfig
-from hvae_mnn.models.peephole import PeepholeLSTM
+from hvae_mnn.models.latent import Posterior, sample_latent
+from hvae_mnn.models.recurrent import DeclaredLayer, RecurrentModel, recurrent_module, recurrent_weights
 from hvae_mnn.text.vocabulary import EOS, PAD
-
-RecurrentLayer = nn.LSTM | nn.GRU | nn.RNN | PeepholeLSTM
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """The encoder's Gaussian q(z^t | x_1..t) at every step."""
-
-    mean: Tensor
-    """Shape (B, T, Z), T the number of encoder steps."""
-    log_variance: Tensor
-    """Shape (B, T, Z); the paper calls it a variance and uses it as its logarithm (eq. 5)."""
-    steps: Tensor
-    """Steps of each sentence that count, shape (B,); the latent belongs to the last of them."""
-
-    def last(self) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latent's own step, each of shape (B, Z)."""
-        rows = torch.arange(self.mean.shape[0], device=self.mean.device)
-        return self.mean[rows, self.steps - 1], self.log_variance[rows, self.steps - 1]
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one forward pass gives."""
+    """Result of one forward pass."""
 
     logits: Tensor
     """Scores of the next word, shape (B, T - 1, V): position t predicts the token at t + 1."""
@@ -48,43 +29,41 @@ class Output:
     """The latent that the decoder used, shape (B, Z)."""
 
 
-def recurrent_layer(cell: Cell, input_size: int, hidden_size: int, peepholes: bool) -> RecurrentLayer:
-    """One batch-first recurrent layer with PyTorch's parameter names."""
-    if cell == "lstm":
-        if peepholes:
-            return PeepholeLSTM(input_size, hidden_size)
-        return nn.LSTM(input_size, hidden_size, batch_first=True)
-    if cell == "gru":
-        return nn.GRU(input_size, hidden_size, batch_first=True)
-    return nn.RNN(input_size, hidden_size, batch_first=True)
-
-
-def sample_latent(
-    mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None
-) -> Tensor:
-    """A latent z = mean + exp(log_variance / 2) * noise, each of shape (..., Z); noise is drawn if it is not given."""
-    if noise is None:
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + torch.exp(0.5 * log_variance) * noise
-
-
-class HSRVAE(nn.Module):
+class HSRVAE(RecurrentModel):
     """Hierarchical-state-regularised VAE for text, on any mix of `rnn`, `lstm` and `gru` layers."""
 
+    family: ClassVar[str] = "hsrvae"
+
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         embedding, hidden, latent = config.embedding_size, config.hidden_size, config.latent_size
         first, second = config.encoder_cells
         self.encoder_embedding = nn.Embedding(config.vocabulary_size, embedding, padding_idx=PAD)
-        self.encoder1 = recurrent_layer(first, embedding, hidden, config.peepholes)
-        self.encoder2 = recurrent_layer(second, hidden, hidden, config.peepholes)
+        self.encoder1 = recurrent_module(first, embedding, hidden, config.peepholes)
+        self.encoder2 = recurrent_module(second, hidden, hidden, config.peepholes)
         self.to_mean = nn.Linear(hidden, latent)
         self.to_log_variance = nn.Linear(hidden, latent)
         self.latent_to_hidden = nn.Linear(latent, hidden, bias=False)
         self.decoder_embedding = nn.Embedding(config.vocabulary_size, embedding, padding_idx=PAD)
-        self.decoder = recurrent_layer(config.decoder_cell, embedding + latent, hidden, config.peepholes)
+        self.decoder = recurrent_module(config.decoder_cell, embedding + latent, hidden, config.peepholes)
         self.to_logits = nn.Linear(hidden, config.vocabulary_size)
+
+    @classmethod
+    def least_weights(cls, config: ModelConfig) -> int:
+        """See `RecurrentModel.least_weights`: embeddings, recurrent layers and latent, without biases."""
+        embedding, hidden, latent = config.embedding_size, config.hidden_size, config.latent_size
+        first, second = config.encoder_cells
+        sizes = ((first, embedding), (second, hidden), (config.decoder_cell, embedding))
+        recurrent = sum(recurrent_weights(cell, size, hidden) for cell, size in sizes)
+        return 2 * config.vocabulary_size * embedding + recurrent + 3 * latent * hidden
+
+    def declared_layers(self) -> tuple[DeclaredLayer, ...]:
+        """Two encoder layers and one decoder."""
+        return (
+            DeclaredLayer("encoder1", self.encoder1, "encoder", self.encoder_embedding),
+            DeclaredLayer("encoder2", self.encoder2, "encoder", None),
+            DeclaredLayer("decoder", self.decoder, "decoder", self.decoder_embedding, self.config.latent_size),
+        )
 
     def encoder_input(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that the encoder reads, (B, T) or (B, T - 1), and how many of each sentence's are no pads, (B,).
@@ -107,11 +86,19 @@ class HSRVAE(nn.Module):
         hidden2, _ = self.encoder2(hidden1)  # (B, T, H)
         if not masked:
             steps = torch.full_like(steps, tokens.shape[1])
-        return Posterior(self.to_mean(hidden2), self.to_log_variance(hidden2), steps)
+        return Posterior(*self.posterior(hidden2), steps)
+
+    def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """See `RecurrentModel.posterior`: two linear maps."""
+        return self.to_mean(hidden), self.to_log_variance(hidden)
+
+    def first_hidden(self, latent: Tensor) -> Tensor:
+        """See `RecurrentModel.first_hidden`: W z."""
+        return cast("Tensor", self.latent_to_hidden(latent))
 
     def decoder_state(self, latent: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The decoder's first state from z (B, Z): h_0 = W z of shape (1, B, H), and c_0 the same for an LSTM."""
-        hidden = self.latent_to_hidden(latent)[None].contiguous()  # (1, B, H)
+        hidden = self.first_hidden(latent)[None].contiguous()  # (1, B, H)
         return (hidden, hidden) if self.config.decoder_cell == "lstm" else hidden
 
     def decoder_hidden(self, tokens: Tensor, latent: Tensor) -> Tensor:
@@ -120,10 +107,6 @@ class HSRVAE(nn.Module):
         everywhere = latent[:, None, :].expand(-1, embedded.shape[1], -1)  # (B, T - 1, Z)
         hidden, _ = self.decoder(torch.cat([embedded, everywhere], dim=2), self.decoder_state(latent))
         return cast("Tensor", hidden)
-
-    def decode(self, tokens: Tensor, latent: Tensor) -> Tensor:
-        """Logits (B, T - 1, V) of the next words from tokens (B, T) and z (B, Z), teacher-forced."""
-        return cast("Tensor", self.to_logits(self.decoder_hidden(tokens, latent)))
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""The loss of HSR-VAE: reconstruction plus a weighted KL, and how the weight grows."""
+"""The loss: reconstruction plus a weighted KL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_mnn.models.config import KlTarget, TrainingConfig
-from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.latent import Posterior
 from hvae_mnn.text.vocabulary import PAD
 
 
@@ -49,22 +49,6 @@ def charged_kl(posterior: Posterior, target: KlTarget) -> Tensor:
         return gaussian_kl(mean.float(), log_variance.float())
     total = step_kl(posterior).sum(dim=1)
     return total / posterior.steps if target == "mean_t" else total
-
-
-def kl_weight(config: TrainingConfig, epochs_done: float) -> float:
-    """Weight of the KL after `epochs_done` epochs (a fraction inside an epoch): how training comes to `config.beta`.
-
-    What is trained on after it (finetuning) charges `beta` from the first batch on, whatever the annealing: that is the
-    objective, the ramp only leads there. The end of the ramp is not the same: a cyclical weight falls to 0 where a
-    cycle ends, as it does after the last epoch of whole cycles, and a linear ramp may be longer than the training.
-    """
-    if config.annealing == "none":
-        return config.beta
-    if config.annealing == "linear":
-        return config.beta * min(1.0, epochs_done / config.annealing_epochs)
-    # Fu et al. 2019: within each cycle the weight ramps over the first half and then stays.
-    within = (epochs_done % config.annealing_epochs) / config.annealing_epochs
-    return config.beta * min(1.0, within / 0.5)
 
 
 def batch_loss(rec: Tensor, kl: Tensor, weight: float, config: TrainingConfig) -> Tensor:

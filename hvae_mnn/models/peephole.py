@@ -23,7 +23,7 @@ class PeepholeLSTM(nn.Module):
         *("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"),
         *("peephole_i", "peephole_f", "peephole_o"),
     )
-    """Every tensor that `forward` computes with, read from the module at every call; see `hvae_mnn.gates`."""
+    """Every tensor that `forward` reads from the module, at every call; see `hvae_mnn.gates`."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An HSR-VAE taken step by step in float64, with pre-activations from anywhere.
+"""A text model taken step by step, with pre-activations from anywhere.
 
 The text model and the hardware share every equation but one: where a gate unit's pre-activations come from. Here that
 one is an argument (`PreactivationSource`). `WeightsSource` is the digital answer, a matrix product; a crossbar is
@@ -21,10 +21,9 @@ from torch import Tensor
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
 from hvae_mnn.models.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
-from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.vocabulary import EOS
 
-LAYERS = ("encoder1", "encoder2", "decoder")
 PERCENTILES = {"max": 1.0, "p99.99": 0.9999, "p99.9": 0.999, "p99": 0.99}
 
 GateTensors = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
@@ -47,7 +46,7 @@ class PreactivationSource(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """What a recurrent layer keeps from step to step, each (B, H); `memory` is None but for the LSTM."""
+    """State of a recurrent layer between two steps, each part (B, H); only an LSTM has a `memory`."""
 
     hidden: Tensor
     memory: Tensor | None
@@ -62,22 +61,29 @@ def _tensor(part: NDArray[np.float64] | None) -> Tensor | None:
 
 
 class WeightsSource:
-    """The digital answer: pre-activations as matrix products in float64."""
+    """The digital answer: pre-activations as matrix products."""
 
-    def __init__(self, layers: Mapping[str, RecurrentLayer]) -> None:
-        """`layers` by name, as `recurrent_layers` reads them."""
-        self._gates: dict[str, dict[str, GateTensors]] = {
-            name: {
-                unit: (_tensor(g.x), _tensor(g.h), _tensor(g.bias), _tensor(g.peephole))
-                for unit, g in layer.gates.items()
+    def __init__(self, gates: Mapping[str, Mapping[str, GateTensors]]) -> None:
+        """`gates`: the weights by layer and gate unit."""
+        self._gates = gates
+
+    @classmethod
+    def of_layers(cls, layers: Mapping[str, RecurrentLayer]) -> WeightsSource:
+        """In float64, from layers by name as `recurrent_layers` reads them."""
+        return cls(
+            {
+                name: {
+                    unit: (_tensor(g.x), _tensor(g.h), _tensor(g.bias), _tensor(g.peephole))
+                    for unit, g in layer.gates.items()
+                }
+                for name, layer in layers.items()
             }
-            for name, layer in layers.items()
-        }
+        )
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
         """See `PreactivationSource`."""
         x = torch.cat([inputs[role] for role in ("x", "z") if role in inputs], dim=-1)  # (B, I)
-        found = {}
+        preactivations = {}
         for unit in units:
             weight_x, weight_h, bias, peephole = self._gates[layer][unit]
             assert bias is not None
@@ -88,8 +94,8 @@ class WeightsSource:
                 total = total + inputs["h"] @ weight_h.T
             if peephole is not None:
                 total = total + inputs["c"] * peephole
-            found[unit] = total
-        return found
+            preactivations[unit] = total
+        return preactivations
 
 
 def layer_step(
@@ -98,31 +104,51 @@ def layer_step(
     """One time step of one recurrent layer: the new state, and the pre-activations on the way (eqs. 10 and 11)."""
     known = {**inputs, "h": state.hidden}
     if layer.cell == "rnn":
-        found = source(layer.name, ["h"], known)
-        return State(rnn_hidden(found), None), found
+        preactivations = source(layer.name, ["h"], known)
+        return State(rnn_hidden(preactivations), None), preactivations
     if layer.cell == "gru":
-        found = source(layer.name, list(layer.gates), known)
-        return State(gru_hidden(found, state.hidden), None), found
+        preactivations = source(layer.name, list(layer.gates), known)
+        return State(gru_hidden(preactivations, state.hidden), None), preactivations
     assert state.memory is not None
     if not layer.peepholes:
-        found = source(layer.name, list(layer.gates), known)
-        memory = lstm_memory(found, state.memory)
+        preactivations = source(layer.name, list(layer.gates), known)
+        memory = lstm_memory(preactivations, state.memory)
     else:  # the output gate sees c_t, which the other three make
-        found = source(layer.name, ["i", "f", "g"], {**known, "c": state.memory})
-        memory = lstm_memory(found, state.memory)
-        found |= source(layer.name, ["o"], {**known, "c": memory})
-    return State(lstm_hidden(found["o"], memory), memory), found
+        preactivations = source(layer.name, ["i", "f", "g"], {**known, "c": state.memory})
+        memory = lstm_memory(preactivations, state.memory)
+        preactivations |= source(layer.name, ["o"], {**known, "c": memory})
+    return State(lstm_hidden(preactivations["o"], memory), memory), preactivations
 
 
 class Stepper:
-    """An HSR-VAE in float64 whose recurrent layers run on `source`; everything else is software (paper 3.2, page
-    693)."""
+    """A model whose recurrent layers run on `source`, step by step; everything else is software (paper 3.2, page 693).
 
-    def __init__(self, model: HSRVAE, source: PreactivationSource | None = None) -> None:
-        """`source` None: the digital answer from the model's own weights."""
-        self.model = _copied(model).double().cpu().eval().requires_grad_(False)
+    A stack of encoder layers, each of which reads the one before it, and one decoder layer.
+    """
+
+    def __init__(
+        self, model: RecurrentModel, source: PreactivationSource | None = None, *, copied: bool = True
+    ) -> None:
+        """`source` None: the digital answer from the model's own weights.
+
+        The model is copied to float64 on the CPU in eval mode, or with `copied=False` taken as it is.
+
+        Raises `MappingError` for a layer that cannot be mapped, and a model without an encoder or of several decoders.
+        """
+        self.model = _copied(model).cpu().double().eval().requires_grad_(False) if copied else model
         self.layers = model_layers(self.model)
-        self.source: PreactivationSource = source if source is not None else WeightsSource(self.layers)
+        self.source: PreactivationSource = source if source is not None else WeightsSource.of_layers(self.layers)
+        self._declared = {layer.name: layer for layer in self.model.declared_layers()}
+        self.encoder = [name for name, layer in self._declared.items() if layer.role == "encoder"]
+        """Names of the encoder layers, in order."""
+        decoders = [name for name, layer in self._declared.items() if layer.role == "decoder"]
+        if not self.encoder or len(decoders) != 1:
+            raise MappingError(
+                f"the model has {len(self.encoder)} encoder and {len(decoders)} decoder layers; allowed: 1 encoder"
+                " layer or more, 1 decoder layer"
+            )
+        (self.decoder,) = decoders
+        """Name of the decoder layer."""
 
     def zero_state(self, layer: str, batch: int) -> State:
         """The state before the first step."""
@@ -133,74 +159,96 @@ class Stepper:
         """One time step of one layer."""
         return layer_step(self.layers[layer], self.source, inputs, state)
 
-    def encoder_input(self, tokens: Tensor) -> Tensor:
-        """Embeddings (B, E) of token ids (B,)."""
-        return self.model.encoder_embedding(tokens)  # type: ignore[no-any-return]
+    def embedded(self, layer: str, tokens: Tensor) -> Tensor:
+        """Embeddings (B, E) of token ids (B,), from the table in front of `layer`."""
+        table = self._declared[layer].embedding
+        assert table is not None
+        return table(tokens)  # type: ignore[no-any-return]
+
+    def encoder_step(self, tokens: Tensor, states: Sequence[State]) -> tuple[list[State], dict[str, Preactivations]]:
+        """One time step of all encoder layers, in order: their new states, and the pre-activations by layer.
+
+        `tokens` (B,) are those of the first B sentences in `states`, one state per layer; the other sentences have
+        ended.
+        """
+        after: list[State] = []
+        preactivations: dict[str, Preactivations] = {}
+        for layer, state in zip(self.encoder, states, strict=True):
+            embeds = self._declared[layer].embedding is not None
+            x = self.embedded(layer, tokens) if embeds else after[-1].hidden
+            new, preactivations[layer] = self.step(layer, {"x": x}, state.first(len(tokens)))
+            after.append(new)
+        return after, preactivations
+
+    def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (..., Z) from the last encoder layer's hidden state (..., H)."""
+        return self.model.posterior(hidden)
 
     def latent(self, encoded: State, noise: Tensor | None) -> Tensor:
-        """z (B, Z) from the second encoder layer's last state; `noise` (B, Z) standard normal, None for the mean."""
-        mean: Tensor = self.model.to_mean(encoded.hidden)
-        if noise is None:
-            return mean
-        return mean + torch.exp(self.model.to_log_variance(encoded.hidden) / 2) * noise
+        """z (B, Z) from the last encoder layer's state; `noise` (B, Z) standard normal, None for the mean."""
+        mean, log_variance = self.posterior(encoded.hidden)
+        return mean if noise is None else mean + torch.exp(log_variance / 2) * noise
 
     def decoder_state(self, z: Tensor) -> State:
-        """The decoder's state before its first step: W z, for hidden state and memory alike."""
-        hidden: Tensor = self.model.latent_to_hidden(z)
-        return State(hidden, hidden if self.layers["decoder"].cell == "lstm" else None)
+        """The decoder's state before its first step, from z (B, Z); the same for hidden state and memory."""
+        hidden = self.model.first_hidden(z)
+        return State(hidden, hidden if self.layers[self.decoder].cell == "lstm" else None)
 
-    def decoder_input(self, tokens: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """The decoder's inputs at one step: embeddings of the previous tokens (B,), and z."""
-        return {"x": self.model.decoder_embedding(tokens), "z": z}
+    def decoder_step(self, tokens: Tensor, z: Tensor, state: State) -> tuple[State, Preactivations]:
+        """One time step of the decoder, from the previous tokens (B,), z (B, Z) and the state of these B sentences."""
+        inputs = {"x": self.embedded(self.decoder, tokens)}
+        if self._declared[self.decoder].latent_size:
+            inputs["z"] = z
+        return self.step(self.decoder, inputs, state)
 
     def logits(self, state: State) -> Tensor:
         """(B, V) from the decoder's state."""
         return self.model.to_logits(state.hidden)  # type: ignore[no-any-return]
 
     def encoder_tokens(self, sentence: Sequence[int]) -> list[int]:
-        """What the encoder sees of an encoded sentence: all of it, or all but a closing eos."""
+        """The tokens of an encoded sentence that the encoder reads: all of them, or all but a closing eos."""
         hide = not self.model.config.encoder_sees_eos and sentence[-1] == EOS
         return list(sentence[:-1] if hide else sentence)
 
 
-def _copied(model: HSRVAE) -> HSRVAE:
-    """A copy; of what hooks compute before every pass (pruned weights), which torch does not copy, the values."""
+def _copied(model: RecurrentModel) -> RecurrentModel:
+    """A copy. Values that hooks compute before every pass (pruned weights) are copied too, which torch does not do."""
     computed = [value for part in model.modules() for value in vars(part).values() if isinstance(value, Tensor)]
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
 
 
-def model_layers(model: HSRVAE) -> dict[str, RecurrentLayer]:
-    """The three recurrent layers of a model by name, as they act.
+def model_layers(model: RecurrentModel) -> dict[str, RecurrentLayer]:
+    """The recurrent layers that a model declares, by name, with the weights that act.
 
     Raises `MappingError` for a layer that cannot be mapped, or is not one layer in one direction.
     """
-    found = {}
-    for name in LAYERS:
-        layers = recurrent_layers(getattr(model, name), name)
+    read = {}
+    for declared in model.declared_layers():
+        layers = recurrent_layers(declared.module, declared.name)
         if len(layers) > 1:
-            raise MappingError(f"{name} has {len(layers)} layers or directions; the model's step loop allows one")
-        (found[name],) = layers
-    return found
+            raise MappingError(f"{declared.name} has {len(layers)} layers or directions; allowed: 1, in one direction")
+        (read[declared.name],) = layers
+    return read
 
 
 class _Recorder:
-    """Passes pre-activations through and keeps the magnitudes of what went in and came out."""
+    """Passes pre-activations through and keeps the magnitudes of inputs and pre-activations."""
 
     def __init__(self, source: PreactivationSource) -> None:
         self._source = source
         self.seen: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
 
     def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
-        found = self._source(layer, units, inputs)
+        preactivations = self._source(layer, units, inputs)
         for role, value in inputs.items():
             self.seen[layer, "inputs", role].append(value.abs().flatten())
-        for unit, value in found.items():
+        for unit, value in preactivations.items():
             self.seen[layer, "preactivations", unit].append(value.abs().flatten())
-        return found
+        return preactivations
 
 
 def activation_ranges(
-    model: HSRVAE, sentences: Sequence[Sequence[int]], seed: int = 0
+    model: RecurrentModel, sentences: Sequence[Sequence[int]], seed: int = 0
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """How large every layer's inputs and pre-activations get over `sentences` (encoded, with sos and eos), z sampled
     from `seed`.
@@ -236,31 +284,37 @@ def run_batch(
 
 
 def encode_batch(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> State:
-    """The second encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first."""
-    seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
-    first, second = (stepper.zero_state(name, len(sentences)) for name in LAYERS[:2])
-    last = torch.empty_like(second.hidden)
-    for t in range(len(seen[0])):
-        tokens = tokens_at(seen, t)
-        first, _ = stepper.step("encoder1", {"x": stepper.encoder_input(tokens)}, first.first(len(tokens)))
-        second, _ = stepper.step("encoder2", {"x": first.hidden}, second.first(len(tokens)))
-        last[: len(tokens)] = second.hidden
+    """The last encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first."""
+    last = stepper.zero_state(stepper.encoder[-1], len(sentences)).hidden.clone()
+    for state in encoder_states(stepper, sentences):
+        last[: len(state.hidden)] = state.hidden
     return State(last, None)
 
 
-def forced_states(stepper: Stepper, sentences: Sequence[Sequence[int]], z: Tensor) -> Iterator[State]:
-    """The decoder's states step by step with the right words going in, `sentences` longest first, z (B, Z).
+def encoder_states(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> Iterator[State]:
+    """The last encoder layer's states step by step, `sentences` longest first.
 
-    State t is of the B_t sentences that have a target at t + 1.
+    State t is that of the B_t sentences in which the encoder reads a token at t.
+    """
+    seen = [stepper.encoder_tokens(sentence) for sentence in sentences]
+    states = [stepper.zero_state(layer, len(sentences)) for layer in stepper.encoder]
+    for t in range(len(seen[0])):
+        states, _ = stepper.encoder_step(tokens_at(seen, t), states)
+        yield states[-1]
+
+
+def forced_states(stepper: Stepper, sentences: Sequence[Sequence[int]], z: Tensor) -> Iterator[State]:
+    """The decoder's states step by step with the right words as input, `sentences` longest first, z (B, Z).
+
+    State t is that of the B_t sentences that have a target at t + 1.
     """
     state = stepper.decoder_state(z)
     for t in range(len(sentences[0]) - 1):
         count = sum(len(sentence) > t + 1 for sentence in sentences)
-        tokens = tokens_at(sentences[:count], t)
-        state, _ = stepper.step("decoder", stepper.decoder_input(tokens, z[:count]), state.first(count))
+        state, _ = stepper.decoder_step(tokens_at(sentences[:count], t), z[:count], state.first(count))
         yield state
 
 
 def tokens_at(sentences: Sequence[Sequence[int]], t: int) -> Tensor:
-    """Ids (B_t,) at place t of the `sentences`, longest first, that are long enough."""
+    """Ids (B_t,) at index t of those `sentences`, longest first, that are long enough."""
     return torch.tensor([sentence[t] for sentence in sentences if len(sentence) > t])

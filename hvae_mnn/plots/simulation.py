@@ -15,7 +15,6 @@ from hvae_mnn.plots.files import literal, new_figure, of_run, save_figure
 from hvae_mnn.reading import is_missing
 from hvae_mnn.tables import read_columns
 
-LAYERS = ("encoder1", "encoder2", "decoder")
 _FLOOR = 1e-18
 """Value at which an error of exactly zero is drawn, since the axis is logarithmic."""
 
@@ -28,8 +27,9 @@ def preactivation_figure(folder: Path) -> Figure:
     """
     table = read_columns(folder / PREACTIVATIONS, SCHEMAS[PREACTIVATIONS])
     figure = new_figure(11.5, 6.8)
-    panels = figure.subplots(2, 3, height_ratios=[3, 2], sharex="col")
-    for column, layer in enumerate(LAYERS):
+    layers = _layers(table)
+    panels = figure.subplots(2, len(layers), height_ratios=[3, 2], sharex="col", squeeze=False)
+    for column, layer in enumerate(layers):
         both, difference = panels[0][column], panels[1][column]
         rows = table["layer"] == layer
         span = np.abs(table["digital"][rows]).max(initial=1e-12) * 1.05
@@ -57,7 +57,9 @@ def error_figure(folder: Path) -> Figure:
     """
     table = read_columns(folder / STEPS, SCHEMAS[STEPS])
     figure = new_figure(11.5, 6.6)
-    for axes, layer in zip(figure.subplots(3, 1, sharex=False), LAYERS, strict=True):
+    layers = _layers(table)
+    panels = figure.subplots(len(layers), 1, sharex=False, squeeze=False)
+    for axes, layer in zip(panels[:, 0], layers, strict=True):
         rows = table["layer"] == layer
         position = table["position"][rows]
         first = _by_step(table, layer, "max_error", np.maximum)[0]
@@ -86,7 +88,8 @@ def disturb_figure(folder: Path) -> Figure:
     table, steps, tokens = (read_columns(folder / name, SCHEMAS[name]) for name in (DRIFT, STEPS, TOKENS))
     figure = new_figure(11.5, 9.0)
     driven, drift, error, agreement = figure.subplots(4, 1, height_ratios=[2, 3, 3, 2])
-    for number, layer in enumerate(LAYERS):
+    layers = _layers(steps)
+    for number, layer in enumerate(layers):
         color = f"C{number}"
         style: dict[str, Any] = {"color": color, "lw": 1.2, "marker": ".", "ms": 3}
         driven.plot(_by_step(table, layer, "above_threshold", np.add)[1], **style, label=layer)
@@ -105,9 +108,8 @@ def disturb_figure(folder: Path) -> Figure:
         size="small",
     )
     agree = tokens["agree"].astype(float)
-    agreement.plot(
-        np.cumsum(agree) / np.arange(1, len(agree) + 1), color=f"C{LAYERS.index('decoder')}", marker=".", ms=3
-    )
+    decoder = f"C{len(layers) - 1}"  # the last layer, which gives the tokens
+    agreement.plot(np.cumsum(agree) / np.arange(1, len(agree) + 1), color=decoder, marker=".", ms=3)
     agreement.set_ylim(-0.05, 1.05)
     for axes, label in (
         (driven, "memristors driven\nbeyond a threshold"),
@@ -124,6 +126,12 @@ def disturb_figure(folder: Path) -> Figure:
     handles, labels = driven.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _layers(table: dict[str, NDArray[Any]]) -> list[str]:
+    """The recurrent layers of a run, in the order in which they run first."""
+    names, first = np.unique(table["layer"], return_index=True)
+    return [str(name) for name in names[np.argsort(first)]]
 
 
 def _by_step(

@@ -1,4 +1,4 @@
-"""The state of an optimiser, checked before it is taken: a moment that is no number would spoil every weight."""
+"""The state of an optimiser, checked before it is used: a moment that is NaN would spoil every weight."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def restore_optimizer(path: Path, optimizer: torch.optim.Adam, stored: Any) -> N
 
 
 def _check(optimizer: torch.optim.Adam, stored: Any) -> None:
-    """Raise one of the errors that damaged structures raise, with the reason."""
+    """Raise one of the errors that damaged structures raise, with the reason as its message."""
     (own,), (group,) = optimizer.state_dict()["param_groups"], stored["param_groups"]
     if set(group) != set(own):
         raise ValueError(f"settings {', '.join(sorted(map(str, set(group) ^ set(own))))}")
@@ -48,13 +48,13 @@ def _check(optimizer: torch.optim.Adam, stored: Any) -> None:
             raise ValueError(f"parameter {number} has other parts than step, {', '.join(_MOMENTS)}")
         _check_tensor(f"step of parameter {number}", moments["step"], torch.Size([]), torch.float32)
         for name in _MOMENTS:
-            place, parameter = f"{name} of parameter {number}", parameters[number]
-            _check_tensor(place, moments[name], parameter.shape, parameter.dtype, name == "exp_avg")
+            what, parameter = f"{name} of parameter {number}", parameters[number]
+            _check_tensor(what, moments[name], parameter.shape, parameter.dtype, name == "exp_avg")
 
 
 def _check_tensor(what: str, value: Any, shape: torch.Size, kind: torch.dtype, may_be_negative: bool = False) -> None:
     if not isinstance(value, Tensor) or value.shape != shape or value.dtype != kind:
-        found = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{what} is {found}, not {kind} of shape {tuple(shape)}")
+        stored = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{what} is {stored}, not {kind} of shape {tuple(shape)}")
     if not bool(torch.isfinite(value).all()) or (not may_be_negative and bool((value < 0).any())):
         raise ValueError(f"{what} holds values that no run gives: NaN, infinite or below 0")

@@ -1,68 +1,161 @@
-"""What a training run leaves on disk to be resumed from and read: `last.pt` and `metrics.json`."""
+"""The state that a resumable run keeps on disk, `last.pt`: weights, optimiser, position and identity of the run."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.models.archive import read_archive, write_archive
 from hvae_mnn.models.checkpoint import check_parts, check_weights
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
-from hvae_mnn.models.hsrvae import HSRVAE
-from hvae_mnn.reading import is_missing
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training.optimizer_state import restore_optimizer
 
-STATE_FORMAT = "hvae-mnn training state"
-STATE_VERSION = 1
-_HUGE = 1e100
 BEST, LAST, METRICS = "best.pt", "last.pt", "metrics.json"
-_PARTS = {
-    "model_config": dict,
-    "training_config": dict,
-    "corpus": str,
-    "precision": str,
-    "model": dict,
-    "optimizer": dict,
-    "state": dict,
+_HUGE = 1e100
+_DIFFERENCES = {
+    ("corpus",): "was on other text; resume it on its own",
+    ("base",): "began from another checkpoint; resume it with that one",
+    ("precision",): "computes in {stored}, this machine would in {given}; resume it where it began",
 }
+"""Wording for parts of an identity whose values say nothing to a person, by their keys."""
+_GROUPS = ("model_config", "training_config", "config")
+"""Keys of an identity that only hold others together."""
 
 
 @dataclass(frozen=True)
-class RunIdentity:
-    """What must be the same for a stored state to be this run's."""
+class StateLayout:
+    """Names in the state files of one kind of run. They are those of its first version: old states resume."""
 
-    model_config: ModelConfig
-    """Shape of the model."""
-    training_config: TrainingConfig
-    """Objective, optimiser and schedule."""
-    corpus: str
-    """Digest of the text, see `corpus_digest`."""
-    precision: str
-    """`fp32` or `bf16`, as the machine at hand resolved it."""
+    kind: str
+    """`training` or `finetuning`, for messages."""
+    marks: Mapping[str, Any]
+    """Entries that tell this kind and version of file from others."""
+    identity: Mapping[str, type]
+    """Parts of the identity that every version has stored, and their types."""
+    nested: str | None
+    """Key under which the identity is stored; None: its parts are entries of the file itself."""
+    position: str
+    """Key of the position."""
 
 
-@dataclass
-class Place:
-    """Where a run stands; with model and optimiser it is everything that a resume needs."""
+class Position(ABC):
+    """How far a run has come; with model and optimiser it is all that resuming needs.
 
-    epoch: int = 0
-    """Epochs done."""
-    batch: int = 0
-    """Batches done in the epoch in work."""
-    sums: dict[str, float] = field(default_factory=lambda: {"sentences": 0.0, "rec": 0.0, "kl": 0.0, "seconds": 0.0})
-    """Sums over those batches: sentences, nats, wall-clock seconds."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One record per finished epoch."""
+    Subclasses are dataclasses, whose fields are stored.
+    """
+
+    history: list[dict[str, Any]]
+    """One record per validation."""
+
+    @abstractmethod
+    def check(self, path: Path) -> None:
+        """Refuse values that no run leaves behind.
+
+        Raises `CheckpointError`, or one of the errors that values of the wrong type raise.
+        """
+
+
+P = TypeVar("P", bound=Position)
+
+
+def write_state(
+    path: Path,
+    layout: StateLayout,
+    identity: Mapping[str, Any],
+    model: RecurrentModel,
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+) -> None:
+    """Write a run's state to `path` in one step. Raises `StorageError`."""
+    write_archive(
+        path,
+        {
+            **layout.marks,
+            **(identity if layout.nested is None else {layout.nested: identity}),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            layout.position: vars(position),
+        },
+    )
+
+
+def read_state(path: Path, layout: StateLayout) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stored state in `path`, and the identity in it. Raises `InputError` for anything else, `CheckpointError` for
+    damage."""
+    stored = read_archive(path)
+    if any(stored.get(key) != value for key, value in layout.marks.items()):
+        raise InputError(f"{path} is no {layout.kind} state of this hvae-mnn; choose another --out")
+    others = dict.fromkeys(("model", "optimizer", layout.position), dict)
+    check_parts(path, stored, others)
+    if layout.nested is None:
+        identity = {key: value for key, value in stored.items() if key not in {*layout.marks, *others}}
+    else:
+        check_parts(path, stored, {layout.nested: dict})
+        identity = stored[layout.nested]
+    check_parts(path, identity, layout.identity)
+    return stored, identity
+
+
+def check_identity(out: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse the state of another run. Raises `InputError` that names the first difference."""
+    difference = _difference(stored, given)
+    if difference is None:
+        return
+    keys, there, wanted = difference
+    name = ".".join(key for key in keys if key not in _GROUPS)
+    reason = f"has {name} {there!r}, asked for is {wanted!r}; resume it with its own settings"
+    if keys in _DIFFERENCES:
+        reason = _DIFFERENCES[keys].format(stored=there, given=wanted)
+    raise InputError(f"the run in {out} {reason}, or choose another --out")
+
+
+def _difference(stored: Any, given: Any, keys: tuple[str, ...] = ()) -> tuple[tuple[str, ...], Any, Any] | None:
+    """Keys, stored and given value of the first difference."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        for key in (*given, *(key for key in stored if key not in given)):
+            difference = _difference(stored.get(key), given.get(key), (*keys, str(key)))
+            if difference is not None:
+                return difference
+        return None
+    return None if stored == given else (keys, stored, given)
+
+
+def restore(
+    path: Path,
+    layout: StateLayout,
+    stored: Mapping[str, Any],
+    model: RecurrentModel,
+    optimizer: torch.optim.Adam,
+    position: type[P],
+) -> P:
+    """Put a stored state into model and optimiser; returns its position.
+
+    Raises `CheckpointError` for weights, an optimiser's state or a position that are not this run's, or not finite.
+    """
+    check_weights(path, model, stored["model"])
+    try:
+        reached = position(**stored[layout.position])
+        reached.check(path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its position cannot be used ({error}); choose another --out") from None
+    restore_optimizer(path, optimizer, stored["optimizer"])
+    model.load_state_dict(stored["model"])
+    return reached
+
+
+def state_bytes(model: RecurrentModel) -> int:
+    """About the size of `last.pt`: the weights, and two moments of the optimiser for each."""
+    return 3 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def corpus_digest(vocabulary: Vocabulary, *splits: Sequence[EncodedSentence]) -> str:
@@ -73,143 +166,11 @@ def corpus_digest(vocabulary: Vocabulary, *splits: Sequence[EncodedSentence]) ->
     return digest.hexdigest()
 
 
-def save_state(out: Path, identity: RunIdentity, model: HSRVAE, optimizer: torch.optim.Optimizer, place: Place) -> None:
-    """Write `out/last.pt` in one step."""
-    write_archive(
-        out / LAST,
-        {
-            "format": STATE_FORMAT,
-            "version": STATE_VERSION,
-            "model_config": identity.model_config.to_dict(),
-            "training_config": identity.training_config.to_dict(),
-            "corpus": identity.corpus,
-            "precision": identity.precision,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "state": vars(place),
-        },
-    )
+def is_count(value: object) -> bool:
+    """Whether a stored value is a whole number, 0 or above."""
+    return type(value) is int and value >= 0
 
 
-def state_bytes(model: HSRVAE) -> int:
-    """About the size of `last.pt`: the weights, and two moments of the optimiser for each."""
-    return 3 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-
-
-def find_state(out: Path, identity: RunIdentity, resume: bool) -> dict[str, Any] | None:
-    """The stored state in `out` to go on from, or None to start anew.
-
-    Errors: `InputError` if there is a run but `resume` is not asked for, or the stored run is another one.
-    """
-    if is_missing(out / LAST):
-        if not is_missing(out / BEST):
-            raise InputError(f"{out} holds a {BEST} but no {LAST} to resume from; choose another --out")
-        return None
-    if not resume:
-        raise InputError(f"{out} already holds a training run; go on with --resume, or choose another --out")
-    stored = read_archive(out / LAST)
-    _check(out, identity, stored)
-    return stored
-
-
-def restore(out: Path, stored: dict[str, Any], model: HSRVAE, optimizer: torch.optim.Adam) -> Place:
-    """Put a stored state into model and optimiser; returns the place to go on from.
-
-    Errors: `CheckpointError` for weights, an optimiser's state or a place that are not this run's, or not finite.
-    """
-    check_weights(out / LAST, model, stored["model"])
-    place = _place(out / LAST, stored["state"])
-    restore_optimizer(out / LAST, optimizer, stored["optimizer"])
-    model.load_state_dict(stored["model"])
-    return place
-
-
-def _place(path: Path, stored: dict[str, Any]) -> Place:
-    try:
-        place = Place(**stored)
-        counts, sums = (place.epoch, place.batch), place.sums
-        if not all(type(count) is int and count >= 0 for count in counts) or set(sums) != set(Place().sums):
-            raise ValueError("epoch, batch or sums")
-        if not all(_is_figure(value) and value >= 0 for value in sums.values()):
-            raise ValueError("a sum is no number, 0 or above")
-        if len(place.history) != place.epoch or not all(map(_is_record, place.history)):
-            raise ValueError("the history is of other epochs, or holds what is no number")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its place cannot be used ({error}); choose another --out") from None
-    return place
-
-
-def save_metrics(
-    out: Path, identity: RunIdentity, history: Sequence[dict[str, Any]], chosen: str, **about: Any
-) -> None:
-    """Write `out/metrics.json`: `about`, specs, one record per epoch, and the best by the valid figure `chosen`."""
-    best = min(history, key=lambda record: float(record["valid"][chosen]))
-    write_sealed(
-        out / METRICS,
-        {
-            **about,
-            "model": identity.model_config.to_dict(),
-            "training": identity.training_config.to_dict(),
-            "precision": identity.precision,
-            "torch": torch.__version__,
-            "chosen_by": chosen,
-            "best_epoch": best["epoch"],
-            "complete": len(history) >= identity.training_config.epochs,
-            "history": list(history),
-        },
-    )
-
-
-def read_history(out: Path) -> tuple[list[dict[str, Any]], int]:
-    """The epochs stored in `out/metrics.json` and the best one's number; an empty list and 0 where there are none."""
-    path = Path(out) / METRICS
-    if is_missing(path):
-        return [], 0
-    stored = read_sealed(path, "history of a training run")
-    history, best = stored.get("history"), stored.get("best_epoch")
-    if not isinstance(history, list) or not isinstance(best, int) or not 1 <= best <= len(history):
-        raise InputError(f"{path} holds no history of a training run; remove it, or choose another --out")
-    for number, record in enumerate(history):
-        if not _is_record(record):
-            raise InputError(f"{path}: record {number} of its history is none of an epoch; choose another --out")
-    return history, best
-
-
-def _is_record(record: Any) -> bool:
-    """Whether it has an epoch's number, and the figures that are read back."""
-    if not isinstance(record, dict) or not isinstance(record.get("valid"), dict):
-        return False
-    figures = [record.get("train_rec"), record.get("train_kl")]
-    figures += [record["valid"].get(name) for name in ("elbo_nll", "elbo_kl", "elbo_ppl", "paper_kl", "paper_ppl")]
-    return type(record.get("epoch")) is int and all(map(_is_figure, figures))
-
-
-def _is_figure(value: object) -> bool:
+def is_figure(value: object) -> bool:
+    """Whether a stored value is a finite number of a size that figures have."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
-
-
-def _check(out: Path, identity: RunIdentity, stored: dict[str, Any]) -> None:
-    """Check that a stored state belongs to the run."""
-    if stored.get("format") != STATE_FORMAT or stored.get("version") != STATE_VERSION:
-        raise InputError(f"{out / LAST} is no training state of this hvae-mnn; choose another --out")
-    check_parts(out / LAST, stored, _PARTS)
-    schedule = identity.training_config.schedule
-    for name in ("model_config", "training_config"):
-        for key, value in getattr(identity, name).to_dict().items():
-            found = stored[name].get(key)
-            # A cosine knows where it ends; only a constant step size lets a run be made longer.
-            longer = key == "epochs" and schedule == "constant" and isinstance(found, int) and value >= found
-            if found != value and not longer:
-                raise InputError(
-                    f"the run in {out} has {key} {found!r}, asked for is {value!r}; "
-                    "resume it with its own settings, or choose another --out"
-                )
-    if stored["corpus"] != identity.corpus:
-        raise InputError(f"the run in {out} was on other text; resume it on its own, or choose another --out")
-    if stored["precision"] != identity.precision:
-        raise InputError(
-            f"the run in {out} computes in {stored['precision']}, this machine would in {identity.precision}; "
-            "resume it where it began, or choose another --out"
-        )
-    if stored["state"].get("history") and is_missing(out / BEST):
-        raise InputError(f"{out} has lost its {BEST}; choose another --out and train again")

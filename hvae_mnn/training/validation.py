@@ -1,6 +1,6 @@
 """The valid figures that choose the best epoch: by the paper's formulas and as an ELBO, in one quick pass.
 
-The full reports on a finished model are another module's work; these are what a training run needs after each epoch.
+A training run needs them after each epoch; `hvae_mnn.evaluation` has the full reports on a finished model.
 Axis letters: B batch, T padded length, V vocabulary.
 """
 
@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.evaluation.scoring import in_eval_mode
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, gaussian_kl, reconstruction
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
 
 
@@ -41,31 +43,29 @@ class ValidFigures:
 
 @torch.inference_mode()
 def valid_figures(
-    model: HSRVAE, sentences: Sequence[EncodedSentence], batch_size: int = 64, seed: int = 0
+    model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int = 64, seed: int = 0
 ) -> ValidFigures:
     """Figures over encoded sentences (with `SOS` and `EOS`), in TWR-VAE's batches; latents are drawn from `seed`.
 
     The model is put in eval mode and back.
     """
-    was_training = model.training
-    model.eval()
-    device = model.to_logits.weight.device
+    device = model.device
     generator = torch.Generator().manual_seed(seed)
     paper_rec = paper_kl = rec = kl = 0.0
     ids = 0
-    for places in sorted_order(sentences, batch_size):
-        batch = collate([sentences[place] for place in places]).to(device)
-        padded = model.encode(batch.tokens, batch.lengths, masked=False)
-        mean, _ = padded.last()
-        paper_rec += reconstruction(model.decode(batch.tokens, mean), batch.tokens).sum().item()
-        paper_kl += charged_kl(padded, "mean_t").sum().item()
-        mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=True).last()
-        noise = torch.randn(mean.shape, generator=generator).to(device)
-        latent = sample_latent(mean, log_variance, noise=noise)
-        rec += reconstruction(model.decode(batch.tokens, latent), batch.tokens).sum().item()
-        kl += gaussian_kl(mean, log_variance).sum().item()
-        ids += int(batch.lengths.sum())
-    model.train(was_training)
+    with in_eval_mode(model):
+        for places in sorted_order(sentences, batch_size):
+            batch = collate([sentences[place] for place in places]).to(device)
+            padded = model.encode(batch.tokens, batch.lengths, masked=False)
+            mean, _ = padded.last()
+            paper_rec += reconstruction(model.decode(batch.tokens, mean), batch.tokens).sum().item()
+            paper_kl += charged_kl(padded, "mean_t").sum().item()
+            mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=True).last()
+            noise = torch.randn(mean.shape, generator=generator).to(device)
+            latent = sample_latent(mean, log_variance, noise=noise)
+            rec += reconstruction(model.decode(batch.tokens, latent), batch.tokens).sum().item()
+            kl += gaussian_kl(mean, log_variance).sum().item()
+            ids += int(batch.lengths.sum())
     count = len(sentences)
     return ValidFigures(
         paper_nll=(paper_rec + paper_kl) / count,

@@ -22,7 +22,7 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.engines import start
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.loop import finetune
+from hvae_mnn.finetune.run import finetune
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.hsrvae import HSRVAE
@@ -41,7 +41,7 @@ from hvae_mnn.sweeps.run import run_sweep
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.sources import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training.loop import train
+from hvae_mnn.training.run import train
 
 VARIANTS = ("a", "b")
 CACHE = "HVAE_MNN_CACHE"

@@ -29,7 +29,7 @@ from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.evaluation.answers import Answers
 from hvae_mnn.files import read_sealed
-from hvae_mnn.finetune import loop as finetune
+from hvae_mnn.finetune import run as finetuning
 from hvae_mnn.finetune.config import FinetuneConfig
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.folder import read_manifest
@@ -47,8 +47,8 @@ from hvae_mnn.sweeps.table import read_parts
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.sources import read_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training import loop as training
-from hvae_mnn.training import state as training_state
+from hvae_mnn.training import history as training_history
+from hvae_mnn.training import run as training
 from tests.campaigns import fuzz_seals as seals
 
 Found = dict[str, Any]
@@ -115,16 +115,16 @@ def _training_run(original: Path) -> Any:
     base = load_checkpoint(original / "best.pt")
     corpus = read_corpus(original.parent / "corpus")
     place = (original, torch.device("cpu"))
-    return training._Run(corpus, base.vocabulary, base.config, base.training_config, *place)
+    return training.TrainingRun(corpus, base.vocabulary, base.config, base.training_config, *place)
 
 
 def _last(folder: Path, original: Path) -> Found:
     run = _training_run(original)
-    run.out, run.place = folder, training_state.Place()
-    if training_state.find_state(folder, run.identity, resume=True) is None:
-        return {}
+    run.out = folder
+    if not (folder / "last.pt").is_file():
+        return {}  # would begin anew
     run.start(resume=True)
-    return {"state": (run.model, run.optimizer.state_dict(), run.place)}
+    return {"state": (run.model, run.optimizer.state_dict(), run.position)}
 
 
 @functools.cache
@@ -135,7 +135,7 @@ def _finetuning_run(original: Path) -> Any:
         read_hardware(original.parent / "settings" / "hardware.toml"),
     )
     settings = FinetuneConfig(updates=1, batch_size=8, validate_every=1, valid_sentences=2, valid_draws=1)
-    return finetune._Run(base, corpus, hardware, Nonidealities(), settings, original)
+    return finetuning.FinetuningRun(base, corpus, hardware, Nonidealities(), settings, original)
 
 
 def _finetuned(folder: Path, original: Path) -> Found:
@@ -144,11 +144,11 @@ def _finetuned(folder: Path, original: Path) -> Found:
     run = _finetuning_run(original)
     run.out = folder
     run.start(resume=True)
-    return {"state": (run.model, run.optimizer.state_dict(), run.place)}
+    return {"state": (run.model, run.optimizer.state_dict(), run.position)}
 
 
 def _history(folder: Path, original: Path) -> Found:
-    history, best = training_state.read_history(folder)
+    history, best = training_history.read_history(folder)
     if not history:
         return {}
     if _differ(folder, original, ["metrics.json"]):

@@ -69,7 +69,7 @@ def test_a_run_from_start_to_resume(tmp_path: Path, folder: Path, capsys: pytest
 
     assert run(*command) == 2
     _, errors = text(capsys)
-    assert "already holds a training run; go on with --resume" in errors
+    assert "already holds a training run; rerun with --resume" in errors
     assert errors.count("\n") == 1
 
     before = (out / "best.pt").read_bytes()

@@ -18,7 +18,7 @@ from hvae_mnn.evaluation.information import (
     log_density,
     set_information,
 )
-from hvae_mnn.models.hsrvae import Posterior
+from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.objective import gaussian_kl
 
 

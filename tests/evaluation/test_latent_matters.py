@@ -11,7 +11,7 @@ from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.config import configure
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training.loop import train
+from hvae_mnn.training.run import train
 
 
 @pytest.fixture(autouse=True)

@@ -125,7 +125,7 @@ class OtherNames(nn.Module):
 
     def __init__(self, model, rename):
         super().__init__()
-        self.config, self._model, self._rename = model.config, [model], rename
+        self.config, self.family, self._model, self._rename = model.config, model.family, [model], rename
 
     def state_dict(self):
         return {self._rename(name): value for name, value in self._model[0].state_dict().items()}

@@ -50,6 +50,22 @@ def test_it_is_one_file_of_plain_values(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["best.pt"]
 
 
+def test_a_file_without_a_family_is_of_the_first_one(path: Path) -> None:
+    """Files of earlier versions have no such key."""
+    content = torch.load(path, weights_only=True)
+    assert content.pop("family") == "hsrvae"
+    torch.save(content, path)
+    assert type(load_checkpoint(path).model) is HSRVAE
+
+
+def test_equal_models_give_equal_bytes(path: Path, tmp_path: Path) -> None:
+    read = load_checkpoint(path)
+    again = save_checkpoint(
+        tmp_path / "again.pt", read.model, read.training_config, read.vocabulary, "twr", read.metrics, RANGES
+    )
+    assert again.read_bytes() == path.read_bytes()
+
+
 def test_a_model_without_ranges_is_fine(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "x.pt", HSRVAE(CONFIG), TrainingConfig(), VOCABULARY, "plain", {})
     assert load_checkpoint(str(path)).activation_ranges is None
@@ -137,9 +153,11 @@ def spoil(place: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], No
     [
         (lambda c: change(c, version=2), "format version 2; allowed: 1"),
         (lambda c: change(c, format="other"), "format 'other'"),
-        (lambda c: c.pop("vocabulary"), "'vocabulary' should be a list, found nothing"),
-        (lambda c: change(c, metrics=None), "'metrics' should be a dict, found a NoneType"),
-        (lambda c: change(c, activation_ranges=[1]), "'activation_ranges' should be a dict or None"),
+        (lambda c: change(c, family="seq2seq"), "unknown model family 'seq2seq'; allowed: hsrvae"),
+        (lambda c: change(c, family=["hsrvae"]), "unknown model family ['hsrvae']; allowed: hsrvae"),
+        (lambda c: c.pop("vocabulary"), "'vocabulary' is missing; allowed: a list"),
+        (lambda c: change(c, metrics=None), "'metrics' is a NoneType; allowed: a dict"),
+        (lambda c: change(c, activation_ranges=[1]), "'activation_ranges' is a list; allowed: a dict or None"),
         (lambda c: change(c, tokenizer="bpe"), "unknown tokenizer 'bpe'"),
         (lambda c: c["model_config"].update(decoder_cell="mlp"), "decoder_cell: unknown cell 'mlp'"),
         (lambda c: c["model_config"].update(encoder_cells=["gru", "x"]), "encoder_cells: unknown cell 'x'"),
@@ -147,7 +165,7 @@ def spoil(place: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], No
         (lambda c: c["training_config"].update(beta="much"), "beta is 'much'"),
         (lambda c: c["vocabulary"].append("f"), "the vocabulary has 10 ids, the embedding 9"),
         (lambda c: c["vocabulary"].append("a"), "'a' twice"),
-        (lambda c: c["vocabulary"].append(5), "something that is no word"),
+        (lambda c: c["vocabulary"].append(5), "an entry that is not text"),
         (lambda c: c["state_dict"].pop("to_mean.bias"), "weights 'to_mean.bias' are missing"),
         (lambda c: change(c, "extra", torch.zeros(1)), "unknown weights 'extra'"),
         (
@@ -197,4 +215,4 @@ def test_ranges_that_are_no_full_scales(path: Path, value: Any) -> None:
     content["activation_ranges"]["encoder1"]["inputs"]["x"]["max"] = value
     torch.save(content, path)
     assert "activation_ranges.encoder1.inputs.x.max" in refused(path)
-    assert "should be a finite number, 0 or above, found" in refused(path)
+    assert "; allowed: a finite number, 0 or above" in refused(path)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.models.config import ModelConfig
-from hvae_mnn.models.hsrvae import HSRVAE, sample_latent
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.text.batches import collate
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3]]

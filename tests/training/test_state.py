@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from hvae_mnn.models.config import configure
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training.loop import train
-from hvae_mnn.training.state import read_history
+from hvae_mnn.training.history import read_history
+from hvae_mnn.training.run import train
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -118,16 +119,16 @@ GROUP = ("optimizer", "param_groups", 0)
         (drop("optimizer", "state"), "no 'state'"),
         (set_in("model", "to_mean.bias", NAN), "'to_mean.bias' hold 1 values that are NaN"),
         (drop("model", "to_mean.bias"), "'to_mean.bias' are missing"),
-        (set_in("state", "batch", -1), "its place cannot be used"),
-        (set_in("state", "epoch", 1.0), "its place cannot be used"),
+        (set_in("state", "batch", -1), "its position cannot be used"),
+        (set_in("state", "epoch", 1.0), "its position cannot be used"),
         (set_in("state", "epoch", 2), "the history is of other epochs"),
         (set_in("state", "sums", "rec", NAN), "a sum is no number"),
-        (set_in("state", "sums", {}), "its place cannot be used"),
-        (set_in("state", "history", 0, "valid", "elbo_nll", NAN), "holds what is no number"),
-        (set_in("state", "history", [5]), "its place cannot be used"),
-        (set_in("state", "more", 5), "its place cannot be used"),
-        (set_in("optimizer", 5), "'optimizer' should be a dict, found a int"),
-        (drop("corpus"), "'corpus' should be a str, found nothing"),
+        (set_in("state", "sums", {}), "its position cannot be used"),
+        (set_in("state", "history", 0, "valid", "elbo_nll", NAN), "holds a value that is no number"),
+        (set_in("state", "history", [5]), "its position cannot be used"),
+        (set_in("state", "more", 5), "its position cannot be used"),
+        (set_in("optimizer", 5), "'optimizer' is a int; allowed: a dict"),
+        (drop("corpus"), "'corpus' is missing; allowed: a str"),
     ],
 )
 def test_a_state_that_no_run_leaves_behind_is_refused(run: Path, corpus: Corpus, change: Change, message: str) -> None:
@@ -161,9 +162,38 @@ def test_no_damage_of_a_state_is_taken_for_a_state(run: Path, corpus: Corpus) ->
 
 
 def test_a_state_of_an_earlier_version_is_resumed(run: Path, corpus: Corpus, tmp_path: Path) -> None:
-    torch.save(torch.load(run / "last.pt", weights_only=True), run / "last.pt")
+    """It has these keys, in this order, and no checksum."""
+    stored = torch.load(run / "last.pt", weights_only=True)
+    stored.pop("family")
+    specs_and_text = ["model_config", "training_config", "corpus", "precision"]
+    assert list(stored) == ["format", "version", *specs_and_text, "model", "optimizer", "state"]
+    assert (stored["format"], stored["version"]) == ("hvae-mnn training state", 1)
+    assert list(stored["state"]) == ["epoch", "batch", "sums", "history"]
+    torch.save(stored, run / "last.pt")
     found = resume(corpus, run).read_bytes()
     assert train(corpus, *specs(corpus), tmp_path / "whole").read_bytes() == found
+
+
+def test_a_state_of_another_family_is_refused(run: Path, corpus: Corpus) -> None:
+    content = read_archive(run / "last.pt")
+    content["family"] = "other"
+    write_archive(run / "last.pt", content)
+    with pytest.raises(InputError, match="has family 'other', asked for is 'hsrvae'; resume it with its own settings"):
+        resume(corpus, run)
+
+
+def test_a_best_checkpoint_of_another_run_is_not_overwritten(run: Path, corpus: Corpus) -> None:
+    """A kill before the first state leaves the first epoch's checkpoint alone; that of any other run is kept."""
+    (run / "last.pt").unlink()
+    model_config, config = specs(corpus)
+    for other in (replace(config, learning_rate=0.5), replace(config, seed=3)):
+        with pytest.raises(InputError, match=r"holds a best\.pt but no last\.pt to resume from"):
+            train(corpus, model_config, other, run, resume=True)
+    with pytest.raises(InputError, match=r"holds a best\.pt but no last\.pt"):
+        train(corpus, model_config, config, run)
+    (run / "best.pt").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"holds a best\.pt but no last\.pt"):
+        train(corpus, model_config, config, run, resume=True)
 
 
 def test_a_damaged_history(run: Path) -> None:

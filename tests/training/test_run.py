@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from hvae_mnn.models.device import pick_device, pick_precision
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training import loop as training
-from hvae_mnn.training.loop import TrainingEvent, learning_rate, spawn_seed, train
-from hvae_mnn.training.state import read_history
+from hvae_mnn.training import loop
+from hvae_mnn.training import run as training
+from hvae_mnn.training.history import read_history
+from hvae_mnn.training.run import TrainingEvent, train
+from hvae_mnn.training.seeds import spawn_seed
 from hvae_mnn.training.validation import valid_figures
 
 
@@ -116,7 +119,7 @@ import os, sys
 from pathlib import Path
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
-from hvae_mnn.training.loop import train
+from hvae_mnn.training.run import train
 import json
 model, training = json.loads(sys.argv[2])
 seen = []
@@ -143,22 +146,25 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpu
     assert_same(content(killed / "last.pt"), content(whole / "last.pt"))
 
 
-@pytest.mark.parametrize("step", ["activation_ranges", "save_metrics", "save_state"])
+@pytest.mark.parametrize(
+    ("module", "step"), [(training, "activation_ranges"), (training, "save_metrics"), (loop, "write_state")]
+)
+@pytest.mark.parametrize("call", [1, 2])
 def test_a_kill_between_the_files_of_an_epoch_changes_nothing(
-    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str, call: int
 ) -> None:
     model_config, config = specs(corpus, epochs=2)
-    real = getattr(training, step)
+    real = getattr(module, step)
     calls = []
 
-    def dies_at_its_second_call(*arguments: Any, **options: Any) -> Any:
+    def dies(*arguments: Any, **options: Any) -> Any:
         calls.append(step)
-        if len(calls) == 2:
+        if len(calls) == call:
             raise Stop
         return real(*arguments, **options)
 
     train(corpus, model_config, config, tmp_path / "whole")
-    monkeypatch.setattr(training, step, dies_at_its_second_call)
+    monkeypatch.setattr(module, step, dies)
     with pytest.raises(Stop):
         train(corpus, model_config, config, tmp_path / "killed")
     train(corpus, model_config, config, tmp_path / "killed", resume=True)
@@ -300,7 +306,7 @@ def test_runs_that_do_not_fit_are_refused(tmp_path: Path, corpus: Corpus) -> Non
     model_config, config = specs(corpus, epochs=1)
     train(corpus, model_config, config, tmp_path)
     for change, message in (
-        ({"resume": False}, "already holds a training run; go on with --resume"),
+        ({"resume": False}, "already holds a training run; rerun with --resume"),
         ({"config": replace(config, learning_rate=0.5)}, r"has learning_rate 0\.\d+, asked for is 0\.5"),
         ({"config": replace(config, epochs=2)}, "has epochs 1, asked for is 2"),  # the cosine depends on it
         ({"model": replace(model_config, latent_size=5)}, "has latent_size 4, asked for is 5"),
@@ -348,12 +354,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, corpus: Corpus,
     assert not (tmp_path / "best.pt").exists()
 
 
-def test_learning_rate_schedules() -> None:
-    cosine = TrainingConfig(learning_rate=1.0, epochs=10)
-    assert [learning_rate(cosine, t) for t in (0, 5, 10, 11)] == pytest.approx([1.0, 0.525, 0.05, 0.05])
-    assert learning_rate(replace(cosine, schedule="constant"), 7) == 1.0
-
-
 def test_precision_is_what_was_asked_for() -> None:
     cpu = torch.device("cpu")
     small, large = ModelConfig(50, hidden_size=8), ModelConfig(9947)
@@ -361,9 +361,3 @@ def test_precision_is_what_was_asked_for() -> None:
     assert pick_precision(TrainingConfig(), small, cpu) == "fp32"
     native = torch.cpu.get_capabilities().get("avx512_bf16", False)
     assert pick_precision(TrainingConfig(), large, cpu) == ("bf16" if native else "fp32")
-
-
-def test_seeds_are_spawned_apart() -> None:
-    seeds = {spawn_seed(*place) for place in [(0,), (0, 0), (0, 1), (1, 0), (0, 2, 0), (0, 2, 1), (0, 2, 0, 1)]}
-    assert len(seeds) == 7
-    assert all(0 <= seed < 2**63 for seed in seeds)

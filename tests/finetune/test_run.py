@@ -19,12 +19,14 @@ from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
-from hvae_mnn.finetune import loop as module
+from hvae_mnn.finetune import run as module
+from hvae_mnn.finetune.clipping import clip_weights, weight_bounds
 from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.loop import clip_weights, costs, finetune, weight_bounds
+from hvae_mnn.finetune.costs import costs
+from hvae_mnn.finetune.run import finetune
 from hvae_mnn.finetune.stepper import MixedStepper
 from hvae_mnn.models.checkpoint import load_checkpoint
-from hvae_mnn.models.hsrvae import sample_latent
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, reconstruction
 from hvae_mnn.models.stepwise import model_layers, run_batch
 from hvae_mnn.text.batches import collate
@@ -125,7 +127,7 @@ def test_gradients_come_to_the_weights_as_if_the_hardware_were_not_there(network
     """One step of one layer: d(sum of pre-activations)/dW is the input, whatever the circuit made of the product."""
     checkpoint, sentences = network()
     stepper = mixed(checkpoint, read_hardware("paper"))
-    x = stepper.encoder_input(torch.tensor([sentence[1] for sentence in sentences]))
+    x = stepper.embedded("encoder1", torch.tensor([sentence[1] for sentence in sentences]))
     state = stepper.zero_state("encoder1", len(sentences))
     _, found = stepper.step("encoder1", {"x": x}, state)
     found["f"].sum().backward()
@@ -343,31 +345,34 @@ def test_a_state_that_charged_another_kl_is_not_gone_on_with(make_checkpoint, co
         out = tmp_path / annealing
         finetune(*given, out)
         stored = torch.load(out / "last.pt", weights_only=True)
+        assert list(stored) == ["format", "identity", "model", "optimizer", "place"]
+        assert stored["format"] == "hvae-mnn finetuning state/2"
+        assert set(stored["place"]) == {"update", "loss_sum", "loss_count", "history", "ranges"}
         del stored["identity"]["kl_weight"]
         torch.save(stored, out / "last.pt")
         if annealing == "linear":
             finetune(*given, out, resume=True)
             continue
-        with pytest.raises(InputError, match=r"another kl_weight: stored 0\.0, given 1\.0"):
+        with pytest.raises(InputError, match=r"has kl_weight 0\.0, asked for is 1\.0"):
             finetune(*given, out, resume=True)
 
 
 def test_another_run_or_another_configuration_is_not_gone_on_with(tune):
     tune("out", SHORT)
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already holds a finetuning run; rerun with --resume"):
         tune("out", SHORT)
-    with pytest.raises(InputError, match="another config"):
+    with pytest.raises(InputError, match=r"has learning_rate 0\.0003, asked for is 0\.001"):
         tune("out", replace(SHORT, learning_rate=1e-3), resume=True)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"updates": 0}, "--updates is 0; allowed is 1 or more"),
-        ({"learning_rate": float("nan")}, "--learning-rate is nan; allowed is a number above 0"),
+        ({"updates": 0}, "--updates is 0; allowed: 1 or more"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan; allowed: a number above 0"),
         ({"validate_every": 10, "redraw_every": 4}, "a multiple of --redraw-every, 4"),
         ({"clip_weights": -1.0}, "--clip-weights is -1.0"),
-        ({"dropout": 1.0}, "--dropout is 1.0; allowed is 0 to below 1"),
+        ({"dropout": 1.0}, "--dropout is 1.0; allowed: 0 to below 1"),
         ({"valid_sentences": 1}, "--valid-sentences is 1"),
     ],
 )

@@ -1,0 +1,272 @@
+"""Training a model from its first weights: `train`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hvae_mnn.errors import InputError, TrainingError
+from hvae_mnn.models.checkpoint import Checkpoint, save_checkpoint
+from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.device import pick_device, pick_precision
+from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
+from hvae_mnn.models.latent import sample_latent
+from hvae_mnn.models.objective import batch_loss, charged_kl, reconstruction
+from hvae_mnn.models.stepwise import activation_ranges
+from hvae_mnn.text.batches import Batch, collate
+from hvae_mnn.text.corpus import Corpus
+from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.training.history import TRAINING_STATE, TrainingPosition, save_metrics
+from hvae_mnn.training.loop import CALIBRATION_SENTENCES, ResumableRun, run_to_end
+from hvae_mnn.training.schedules import epoch_mean, kl_weight, learning_rate
+from hvae_mnn.training.seeds import EpochOrder, spawn_seed
+from hvae_mnn.training.state import BEST, StateLayout, corpus_digest
+from hvae_mnn.training.validation import valid_figures
+
+_WEIGHTS, _ORDER, _BATCH, _VALID = range(4)  # branches of the seed tree
+
+
+@dataclass(frozen=True)
+class TrainingEvent:
+    """Argument of a progress callback."""
+
+    kind: Literal["batch", "epoch"]
+    """After every batch, and after every epoch once it is stored."""
+    epoch: int
+    """Epoch in work or just done, from 1."""
+    epochs: int
+    """Epochs of the whole run."""
+    batch: int
+    """Batches done in this epoch."""
+    batches: int
+    """Batches per epoch."""
+    loss: float
+    """Reconstruction plus charged KL, in nats per sentence, mean over the epoch so far."""
+    record: dict[str, Any] | None = None
+    """The epoch's line of the history (kind `epoch`)."""
+    is_best: bool = False
+    """Whether this epoch was the best so far (kind `epoch`)."""
+
+
+def train(
+    corpus: Corpus,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[TrainingEvent], None] | None = None,
+    vocabulary: Vocabulary | None = None,
+    device: str = "auto",
+    save_every_s: float = 60.0,
+    family: str = DEFAULT_FAMILY,
+) -> Path:
+    """Train a model and return the path of its best checkpoint, `out/best.pt`.
+
+    Also writes `out/last.pt`, the state to resume from (after each epoch and about every `save_every_s` seconds), and
+    `out/metrics.json`, the history. In an epoch's record `train_rec` and `train_kl` are means over its sentences,
+    `kl_weight` (as charged in the loss) and `learning_rate` (the optimiser's step size) over its batches, and `seconds`
+    is the time of its batches and its validation over all sessions, without the time that a kill lost.
+
+    With `resume` a stopped run in `out` is resumed, and a complete one returns at once; without it, `out` must hold no
+    run. The vocabulary is the train split's unless one is given; `family` is a key of `models.families.FAMILIES`. The
+    caller's random state and thread settings are left alone.
+
+    Raises `RunError` if another process trains in `out` or it is for something else; `InputError` if `out` and `resume`
+    do not fit or the specs differ from the stored run's; `TextError` if the vocabulary has none of a split's words;
+    `TrainingError` if the loss is not finite; `CheckpointError` if the stored state is damaged.
+    """
+    vocabulary = vocabulary if vocabulary is not None else Vocabulary.build(corpus.train)
+    if len(vocabulary) != model_config.vocabulary_size:
+        raise InputError(
+            f"vocabulary_size is {model_config.vocabulary_size}, the corpus {corpus.name} has {len(vocabulary)} ids; "
+            "set it to that"
+        )
+    for split in ("train", "valid"):
+        if not corpus.split(split):
+            raise InputError(f"corpus {corpus.name} has no {split} sentences; training needs train and valid")
+        vocabulary.require_known(corpus.split(split), f"{corpus.name}/{split}")
+    target = pick_device(device)
+    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+        run = TrainingRun(corpus, vocabulary, model_config, training_config, Path(out), target, family, progress)
+        return run_to_end(run, "being trained", resume=resume, save_every_s=save_every_s)
+
+
+class TrainingRun(ResumableRun[TrainingPosition]):
+    """Epochs of batches, with a validation after each epoch."""
+
+    layout: ClassVar[StateLayout] = TRAINING_STATE
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        model_config: ModelConfig,
+        config: TrainingConfig,
+        out: Path,
+        device: torch.device,
+        family: str = DEFAULT_FAMILY,
+        progress: Callable[[TrainingEvent], None] | None = None,
+    ) -> None:
+        """Arguments as those of `train`. Takes random numbers from torch's own generator, for the weights."""
+        torch.manual_seed(spawn_seed(config.seed, _WEIGHTS))
+        model = model_class(family)(model_config).to(device)
+        optimizer = torch.optim.Adam(
+            model.parameters(),
+            lr=config.learning_rate,
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        train = [vocabulary.encode_sentence(sentence) for sentence in corpus.train]
+        self.valid = [vocabulary.encode_sentence(sentence) for sentence in corpus.valid]
+        identity = {
+            "family": family,
+            "model_config": model_config.to_dict(),
+            "training_config": config.to_dict(),
+            "corpus": corpus_digest(vocabulary, train, self.valid),
+            "precision": pick_precision(config, model_config, device),
+        }
+        super().__init__(out, model, optimizer, identity, TrainingPosition())
+        self.corpus, self.vocabulary, self.config, self.device = corpus, vocabulary, config, device
+        self.order = EpochOrder(train, config.batch_size, config.seed, _ORDER, config.shuffle)
+        self.chosen = "elbo_nll" if config.selection == "elbo" else "paper_ppl"
+        self._progress, self._is_best = progress, False
+
+    def as_read_now(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `ResumableRun.as_read_now`. Only a constant step size lets a run be made longer: a cosine depends on
+        where it ends."""
+        stored = {"family": DEFAULT_FAMILY, **identity}
+        specs = stored["training_config"]
+        epochs = specs.get("epochs")
+        if self.config.schedule == "constant" and isinstance(epochs, int) and self.config.epochs >= epochs:
+            stored["training_config"] = {**specs, "epochs": self.config.epochs}
+        return stored
+
+    def wrote(self, best: Checkpoint) -> bool:
+        """See `ResumableRun.wrote`: of this run's first epoch."""
+        return (
+            best.model.family == self.identity["family"]
+            and (best.config, best.training_config) == (self.model.config, self.config)
+            and best.vocabulary == self.vocabulary
+            and (best.metrics.get("corpus"), best.metrics.get("epoch")) == (self.corpus.name, 1)
+        )
+
+    def is_complete(self) -> bool:
+        """See `ResumableRun.is_complete`."""
+        return self.position.epoch >= self.config.epochs
+
+    def step(self) -> None:
+        """One batch: loss, gradients, optimiser."""
+        began = time.monotonic()
+        position, config = self.position, self.config
+        batch = collate(self.order.batch(position.epoch, position.batch)).to(self.device)
+        done = position.epoch + position.batch / self.order.batches
+        torch.manual_seed(spawn_seed(config.seed, _BATCH, position.epoch, position.batch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, done)
+        self.model.train()
+        rec, kl = self._costs(batch)
+        loss = batch_loss(rec, kl, kl_weight(config, done), config)
+        sum_rec, sum_kl = rec.sum().item(), kl.sum().item()
+        if not math.isfinite(loss.item()):
+            self._not_finite(f"the loss is {loss.item()}")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip is not None:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            if not math.isfinite(norm.item()):
+                self._not_finite(f"the gradient's norm is {norm.item()}")
+        self.optimizer.step()
+        position.batch += 1
+        sums = {"sentences": batch.lengths.shape[0], "rec": sum_rec, "kl": sum_kl, "seconds": time.monotonic() - began}
+        for name, value in sums.items():
+            position.sums[name] += value
+
+    def _costs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Reconstruction and charged KL of each sentence, both (B,), float32."""
+        with self._bf16(on_cpu=False):
+            posterior = self.model.encode(batch.tokens, batch.lengths, masked=self.config.mask_pads)
+            mean, log_variance = posterior.last()
+            latent = sample_latent(mean.float(), log_variance.float())
+            hidden = self.model.decoder_hidden(batch.tokens, latent)
+        with self._bf16(on_cpu=True):
+            logits = self.model.to_logits(hidden)
+        return reconstruction(logits, batch.tokens), charged_kl(posterior, self.config.kl_target)
+
+    @contextmanager
+    def _bf16(self, on_cpu: bool) -> Iterator[None]:
+        enabled = self.identity["precision"] == "bf16" and (on_cpu or self.device.type == "cuda")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            yield
+
+    def validation_due(self) -> bool:
+        """See `ResumableRun.validation_due`: after the last batch of an epoch."""
+        return self.position.batch == self.order.batches
+
+    def validate(self) -> None:
+        """Valid figures, history and the best checkpoint; then the position moves to the next epoch."""
+        position, config = self.position, self.config
+        began = time.monotonic()
+        figures = valid_figures(
+            self.model, self.valid, config.batch_size, seed=spawn_seed(config.seed, _VALID)
+        ).to_dict()
+        if not all(math.isfinite(value) for value in figures.values()):
+            self._not_finite("a valid figure is not finite")
+        count = position.sums["sentences"]
+        record = {
+            "epoch": position.epoch + 1,
+            "train_rec": position.sums["rec"] / count,
+            "train_kl": position.sums["kl"] / count,
+            "kl_weight": epoch_mean(kl_weight, config, position.epoch, self.order.batches),
+            "learning_rate": epoch_mean(learning_rate, config, position.epoch, self.order.batches),
+            "valid": figures,
+        }
+        self._is_best = all(figures[self.chosen] < earlier["valid"][self.chosen] for earlier in position.history)
+        if self._is_best:
+            self._save_best(record)
+        seconds = position.sums["seconds"] + time.monotonic() - began
+        history = [*position.history, {**record, "seconds": round(seconds, 3)}]
+        about = {"corpus": self.corpus.name, "tokenizer": self.corpus.tokenizer, "device": self.device.type}
+        save_metrics(self.out, self.identity, history, self.chosen, **about)
+        self.position = TrainingPosition(epoch=position.epoch + 1, history=history)
+
+    def _save_best(self, record: dict[str, Any]) -> None:
+        save_checkpoint(
+            self.out / BEST,
+            self.model,
+            self.config,
+            self.vocabulary,
+            self.corpus.tokenizer,
+            {"corpus": self.corpus.name, "chosen_by": self.chosen, **record},
+            activation_ranges(self.model, self.valid[:CALIBRATION_SENTENCES]),
+        )
+
+    def report_step(self) -> None:
+        """Call the progress callback with the epoch's mean loss so far."""
+        position, sums = self.position, self.position.sums
+        self._report("batch", position.epoch + 1, position.batch, (sums["rec"] + sums["kl"]) / sums["sentences"])
+
+    def report_validation(self) -> None:
+        """Call the progress callback with the record of the epoch."""
+        record = self.position.history[-1]
+        loss = record["train_rec"] + record["train_kl"]
+        self._report("epoch", self.position.epoch, self.order.batches, loss, record, self._is_best)
+
+    def _report(self, kind: Literal["batch", "epoch"], epoch: int, batch: int, loss: float, *of_epoch: Any) -> None:
+        if self._progress is not None:
+            self._progress(TrainingEvent(kind, epoch, self.config.epochs, batch, self.order.batches, loss, *of_epoch))
+
+    def _not_finite(self, what: str) -> None:
+        raise TrainingError(
+            f"{what} in epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.order.batches}; "
+            f"try a smaller --learning-rate or --clip 5, in another --out"
+        )
