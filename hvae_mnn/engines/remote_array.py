@@ -170,7 +170,7 @@ class RemoteArray:
         self._pending: deque[Any] = deque()
         self._lost: str | None = None
         self._open = True
-        self._address = workers.place(deck.name)
+        self._address = workers.assign(deck.name)
         with contextlib.suppress(WorkerDied):  # raised again by `wait_ready`
             # The local path is of no use on the worker.
             self._call("load", replace(deck, include=Path(f"{deck.name}.inc")), packed, states, self.limit_s)
@@ -198,7 +198,7 @@ class RemoteArray:
         if not self._open:
             return
         self._open = False
-        self._workers.leave(self._address, self.deck.name if self._lost else None)
+        self._workers.release(self._address, self.deck.name if self._lost else None)
         with contextlib.suppress(Exception):  # the worker or the whole cluster has ended before
             ending = self._workers.actor(Station, self._address).end(self._key)
             if self._lost is None:
