@@ -68,7 +68,7 @@ def settling_deck(
 
 
 def _capacitors(layout: ArrayLayout, tile: Tile, unit: str, word_lines: Sequence[str], farads: float) -> list[str]:
-    """A capacitor per node without a source, with the capacitance of all segments that end at the node."""
+    """A capacitor per node without a source: `farads` for every segment that the node represents."""
     segments: Counter[str] = Counter()
     for row in tile.rows:
         line = word_lines[row]
