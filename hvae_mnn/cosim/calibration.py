@@ -1,4 +1,4 @@
-"""How large the parts of pre-activations get that row blocks of tiles contribute, when each part has its own ADC."""
+"""Calibrated ranges of partial sums: of each row block's part of a pre-activation, if it has an ADC of its own."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from hvae_mnn.text.sources import load_corpus
 
 Array = NDArray[np.float64]
 SENTENCES = 32
-"""Enough to meet the usual; every sentence is tens of steps of hundreds of hidden units."""
+"""Number of sentences for a calibration; each gives tens of steps with hundreds of hidden units."""
 
 
 class _Parts:
-    """Passes pre-activations through and keeps the magnitudes of every row block's part of them."""
+    """A source of pre-activations that also keeps the magnitudes of their partial sums by row block."""
 
     def __init__(self, stepper: Stepper, hardware: Hardware) -> None:
         self._source = stepper.source
@@ -55,14 +55,14 @@ class _Parts:
 
 
 def needs_text(hardware: Hardware) -> bool:
-    """Whether the hardware's ADCs are calibrated with text: those of single tiles, unless their range is given."""
+    """Whether calibration of the hardware's ADCs needs text: for ADCs of single tiles without a fixed range."""
     return hardware.tiling.partial_sums == "after_adc" and hardware.adc.range == "calibrated"
 
 
 def calibration_sentences(checkpoint: Checkpoint, data_dir: Path | None = None) -> list[list[int]]:
     """The first sentences, encoded, of the validation split of the corpus in `data_dir` (default: the built-in one).
 
-    Raises `TextError` for text that the checkpoint does not know.
+    Raises `TextError` for a corpus that cannot be read or does not belong to the checkpoint.
     """
     corpus = load_corpus(data_dir, checkpoint.tokenizer, splits=("valid",))
     lines = list(corpus.valid[:SENTENCES])
@@ -73,17 +73,18 @@ def calibration_sentences(checkpoint: Checkpoint, data_dir: Path | None = None) 
 def partial_sum_ranges(
     checkpoint: Checkpoint, hardware: Hardware, calibration: str, sentences: Sequence[Sequence[int]]
 ) -> dict[str, dict[str, list[float]]]:
-    """Layer -> gate unit -> largest magnitude of each row block's part, in the model's units.
+    """Full scale of each row block's partial sum, by layer and gate unit, in the model's units.
 
-    Met in encoded `sentences`, with z at its mean; `calibration` is one of `PERCENTILES`.
+    It is the percentile `calibration` (one of `PERCENTILES`) of the magnitudes in encoded `sentences`, with z at its
+    mean.
     """
     stepper = Stepper(checkpoint.model)
     stepper.source = parts = _Parts(stepper, hardware)
     with torch.inference_mode():
         run_batch(stepper, sorted(sentences, key=len, reverse=True))
-    found: dict[str, dict[str, list[float]]] = {}
+    ranges: dict[str, dict[str, list[float]]] = {}
     for (layer, unit), steps in parts.seen.items():
         blocks = [torch.cat(values).sort().values for values in zip(*steps, strict=True)]
         largest = [float(values[round(PERCENTILES[calibration] * (len(values) - 1))]) for values in blocks]
-        found.setdefault(layer, {})[unit] = [value or 1.0 for value in largest]
-    return found
+        ranges.setdefault(layer, {})[unit] = [value or 1.0 for value in largest]
+    return ranges

@@ -1,4 +1,4 @@
-"""A network on memristors that did not come out as its weights want them: one draw of the non-idealities."""
+"""One random draw of a network's non-idealities (a chip)."""
 
 from __future__ import annotations
 
@@ -20,40 +20,44 @@ from hvae_mnn.engines.protocol import Engine
 
 @dataclass(frozen=True)
 class Chip:
-    """One draw. Engines and netlists made of it have the same conductances, bit for bit."""
+    """One random draw of a network's non-idealities; its engines and netlists have the same conductances to the bit."""
 
     mapped: MappedNetwork
-    """With the conductances and the wires that were drawn."""
+    """The network with the drawn conductances, and with wires at their temperature."""
     spec: Nonidealities
+    """Distributions of the draw."""
     seed: int
+    """Random seed of the draw, and of read noise."""
     stuck_on: int
-    """Memristors that are stuck at 1/R_on."""
+    """Number of memristors stuck at 1/R_on."""
     stuck_off: int
-    """Memristors that are stuck at 1/R_off."""
+    """Number of memristors stuck at 1/R_off."""
 
     def exact_engine(self) -> ExactEngine:
-        """Solves all tiles, in this process."""
+        """The exact engine of this chip, with all tiles solved in this process."""
         return ExactEngine(self.mapped.conductances, self.mapped.layouts)
 
     def weights(self, engine: ExactEngine) -> dict[tuple[str, str], dict[str, Tensor]]:
-        """What the hardware has for weights: (H, n) in the model's units, by layer and gate unit and then by what the
-        word lines carry; wires included. Arrays that are not linear are left out."""
-        found = {}
+        """Effective weights (H, n) with wires, in the model's units, by layer and gate unit and then by role.
+
+        Nonlinear arrays are omitted.
+        """
+        weights = {}
         for layer in self.mapped.network.layers:
             for unit in layer.units:
                 matrix = engine.matrix(unit.array)
                 if matrix is not None:
                     parts = np.split(matrix * unit.scale, np.cumsum([group.size for group in unit.rows])[:-1])
                     roles = (group.role for group in unit.rows)
-                    found[layer.name, unit.name] = {
+                    weights[layer.name, unit.name] = {
                         role: torch.from_numpy(part.T) for role, part in zip(roles, parts, strict=True)
                     }
-        return found
+        return weights
 
     def source(self, engine: Engine, observer: Observer | None = None) -> CrossbarSource:
-        """Converters and read noise around an engine that has these conductances; `observer` hears every read.
+        """Converters and read noise around an `engine` with these conductances; `observer` is called for every read.
 
-        Read noise is a current at the end of a bit line, added to what the engine answers.
+        Read noise is a current at the end of a bit line, added to the engine's currents.
         """
         noise = None
         if self.spec.read_noise.is_on:
@@ -65,7 +69,7 @@ class Chip:
 
 
 def draw_chip(mapped: MappedNetwork, spec: Nonidealities, seed: int) -> Chip:
-    """Draw the memristors of every array, and bring the wires to their temperature."""
+    """Draw the conductances of every array with `seed`, and set the wires to the temperature of `spec`."""
     drawn = {
         name: draw_array(name, mapped.layouts[name], target, spec, seed) for name, target in mapped.conductances.items()
     }

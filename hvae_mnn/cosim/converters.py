@@ -1,4 +1,4 @@
-"""DAC and ADC: uniform, symmetric, with a full scale; what lies outside is clipped and counted.
+"""DAC and ADC: uniform, symmetric converters; values beyond full scale are clipped and counted.
 
 With L = 2^(bits-1) - 1, codes are -L ... L, and a step is full_scale / L. Two imperfections, both in steps:
 
@@ -25,15 +25,15 @@ ConverterKind = Literal["dac", "adc"]
 
 MIN_BITS, MAX_BITS = 2, 24
 HISTOGRAM_BINS = 61
-"""Odd, so that 0 lies in the middle of a bin."""
+"""Number of bins; odd, so that 0 lies in the middle of a bin."""
 HISTOGRAM_END = 1.5
-"""The bins divide -1.5 ... 1.5 full scales evenly; the outermost hold what lies beyond, too."""
+"""The bins divide -1.5 ... 1.5 full scales evenly; values beyond are counted in the outermost bins."""
 
 
 def check_bits(bits: int) -> None:
-    """Raise `InputError` for a width that no converter here has."""
+    """Raise `InputError` for an unsupported number of bits."""
     if bits != 0 and not MIN_BITS <= bits <= MAX_BITS:
-        raise InputError(f"a converter of {bits} bits; allowed are {MIN_BITS} to {MAX_BITS}, or 0 for none")
+        raise InputError(f"a converter of {bits} bits; allowed: {MIN_BITS} to {MAX_BITS}, or 0 for none")
 
 
 def histogram_edges() -> Array:
@@ -43,21 +43,22 @@ def histogram_edges() -> Array:
 
 @dataclass
 class Converter:
-    """A converter with `bits` bits: codes -L ... L with L = 2^(bits-1) - 1, rounding to nearest; 0 bits: passes
-    values through.
+    """A converter with codes -L ... L, L = 2^(bits-1) - 1, that rounds to the nearest code; with 0 bits, values pass
+    unchanged.
 
-    Full scale is in the model's units; volts and amperes differ from them by the fixed factors of the manifest only.
+    Full scale is in the model's units; volts and amperes differ from them only by the manifest's fixed factors.
     """
 
     bits: int
+    """Number of bits; 0: no conversion."""
     full_scale: float | Array
-    """One for all values, or (C,): one per column, the last axis of the values."""
+    """Full scale of all values, or (C,) of each column, the last axis of the values."""
     samples: int = 0
-    """Values converted so far."""
+    """Number of values so far."""
     clipped: int = 0
-    """Values beyond full scale so far; counted with 0 bits, too, though nothing is clipped then."""
+    """Number of values beyond full scale so far; with 0 bits they are counted, but not clipped."""
     kind: ConverterKind = "adc"
-    """Where imperfections act: see above."""
+    """Determines where imperfections act, see above."""
     noise_lsb: float = 0.0
     """Standard deviation of the noise, steps."""
     inl_lsb: float = 0.0
@@ -65,46 +66,42 @@ class Converter:
     keep_histogram: bool = False
     """Whether to count `histogram`."""
     histogram: NDArray[np.int64] = field(init=False, repr=False)
-    """(61,): how many values so far lay in each bin of `histogram_edges`, as parts of full scale before conversion;
-    NaN is in none. Stays 0 unless `keep_histogram`."""
+    """Number (61,) of values so far in each bin of `histogram_edges`, before conversion and without NaN. It stays 0
+    without `keep_histogram`."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible converters."""
+        """Raise `InputError` for impossible converters."""
         check_bits(self.bits)
         self.histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         scales = np.asarray(self.full_scale, dtype=np.float64)
         if scales.ndim:
             self.full_scale = scales.copy()
         if scales.ndim > 1 or not scales.size:
-            raise InputError(
-                f"a converter's full scale has shape {scales.shape}; needed is a number, or one per column"
-            )
+            raise InputError(f"a converter's full scale has shape {scales.shape}; allowed: a number, or one per column")
         wrong = scales[~(scales > 0)]
         if wrong.size:
-            raise InputError(
-                f"a converter's full scale is {wrong.flat[0]}; it must be above 0: build the netlists again"
-            )
+            raise InputError(f"a converter's full scale is {wrong.flat[0]}; allowed: above 0; build the netlists again")
         if self.bits and not np.isfinite(scales).all():
             raise InputError(
-                f"a converter of {self.bits} bits has an infinite full scale; give a finite one, or 0 bits"
+                f"a converter of {self.bits} bits has an infinite full scale; allowed: a finite one, or 0 bits"
             )
         for name in ("noise_lsb", "inl_lsb"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise InputError(f"a converter's {name} is {value}; needed is a finite number, 0 (none) or above")
+                raise InputError(f"a converter's {name} is {value}; allowed: a finite number, 0 (none) or above")
             if value and not self.bits:
-                raise InputError(f"a converter of 0 bits has no step, so {name} = {value} means nothing; give 0")
+                raise InputError(f"a converter of 0 bits has no step, and {name} is {value}; allowed: 0")
         if self.bits and self.inl_lsb * math.pi >= self.largest_code:
             raise InputError(
-                f"a converter of {self.bits} bits with an inl_lsb of {self.inl_lsb} falls where it should rise; needed"
-                f" is less than {self.largest_code / math.pi:.4g}"
+                f"a converter of {self.bits} bits with an inl_lsb of {self.inl_lsb} is not monotonic; allowed: less"
+                f" than {self.largest_code / math.pi:.4g}"
             )
 
     @classmethod
     def from_spec(
         cls, spec: ConverterSpec, full_scale: float | Array, kind: ConverterKind, *, keep_histogram: bool = False
     ) -> Converter:
-        """The converter of a hardware description, with the full scale that its range came to, in the model's units."""
+        """The converter of a hardware description, with a `full_scale` in the model's units. Raises `InputError`."""
         return cls(
             spec.bits,
             full_scale,
@@ -116,7 +113,7 @@ class Converter:
 
     @property
     def largest_code(self) -> int:
-        """L; 0 with 0 bits."""
+        """The largest code L; 0 with 0 bits."""
         return 2 ** (self.bits - 1) - 1 if self.bits else 0
 
     @property
@@ -125,9 +122,10 @@ class Converter:
         return self.full_scale / self.largest_code if self.bits else 0.0
 
     def __call__(self, values: Array, noise: Array | None = None) -> Array:
-        """Values as they come out of the converter, same shape and units.
+        """Converted values, of the same shape and units.
 
-        `noise`: standard normal numbers of the shape of `values`, needed when `noise_lsb` is above 0.
+        `noise`: standard normal numbers of the shape of `values`, required if `noise_lsb` is above 0. Raises
+        `InputError` if they are missing.
         """
         self.samples += values.size
         self.clipped += int((np.abs(values) > self.full_scale).sum())
@@ -140,11 +138,11 @@ class Converter:
         error = self._noise(values, noise)
         if self.kind == "adc":
             values = self._bent(values if error is None else values + error)
-        found: Array = np.clip(np.rint(values / step), -largest_code, largest_code) * step
+        converted: Array = np.clip(np.rint(values / step), -largest_code, largest_code) * step
         if self.kind == "dac":
-            found = self._bent(found)
-            found = found if error is None else found + error
-        return found
+            converted = self._bent(converted)
+            converted = converted if error is None else converted + error
+        return converted
 
     def _bent(self, values: Array) -> Array:
         """Values with the integral nonlinearity."""
@@ -165,6 +163,6 @@ class Converter:
 
     def _count(self, values: Array) -> None:
         part = (values / self.full_scale).ravel()
-        place = np.floor((part[~np.isnan(part)] + HISTOGRAM_END) * (HISTOGRAM_BINS / (2 * HISTOGRAM_END)))
-        bins = np.clip(place, 0, HISTOGRAM_BINS - 1).astype(np.intp)
+        index = np.floor((part[~np.isnan(part)] + HISTOGRAM_END) * (HISTOGRAM_BINS / (2 * HISTOGRAM_END)))
+        bins = np.clip(index, 0, HISTOGRAM_BINS - 1).astype(np.intp)
         self.histogram += np.bincount(bins, minlength=HISTOGRAM_BINS)

@@ -1,4 +1,4 @@
-"""From a checkpoint, or any torch recurrent module, to a netlist folder."""
+"""Export of a checkpoint, or of any torch recurrent module, to a netlist folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hvae_mnn.torch_weights import acting_weight, running_class
 
 NETLISTS = Path("netlists")
 CHECKPOINT = "checkpoint.pt"
-"""The checkpoint travels with its netlists: embeddings, latent and logits stay in software."""
+"""Name of the checkpoint's copy in a netlist folder: embeddings, latent and logits stay in software."""
 
 CALIBRATIONS = tuple(PERCENTILES)
 DEFAULT_HARDWARE = "paper"
@@ -62,78 +62,62 @@ def build_netlist(
 ) -> Manifest:
     """Export `source` to ngspice netlists in `folder` (default `netlists/<name of the source>`); returns the manifest.
 
-    An older build of the same source there is replaced, one of another source with `force` only. The same source is a
-    checkpoint at the same place or with the same bytes, or a module of the same class.
+    `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, exported with the weights of its
+    forward pass in eval mode (`gates.recurrent_layers`). An older build of the same source (a checkpoint of the same
+    path or bytes, a module of the same class) is replaced, one of another source only with `force`.
 
-    `source` is a checkpoint or its path, or a torch `nn.RNN`, `nn.LSTM` or `nn.GRU`, whose weights are exported as its
-    forward pass in eval mode uses them (`gates.recurrent_layers`). A checkpoint brings its calibrated ranges, of which
-    `calibration` chooses one (`max`, `p99.99`, `p99.9`, `p99`: full scale of the converters); for a bare module
-    `input_range` is the largest input it will see, and there is no ADC range. `progress(array, cells)` follows each
-    array.
+    `hardware` is a description, the name of a preset or a TOML file. `device` (a memristor, the name of a preset or a
+    TOML file) replaces its memristors. Their states are fixed (`static`), or move in the `device_backend`
+    `behavioural` or `osdi` during reads of `read_s` seconds. The largest input becomes `read_voltage` (volts; default:
+    the device's), which may reach the threshold only with `allow_disturb`.
 
-    `hardware` is a description, the name of a preset or a TOML file. Where tiles have ADCs of their own, these are
-    calibrated with text: the corpus in `data_dir` (default: the built-in one).
-
-    `device` takes the place of the hardware's: a memristor, the name of a preset or a TOML file. Its states stand
-    still (`static`), or move as the back end `behavioural` or `osdi` of ngspice has it, while a read lasts `read_s`
-    seconds. `read_voltage` (volts; default: the device's) is what the largest input becomes; at or above the threshold
-    it is refused, unless `allow_disturb`.
+    `calibration` (`max`, `p99.99`, `p99.9`, `p99`) chooses the converters' full scales from the checkpoint's calibrated
+    ranges; ADCs of single tiles are calibrated with the corpus in `data_dir` (default: the built-in one). For a module,
+    `input_range` is its largest input, and its ADCs have no range. `progress(array, cells)` is called after each array.
 
     Raises `CheckpointError`, `HardwareError`, `DeviceError`, `MappingError`, `ManifestError`; `InputError` for a read
-    that would move states; `EnvironmentProblem` when `osdi` cannot run here; `StorageError` when the folder cannot be
+    that would move states; `EnvironmentProblem` if `osdi` cannot run here; `StorageError` if the folder cannot be
     written.
     """
     hardware = _hardware(hardware, device, read_voltage)
     _check_read(hardware.device, device_backend, read_s, allow_disturb)
     check_place(NETLISTS if folder is None else Path(folder))
     attached = {OSDI_FILE: osdi_library(hardware.device.law)} if device_backend == "osdi" else {}
-
-    def write(target: Path, exports: list[LayerExport], described: dict[str, Any]) -> Manifest:
-        return write_netlists(
-            target,
-            exports,
-            hardware,
-            described,
-            attached,
-            backend=device_backend,
-            read_s=read_s,
-            force=force,
-            progress=progress,
-        )
-
     if isinstance(source, nn.Module):
         name = running_class(source).__name__.lower()
-        exports, described = _of_module(source, name, input_range)
-        return write(Path(folder or NETLISTS / name), exports, described)
-    checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
-    path = checkpoint.path
-    if checkpoint is source:
-        _check_unchanged(checkpoint)
-    text: list[list[int]] = []
-    if needs_text(hardware):
-        text = calibration_sentences(checkpoint, None if data_dir is None else Path(data_dir))
-    exports = _exports(checkpoint, calibration, hardware, text)
-    target = Path(folder or NETLISTS / default_name(path))
-    attached[CHECKPOINT] = path
-    described = source_of(checkpoint, calibration)
-    # Relative: a project that moves as a whole keeps its builds.
-    described["path"] = Path(os.path.relpath(absolute(path), absolute(target))).as_posix()
-    return write(target, exports, described)
+        target = Path(folder or NETLISTS / name)
+        layers, origin = _of_module(source, name, input_range)
+    else:
+        checkpoint = _checkpoint(source)
+        target = Path(folder or NETLISTS / default_name(checkpoint.path))
+        layers, origin = _of_checkpoint(checkpoint, target, calibration, hardware, data_dir)
+        attached[CHECKPOINT] = checkpoint.path
+    return write_netlists(
+        target,
+        layers,
+        hardware,
+        origin,
+        attached,
+        backend=device_backend,
+        read_s=read_s,
+        force=force,
+        progress=progress,
+    )
 
 
 def map_checkpoint(
     checkpoint: Checkpoint, hardware: Hardware, *, calibration: str = "max", text: Sequence[Sequence[int]] = ()
 ) -> MappedNetwork:
-    """The arrays that `build_netlist` would write, without writing any; arguments and errors as there.
+    """The arrays of a checkpoint on `hardware`, as `build_netlist` writes them; other arguments and errors as there.
 
-    `text`: encoded sentences, with which tiles' own ADCs are calibrated where `calibration.needs_text` says so.
+    `text`: encoded sentences for the calibration of tiles' own ADCs, if `calibration.needs_text`.
     """
     exports = _exports(checkpoint, calibration, hardware, text)
     return map_network(exports, hardware)
 
 
 def source_of(checkpoint: Checkpoint, calibration: str) -> dict[str, Any]:
-    """What a manifest says of the source."""
+    """Description of a checkpoint as the source of a manifest."""
     return {
         "checkpoint": CHECKPOINT,
         "original_name": checkpoint.path.name,
@@ -145,22 +129,22 @@ def source_of(checkpoint: Checkpoint, calibration: str) -> dict[str, Any]:
 def _hardware(
     hardware: Hardware | str | Path, device: MemristorSpec | str | Path | None, read_voltage: float | None
 ) -> Hardware:
-    """The hardware, with another device or read voltage where that is wanted."""
-    found = hardware if isinstance(hardware, Hardware) else read_hardware(hardware)
+    """The hardware, with another `device` or `read_voltage` if given."""
+    chosen = hardware if isinstance(hardware, Hardware) else read_hardware(hardware)
     if device is not None:
         spec = device if isinstance(device, MemristorSpec) else find_device(device)
-        found = replace(found, device=spec)
+        chosen = replace(chosen, device=spec)
     if read_voltage is not None:
-        found = replace(found, device=replace(found.device, read_v=read_voltage))
-    return found
+        chosen = replace(chosen, device=replace(chosen.device, read_v=read_voltage))
+    return chosen
 
 
 def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_disturb: bool) -> None:
-    """Refuse reads that would move states, unless that is wanted."""
+    """Raise `InputError` for an impossible read, or for one that would move states without `allow_disturb`."""
     if backend not in DEVICE_BACKENDS:
         raise InputError(unknown_name("device back end", backend, DEVICE_BACKENDS))
     if not 1e-12 <= read_s <= 1:
-        raise InputError(f"a read of {read_s} s; allowed are 1e-12 to 1 s")
+        raise InputError(f"a read of {read_s} s; allowed: 1e-12 to 1 s")
     if device.read_v > LARGEST_V:
         raise InputError(f"a read voltage of {device.read_v:g} V; allowed: above 0, {LARGEST_V:g} V at most")
     if device.read_v >= device.threshold_v and not allow_disturb:
@@ -174,12 +158,20 @@ def _check_read(device: MemristorSpec, backend: str, read_s: float, allow_distur
 
 
 def default_name(checkpoint: Path) -> str:
-    """Name of a build: the checkpoint's folder for a `best.pt`, else its own name."""
+    """Default name of a checkpoint's build: the name of its folder for a `best.pt`, else its own name."""
     return absolute(checkpoint).parent.name if checkpoint.stem == "best" else checkpoint.stem
 
 
+def _checkpoint(source: str | Path | Checkpoint) -> Checkpoint:
+    """The checkpoint at a path; one in memory must equal its file."""
+    if not isinstance(source, Checkpoint):
+        return load_checkpoint(source)
+    _check_unchanged(source)
+    return source
+
+
 def _check_unchanged(checkpoint: Checkpoint) -> None:
-    """Refuse a model that was changed in memory: its netlists would travel with the file, and so with other weights."""
+    """Raise `CheckpointError` for a model that differs from its file, which is copied beside the netlists."""
     stored, own = load_checkpoint(checkpoint.path).model.state_dict(), checkpoint.model.state_dict()
     for key in sorted(set(stored) | set(own)):
         if key not in stored or key not in own or not torch.equal(stored[key].double(), own[key].double()):
@@ -189,9 +181,23 @@ def _check_unchanged(checkpoint: Checkpoint) -> None:
             )
 
 
+def _of_checkpoint(
+    checkpoint: Checkpoint, target: Path, calibration: str, hardware: Hardware, data_dir: str | Path | None
+) -> tuple[list[LayerExport], dict[str, Any]]:
+    """Layers of a checkpoint for a build in the folder `target`, and their origin."""
+    text: list[list[int]] = []
+    if needs_text(hardware):
+        text = calibration_sentences(checkpoint, None if data_dir is None else Path(data_dir))
+    layers = _exports(checkpoint, calibration, hardware, text)
+    # Relative, so that a project that moves as a whole keeps its builds.
+    path = Path(os.path.relpath(absolute(checkpoint.path), absolute(target))).as_posix()
+    return layers, {**source_of(checkpoint, calibration), "path": path}
+
+
 def _of_module(module: nn.Module, name: str, input_range: float) -> tuple[list[LayerExport], dict[str, Any]]:
+    """Layers of a module, and their origin."""
     if not 0 < input_range < math.inf:
-        raise InputError(f"input_range is {input_range}; it must be a number above 0")
+        raise InputError(f"input_range is {input_range}; allowed: a number above 0")
     layers = recurrent_layers(module, name)
     # The input of a layer above the first is the hidden state below it, within (-1, 1).
     first = 2 if getattr(module, "bidirectional", False) else 1
@@ -244,13 +250,13 @@ def _bounds(layer: DeclaredLayer, hardware: Hardware) -> dict[str, float] | None
 def _input_range(
     inputs: Mapping[str, Mapping[str, Any]], calibration: str, bounds: Mapping[str, float] | None
 ) -> dict[str, float]:
-    """By the manifest's roles: calibration knows one memory `c`, the arrays a previous and a new one.
+    """Input ranges by the manifest's roles, which split calibration's memory `c` into a previous and a new memory.
 
-    With `bounds`, what has none (a latent, a memory) gets the largest magnitude that was met.
+    With `bounds`, a role without a bound (a latent, a memory) gets the largest magnitude of the calibration.
     """
     chosen = calibration if bounds is None else "max"
-    found = {role: float(spread[chosen]) for role, spread in inputs.items() if role != "c"}
-    found |= {role: value for role, value in (bounds or {}).items() if role in found}
+    ranges = {role: float(spread[chosen]) for role, spread in inputs.items() if role != "c"}
+    ranges |= {role: value for role, value in (bounds or {}).items() if role in ranges}
     if "c" in inputs:
-        found |= dict.fromkeys(("cp", "ct"), float(inputs["c"][chosen]))
-    return found
+        ranges |= dict.fromkeys(("cp", "ct"), float(inputs["c"][chosen]))
+    return ranges

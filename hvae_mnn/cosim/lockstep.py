@@ -1,4 +1,4 @@
-"""One sentence through the digital model and the hardware side by side, step by step."""
+"""Runs a sentence through the digital model and the hardware side by side, step by step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hvae_mnn.text.vocabulary import EOS, Vocabulary
 
 
 class _Checked:
-    """The hardware's pre-activations, each compared with a matrix product of the very same inputs."""
+    """The hardware's pre-activations, and their differences from matrix products of the same inputs."""
 
     def __init__(self, hardware: CrossbarSource, digital: Stepper) -> None:
         self._hardware, self._digital = hardware, digital
@@ -41,7 +41,7 @@ class SentenceResult:
 
 
 class Lockstep:
-    """The two models and their record."""
+    """The two models and the records of their steps."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Lockstep:
         records: Records,
         tick: Callable[[], None],
     ) -> None:
-        """`tick` is called after every time step of encoder or decoder."""
+        """`options` and `records` of the run; `tick` is called after every time step of encoder or decoder."""
         self._digital = Stepper(model)
         self._disturb = source.disturb
         self._source = _Checked(source, self._digital)
@@ -121,7 +121,7 @@ class Lockstep:
     def _record_token(
         self, sentence: int, position: int, target: int, best: Sequence[int], logits: Sequence[Tensor | None]
     ) -> None:
-        """A model that has ended says eos; it has no logits any more."""
+        """Record a decoder step; a model whose sentence has ended gives eos, and None for its `logits`."""
         words = self._vocabulary.decode([target, *best])
         digital, hardware = logits
         nll = [None if values is None else -float(torch.log_softmax(values, 0)[target]) for values in logits]

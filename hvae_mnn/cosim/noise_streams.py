@@ -1,4 +1,4 @@
-"""Gaussian noise whose numbers depend on seed, sentence, place and step alone: not on the batch, nor on workers."""
+"""Gaussian noise that depends only on seed, sentence, stream and step, and not on the batch or the workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 class NoiseStreams:
-    """Standard normal numbers for named places in the hardware, one stream per sentence and step."""
+    """Standard normal numbers in named streams, one stream per source of noise in the hardware."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -22,41 +22,41 @@ class NoiseStreams:
         self._parts: dict[tuple[str, ...], dict[int, Array]] = {}
 
     def begin(self, sentences: Sequence[int]) -> None:
-        """Start with new sentences, by number."""
+        """Start with new sentences, given by their numbers."""
         self._sentences = tuple(sentences)
         self._steps.clear()
         self._parts.clear()
 
-    def normal(self, place: tuple[str, ...], shape: tuple[int, ...]) -> Array:
-        """Numbers of `shape` (B, n) for the first B sentences; the next call for the same place is its next step."""
-        step = self._steps[place]
-        self._steps[place] += 1
-        return self._drawn(place, shape, step)
+    def normal(self, stream: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+        """Numbers of `shape` (B, n) for the first B sentences; each call for a stream is its next step."""
+        step = self._steps[stream]
+        self._steps[stream] += 1
+        return self._drawn(stream, shape, step)
 
-    def pink(self, place: tuple[str, ...], shape: tuple[int, ...], octaves: int) -> Array:
-        """As `normal`, but each number is correlated with those of the steps before: noise with a spectrum near 1/f.
+    def pink(self, stream: tuple[str, ...], shape: tuple[int, ...], octaves: int) -> Array:
+        """As `normal`, with correlated steps: noise with a spectrum near 1/f and variance 1.
 
-        It is the sum of `octaves` independent parts of equal variance, of which number m is drawn anew every 2^m steps
-        (Voss's method, Gardner 1978); the variance is 1 in all.
+        It is the sum of `octaves` independent parts of equal variance; part m is drawn every 2^m steps (Voss's method,
+        Gardner 1978).
         """
-        step = self._steps[place]
-        self._steps[place] += 1
-        parts = self._parts.setdefault(place, {})
+        step = self._steps[stream]
+        self._steps[stream] += 1
+        parts = self._parts.setdefault(stream, {})
         for octave in range(octaves):
             if step % 2**octave == 0:
-                # For all sentences: those that are done by now may run once more, from their start.
+                # For all sentences, also those that have ended: a later call may have more rows than this one.
                 whole = (len(self._sentences), shape[1])
-                parts[octave] = self._drawn((*place, f"octave {octave}"), whole, step >> octave)
+                parts[octave] = self._drawn((*stream, f"octave {octave}"), whole, step >> octave)
         total = np.zeros(shape)
         for part in parts.values():
             total += part[: shape[0]]
         return np.asarray(total / np.sqrt(octaves))
 
-    def _drawn(self, place: tuple[str, ...], shape: tuple[int, ...], step: int) -> Array:
-        # A number of the place that does not depend on which other places there are.
-        where = zlib.crc32("/".join(place).encode())
+    def _drawn(self, stream: tuple[str, ...], shape: tuple[int, ...], step: int) -> Array:
+        # A number for the stream that does not depend on which other streams exist.
+        number = zlib.crc32("/".join(stream).encode())
         rows = []
         for sentence in self._sentences[: shape[0]]:
-            source = np.random.SeedSequence([self._seed, sentence, where, step])
+            source = np.random.SeedSequence([self._seed, sentence, number, step])
             rows.append(np.random.default_rng(source).standard_normal(shape[1]))
         return np.stack(rows)

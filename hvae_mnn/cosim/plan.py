@@ -1,4 +1,4 @@
-"""What a run is to do: its options and its sentences, kept in `run.json` so that it can be resumed."""
+"""The plan of a run: its options and sentences, stored in `run.json`, from which the run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAN = "run.json"
 FORMAT = "hvae-mnn-run/2"
 DEFAULT_STEPS = 40
 _SHORTEST = 2
-"""Tokens of an encoded sentence: sos, and one to predict."""
+"""Smallest number of tokens of an encoded sentence: sos, and one to predict."""
 EngineName = Literal["ngspice", "exact", "ideal"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Decoding = Literal["teacher-forced", "free-running"]
@@ -30,22 +30,22 @@ Latent = Literal["mean", "sampled"]
 
 @dataclass(frozen=True)
 class Options:
-    """How to run; see `hvae-mnn simulate --help`."""
+    """Options of a run; see `hvae-mnn simulate --help`."""
 
     engine: EngineName = "ngspice"
     decoding: Decoding = "teacher-forced"
     """`free-running`: the decoder's input is its own last token."""
     latent: Latent = "mean"
-    """z = mean, or drawn from the posterior with `seed`."""
+    """z is its mean, or drawn from the posterior with `seed`."""
     dac_bits: int | None = None
-    """0: no DAC; None: as the hardware has it."""
+    """Number of bits; 0: no DAC; None: as in the hardware."""
     adc_bits: int | None = None
-    """0: no ADC; None: as the hardware has it."""
+    """Number of bits; 0: no ADC; None: as in the hardware."""
     seed: int = 0
-    """Of a sampled latent, and of the converters' noise."""
+    """Random seed for a sampled latent and for the converters' noise."""
 
     def __post_init__(self) -> None:
-        """Refuse values that are not offered."""
+        """Raise `InputError` for values that are not allowed."""
         for name, allowed in (
             ("engine", ENGINES),
             ("decoding", ("teacher-forced", "free-running")),
@@ -57,30 +57,31 @@ class Options:
             if bits is not None:
                 check_bits(bits)
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}; it must be a whole number, 0 or above")
+            raise InputError(f"seed is {self.seed!r}; allowed: a whole number, 0 or above")
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run, complete: what is in it does not depend on anything outside but the netlist folder."""
+    """Complete description of a run, together with its netlist folder."""
 
     netlist: str
     """Path of the netlist folder."""
     manifest_sha256: str
-    """Of its manifest, and with it of everything in it."""
+    """Hash of the folder's manifest, which contains the hashes of all other files."""
     options: Options
+    """Engine, decoding, latent, converters and seed."""
     origin: str
-    """Where the sentences came from."""
+    """Origin of the sentences."""
     sentences: tuple[tuple[int, ...], ...]
-    """Encoded, with sos and eos."""
+    """Token ids of every sentence, with sos and eos."""
 
     def save(self, folder: Path) -> None:
-        """Write `run.json`."""
+        """Write `run.json` to `folder`. Raises `StorageError`."""
         write_sealed(folder / PLAN, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, folder: Path) -> RunPlan:
-        """Read `run.json`; raises `RunError` when the folder holds no run that can be read."""
+        """Read `run.json` from `folder`. Raises `RunError` if it is missing or cannot be read."""
         path = folder / PLAN
         if is_missing(path):
             raise RunError(f"{folder} holds no run to resume (no {PLAN}); start one with hvae-mnn simulate")
@@ -99,13 +100,13 @@ class RunPlan:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} should be text")
+        raise ValueError(f"found {value!r}; allowed: text")
     return value
 
 
 def _token(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} should be a token's id")
+        raise ValueError(f"found {value!r}; allowed: a token's id")
     return value
 
 
@@ -118,16 +119,17 @@ def choose_sentences(
     sentences: int | None,
     steps: int | None,
 ) -> tuple[str, list[list[int]]]:
-    """The sentences of a run, encoded, and where they came from.
+    """Origin of a run's sentences, and the sentences, encoded.
 
-    They are taken in order until `sentences` are there or `steps` time steps are used up (with neither: 40 steps);
-    the last one is cut to fit. A time step is one position: one pass through each of the three layers.
+    They are the one sentence `text`, or are taken in order from `split` of the corpus in `data_dir` (default: the
+    built-in one), up to `sentences` sentences and `steps` time steps (without limits: 40 steps); the last sentence is
+    cut to fit. A time step is one position: one pass through each layer.
 
     Raises `InputError` for limits below 1, `TextError` for text that does not belong to the checkpoint.
     """
     for name, value in (("steps", steps), ("sentences", sentences)):
         if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}; it must be 1 or more")
+            raise InputError(f"--{name} is {value}; allowed: 1 or more")
     if steps is None and sentences is None and text is None:
         steps = DEFAULT_STEPS
     if text is not None and (data_dir is not None or sentences is not None):
@@ -147,8 +149,8 @@ def choose_sentences(
 
 
 def _within(lines: Sequence[Sequence[str]], sentences: int | None, steps: int | None) -> list[Sequence[str]]:
-    """The lines that fit the limits. A line of n words takes n + 1 steps, the last one for the end symbol."""
-    found: list[Sequence[str]] = []
+    """The lines within the limits. A line of n words takes n + 1 steps, the last one for the end symbol."""
+    chosen: list[Sequence[str]] = []
     left = steps
     for line in lines[:sentences]:
         if left is not None:
@@ -156,5 +158,5 @@ def _within(lines: Sequence[Sequence[str]], sentences: int | None, steps: int | 
                 break
             line = line[: left - 1]
             left -= len(line) + 1
-        found.append(line)
-    return found
+        chosen.append(line)
+    return chosen

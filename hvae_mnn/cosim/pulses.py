@@ -1,8 +1,8 @@
-"""Pulse-width coding (paper 3.2): equal amplitudes, and the duration of a pulse carries the value.
+"""Pulse-width coding (paper 3.2): pulses of equal amplitude, whose durations carry the values.
 
-All pulses of a read begin together. Between one pulse's end and the next one's, the voltages are constant, so that a
-read is a number of phases; the charge of a column is the sum of phase length times current. What is returned is the
-charge over the read's length: a mean current.
+All pulses of a read begin together. Between the ends of two pulses the voltages are constant, so a read consists of
+phases, and the charge of a column is the sum of current times duration over the phases. Charge divided by the read's
+duration is a mean current.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PulseReads:
-    """The phases of B reads, one after the other."""
+    """The phases of B consecutive reads."""
 
     volts: Array
-    """(P, R): voltages in each phase."""
+    """(P, R) volts in each phase."""
     lengths: Array
-    """(P,): parts of a read."""
+    """(P,) duration of each phase as a fraction of a read."""
     starts: tuple[int, ...]
-    """Where each read's phases begin."""
+    """Index of each read's first phase."""
 
     def mean(self, currents: Array) -> Array:
-        """Mean currents (B, n) of the reads, of the currents (P, n) in their phases."""
+        """Mean currents (B, n) of the reads, from the `currents` (P, n) in their phases, amperes."""
         weighted = currents * self.lengths[:, np.newaxis]
         return np.add.reduceat(weighted, list(self.starts), axis=0)
 
 
 def pulse_reads(mean_volts: Array, read_v: float) -> PulseReads:
-    """The phases of reads whose mean voltages are `mean_volts` (B, R), with pulses of +-`read_v`.
+    """The phases of reads with the mean voltages `mean_volts` (B, R) and pulses of +-`read_v`.
 
-    The last phase of a read, after its longest pulse, is idle; it counts because amplifiers may have an offset.
+    A read's last phase, after its longest pulse, is idle; it counts because amplifiers may have an offset.
     """
     volts: list[Array] = []
     lengths: list[float] = []

@@ -1,4 +1,4 @@
-"""What a run keeps: Parquet tables written sentence by sentence, and running totals for the summary."""
+"""Records of a run: Parquet tables, written sentence by sentence, and totals for the summary."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from hvae_mnn.tables import Tables
 
 STEPS, TOKENS, PREACTIVATIONS = "steps.parquet", "tokens.parquet", "preactivations.parquet"
 DRIFT = "drift.parquet"
-"""Of runs with memristors that may move."""
+"""Table of runs with moving memristors."""
 CONVERTERS = "converters.parquet"
 SAMPLED_UNITS = 16
-"""Hidden units per gate unit whose pre-activations are kept one by one, evenly spaced: enough for a figure of a long
-run."""
+"""Number of hidden units per gate unit whose pre-activations are recorded, evenly spaced."""
 
 SCHEMAS = {
     # One row per time step and gate unit.
@@ -99,16 +98,21 @@ SCHEMAS = {
 
 @dataclass
 class ErrorTotal:
-    """Errors of one gate unit over a run."""
+    """Errors of the pre-activations of one gate unit over a run, in the model's units."""
 
     max: float = 0.0
+    """Largest difference between hardware and digital model."""
     array_max: float = 0.0
+    """Largest difference between hardware and a matrix product of its own inputs."""
     full_scale: float = 0.0
+    """Largest magnitude in the digital model."""
     squares: float = 0.0
+    """Sum of the squared differences."""
     count: int = 0
+    """Number of the differences."""
 
     def add(self, error: Tensor, array_error: Tensor, digital: Tensor) -> None:
-        """Take one step's values in, each (B, H)."""
+        """Add one step's values, each (B, H)."""
         self.max = max(self.max, float(error.abs().max()))
         self.array_max = max(self.array_max, float(array_error.abs().max()))
         self.full_scale = max(self.full_scale, float(digital.abs().max()))
@@ -116,7 +120,7 @@ class ErrorTotal:
         self.count += error.numel()
 
     def to_dict(self) -> dict[str, float]:
-        """For the summary; `*_of_full_scale` are relative to the largest digital pre-activation of the run."""
+        """Values for the summary; `*_of_full_scale` are relative to the largest digital pre-activation of the run."""
         scale = self.full_scale or 1.0
         return {
             "max": self.max,
@@ -129,10 +133,10 @@ class ErrorTotal:
 
 
 class Records(Tables):
-    """Writes a run's tables; a context that gives them their names only when all went well."""
+    """Writes a run's tables; as a context, it gives the files their names only on success."""
 
     def __init__(self, folder: Path, moving: bool = False) -> None:
-        """`moving`: whether memristors may move; only then there is a table of their drift."""
+        """`moving`: whether memristors may move, and their drift is recorded."""
         names = [name for name in SCHEMAS if name != DRIFT or moving]
         super().__init__(folder, SCHEMAS, always=names)
         self.errors: dict[str, dict[str, ErrorTotal]] = {}
@@ -150,7 +154,7 @@ class Records(Tables):
         hardware: Mapping[str, Tensor],
         array_errors: Mapping[str, Tensor],
     ) -> None:
-        """Take in one time step of one layer: pre-activations by gate unit, each (1, H)."""
+        """Record one time step of one layer: pre-activations by gate unit, each (1, H)."""
         for unit, expected in digital.items():
             error = hardware[unit] - expected
             total = self.errors.setdefault(layer, {}).setdefault(unit, ErrorTotal())
@@ -172,16 +176,16 @@ class Records(Tables):
     def drift_step(
         self, sentence: int, phase: str, position: int, layer: str, disturb: Mapping[str, Disturb | None]
     ) -> None:
-        """Take in what one time step of one layer did to its memristors, by gate unit; None where they cannot move."""
-        for unit, found in disturb.items():
-            if found is not None:
+        """Record the drift of one layer's memristors in one time step, by gate unit; None for fixed states."""
+        for unit, values in disturb.items():
+            if values is not None:
                 where = {"sentence": sentence, "phase": phase, "position": position, "layer": layer, "unit": unit}
-                self._add(DRIFT, **where, **asdict(found))
+                self._add(DRIFT, **where, **asdict(values))
 
-    def converters(self, found: Mapping[str, Mapping[tuple[str, str], Converter]]) -> None:
-        """Take in what the converters saw, by kind, layer and name."""
+    def converters(self, by_kind: Mapping[str, Mapping[tuple[str, str], Converter]]) -> None:
+        """Record the histograms of all converters, by kind, layer and name."""
         edges = histogram_edges().tolist()
-        for kind, converters in found.items():
+        for kind, converters in by_kind.items():
             for (layer, name), converter in converters.items():
                 what = {"layer": layer, "kind": kind, "name": name, "bits": converter.bits}
                 totals = {"samples": converter.samples, "clipped": converter.clipped}
@@ -189,7 +193,7 @@ class Records(Tables):
                     self._add(CONVERTERS, **what, **totals, low=low, high=high, count=count)
 
     def token(self, **row: Any) -> None:
-        """Take in one decoder step: the columns of the token table."""
+        """Record one decoder step: `row` has the columns of the token table."""
         self.tokens += 1
         self.agreed += bool(row["agree"])
         self._add(TOKENS, **row)
@@ -199,7 +203,7 @@ class Records(Tables):
             self._rows[table][column].append(value)
 
     def flush(self) -> None:
-        """Write what has gathered, so that memory does not grow with the run."""
+        """Write the rows so far, so that memory does not grow with the run."""
         for name, rows in self._rows.items():
             if rows:
                 self.write(name, pa.table(dict(rows), schema=SCHEMAS[name]))

@@ -1,4 +1,4 @@
-"""The orchestrator: a netlist folder, sentences and an engine in; tokens, tables and a summary out."""
+"""The orchestrator of runs: a netlist folder, sentences and an engine in; tokens, tables and a summary out."""
 
 from __future__ import annotations
 
@@ -48,17 +48,18 @@ class SimulationResult:
     """A finished run."""
 
     folder: Path
-    """Where its files are: summary, tables, figures."""
+    """Folder with the run's files: summary, tables, figures."""
     summary: dict[str, Any]
-    """What `summary.json` holds."""
+    """Contents of `summary.json`."""
     vocabulary: Vocabulary
+    """Vocabulary of the checkpoint."""
     sentences: tuple[tuple[int, ...], ...]
-    """The text, encoded, with sos and eos."""
+    """Token ids of every sentence of the text, with sos and eos."""
     tokens: tuple[SentenceResult, ...]
-    """Token ids per sentence, digital and hardware."""
+    """Token ids of every sentence from the digital model and the hardware."""
 
     def words(self, sentence: int) -> dict[str, list[str]]:
-        """The words of one sentence: `text`, `digital`, `hardware`, one per decoder step."""
+        """Words of a sentence by `text`, `digital` and `hardware`, one word per decoder step."""
         result = self.tokens[sentence]
         return {
             "text": self.vocabulary.decode(self.sentences[sentence][1:]),
@@ -71,8 +72,8 @@ class SimulationResult:
 def start(
     manifest: Manifest, origin: str, sentences: Sequence[Sequence[int]], options: Options, out: Path | None
 ) -> Iterator[tuple[Path, RunPlan]]:
-    """A folder for a new run (`out`, or a new one in `runs/`) with its plan written, held for this process alone;
-    `RunError` if `out` is taken."""
+    """Make a folder for a new run (`out`; default: a new one in `runs/`), write its plan there, and hold the folder for
+    this process alone. Raises `RunError` if `out` is taken."""
     plan = RunPlan(
         netlist=str(absolute(manifest.folder)),
         manifest_sha256=sha256(manifest.path),
@@ -87,11 +88,11 @@ def start(
 
 @contextlib.contextmanager
 def reopen(folder: Path) -> Iterator[tuple[RunPlan, Manifest]]:
-    """Plan and netlists of an unfinished run, which is held for this process alone.
+    """Plan and netlists of an unfinished run, whose folder is held for this process alone.
 
-    Raises `RunError` when it is finished, another process has it, or its netlists were built anew.
+    Raises `RunError` if the run is finished, another process holds it, or its netlists were built again since.
     """
-    RunPlan.load(folder)  # what is no run gets no lock
+    RunPlan.load(folder)  # a folder that is not a run must not get a lock file
     with alone(folder):
         check_place(folder)
         yield _unfinished(folder)
@@ -100,7 +101,7 @@ def reopen(folder: Path) -> Iterator[tuple[RunPlan, Manifest]]:
 def _unfinished(folder: Path) -> tuple[RunPlan, Manifest]:
     plan = RunPlan.load(folder)
     if not is_missing(folder / SUMMARY):
-        remove_journal(folder / JOURNAL)  # of a run that was killed in between
+        remove_journal(folder / JOURNAL)  # left by a run that was killed after its summary
         raise RunError(f"{folder} is finished; its results are in {folder / SUMMARY}; start another run with --out")
     try:
         manifest = read_manifest(Path(plan.netlist))
@@ -115,10 +116,10 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
     """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
     none."""
     recover(root)
-    found = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
-    if not found:
+    manifests = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
+    if not manifests:
         raise ManifestError(f"no netlists in {root}/; build some: hvae-mnn build-netlist checkpoint.pt")
-    return found[0].parent
+    return manifests[0].parent
 
 
 def newest_run(root: Path = RUNS) -> Path:
@@ -131,14 +132,14 @@ def newest_run(root: Path = RUNS) -> Path:
 
 def newest_finished(root: Path = RUNS) -> Path:
     """The run in `root` that was finished last; raises `RunError` when there is none."""
-    found = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
-    if not found:
+    summaries = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
+    if not summaries:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")
-    return found[0].parent
+    return summaries[0].parent
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
-    """The checkpoint inside a netlist folder; raises `ManifestError` for a folder built from a bare module."""
+    """The checkpoint in a netlist folder. Raises `ManifestError` for a folder that was built from a bare module."""
     if CHECKPOINT not in manifest.files:
         raise ManifestError(
             f"{manifest.folder} was built from a bare module and has no text model; simulate needs a checkpoint's build"
@@ -155,20 +156,20 @@ def execute(
     progress: Progress | None = None,
     finish: Callable[[Path], object] | None = None,
 ) -> SimulationResult:
-    """Run `plan` on `engine`, beginning with what the journal in `folder`, which the caller holds, already has.
+    """Run `plan` on `engine`, or resume it: answers in the journal of `folder`, which the caller holds, are used first.
 
-    Tables are written to `folder`, then `finish(folder)` (which draws figures) is called, then the summary makes the
-    run complete. The summary's times are this session's: `seconds_loading`, of the arrays, before this call;
-    `seconds_stepping`, engine, software and tables; `seconds_in_engine`, the part of it in the engine;
-    `seconds_figures`, of `finish`; `seconds_total`, stepping and figures.
+    Tables are written to `folder`, then `finish(folder)` (which draws figures) is called, and the summary completes the
+    run. The summary's times are those of this session: `seconds_loading` of the arrays, before this call;
+    `seconds_stepping` of engine, software and tables; `seconds_in_engine` of the engine alone; `seconds_figures` of
+    `finish`; `seconds_total` of stepping and figures.
 
-    Raises `SimulatorError` when ngspice fails twice, `StorageError` when the disk is full, after which the run can be
-    resumed; `RunError` when its journal belongs to another.
+    Raises `SimulatorError` if ngspice fails twice and `StorageError` if the disk is full, after which the run can be
+    resumed; `RunError` if the journal belongs to another run.
     """
     began = time.perf_counter()
     outputs = {unit.array: manifest.layout(unit).outputs for _, unit in manifest.units()}
     if max(token for sentence in plan.sentences for token in sentence) >= len(checkpoint.vocabulary):
-        raise RunError(f"{folder / PLAN} holds tokens that the checkpoint's vocabulary has not; start the run again")
+        raise RunError(f"{folder / PLAN} holds tokens outside the checkpoint's vocabulary; start the run again")
     with (
         closing(JournalEngine(engine, folder / JOURNAL, outputs)) as journal,
         Records(folder, moving=manifest.moving is not None) as records,
@@ -204,17 +205,17 @@ def _run_sentences(
     lockstep = Lockstep(checkpoint.model, checkpoint.vocabulary, source, plan.options, records, tick)
     hidden_eos = not checkpoint.config.encoder_sees_eos
     total = sum(2 * len(sentence) - 1 - hidden_eos for sentence in plan.sentences)
-    found = []
+    results = []
     with torch.inference_mode():
         for index, sentence in enumerate(plan.sentences):
             noise = _noise(plan.options, index, checkpoint.config.latent_size)
-            found.append(lockstep.run(index, sentence, noise))
+            results.append(lockstep.run(index, sentence, noise))
             records.flush()
-    return found
+    return results
 
 
 def _noise(options: Options, sentence: int, size: int) -> Tensor | None:
-    """Standard normal (1, Z), the same for digital and hardware; a stream of its own for every sentence."""
+    """Standard normal numbers (1, Z) for a sampled latent, from a stream of the sentence alone; None for the mean."""
     if options.latent == "mean":
         return None
     generator = np.random.default_rng(np.random.SeedSequence([options.seed, sentence]))
@@ -230,7 +231,7 @@ def _summary(
     records: Records,
     tokens: list[SentenceResult],
 ) -> dict[str, Any]:
-    """What `summary.json` holds, but for the times that `execute` measures."""
+    """Contents of `summary.json` without the times that `execute` measures."""
     decode = checkpoint.vocabulary.decode
     return {
         "engine": journal.name,
@@ -263,7 +264,7 @@ def _summary(
 
 
 def _devices(network: CrossbarNetwork, source: CrossbarSource) -> dict[str, Any]:
-    """What the memristors are, and how far they have moved; drift is None where they cannot move."""
+    """Facts on the memristors, and their drift, which is None for fixed states."""
     last = list(source.disturb.values())
     return {
         "preset": network.device.name,

@@ -1,4 +1,4 @@
-"""The hardware's model: its pre-activations come from crossbars, its hidden state through what reads it."""
+"""Steps of a text model whose pre-activations come from crossbars."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hvae_mnn.models.stepwise import Preactivations, PreactivationSource, State,
 
 
 class HardwareStepper(Stepper):
-    """A `Stepper` on crossbars. With gates in the circuit an ADC stands behind the hidden state."""
+    """A `Stepper` on crossbars; with gates in the circuit, an ADC converts the hidden state."""
 
     def __init__(
         self, model: RecurrentModel, crossbars: CrossbarSource, source: PreactivationSource | None = None
     ) -> None:
-        """`source`: what stands around `crossbars`, if anything."""
+        """`source`: a wrapper of `crossbars`, if any."""
         super().__init__(model, source or crossbars)
         self._crossbars = crossbars
 

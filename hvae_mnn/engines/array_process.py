@@ -1,4 +1,4 @@
-"""An array's worker process: what it is given, how it is spoken to, and what it takes to repeat its answers."""
+"""The worker process of an array: its deck, its files, its messages, and the history that reproduces its answers."""
 
 from __future__ import annotations
 
@@ -33,45 +33,45 @@ from hvae_mnn.spice.osdi import osdi_library
 Array = NDArray[np.float64]
 
 OLDEST_NGSPICE = 42
-"""The first with KLU. Version 39 dies in its first transient with external sources."""
+"""First version with KLU. Version 39 dies in its first transient with external sources."""
 
 READ_LIMIT_S, LOAD_LIMIT_S = 600.0, 3600.0
-"""Longest wait for a read's answer, and for a deck to be loaded or its operating point to be found."""
+"""Longest wait, in seconds, for the answer to a read, and for loading a deck or solving its operating point."""
 _PIPE_BYTES = 2**16
-"""What a pipe holds."""
+"""Capacity of a pipe."""
 _POINTS_BYTES = 128 * 2**20
-"""Memory that the points of a transient may take, per process."""
+"""Memory limit for the points of a transient, per process."""
 _POINTS_PER_READ = 6
-"""Time points that ngspice takes for a read of memristors that move: five, and a few more while states race."""
+"""ngspice's time points per read of moving memristors: five, and a few more while states change quickly."""
 
 
 @dataclass(frozen=True)
 class ArrayDeck:
-    """An array as the engine needs it."""
+    """An array as an engine of ngspice reads it."""
 
     name: str
-    """Array's name, unique."""
+    """Unique name of the array."""
     unit: str
-    """Gate unit, which is part of the element names."""
+    """Name of the gate unit, which is part of the element names."""
     word_lines: tuple[str, ...]
     """Names of the R word lines."""
     layout: ArrayLayout
-    """Its tiles, and the hardware they are built on."""
+    """Tiles and hardware of the array."""
     include: Path
     """File with the array's elements."""
     moving: MovingDevices | None = None
-    """How its memristors move; None where they are resistors."""
+    """Simulation of moving memristors; None for resistors."""
     sha256: str | None = None
-    """What the file has to be, as its manifest says; None: whatever it is."""
+    """Expected hash of the file, from its manifest; None: not checked."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, D) memristors."""
+        """(R, D) of the memristors."""
         return self.layout.rows, self.layout.memristors
 
     @property
     def reads_per_transient(self) -> int:
-        """After how many reads a new transient begins, since ngspice keeps every point in memory."""
+        """Number of reads per transient, which is limited because ngspice keeps every point in memory."""
         values = self.layout.sensed
         if self.moving is not None:
             values = _POINTS_PER_READ * (values + self.layout.rows * self.layout.memristors)
@@ -79,7 +79,7 @@ class ArrayDeck:
 
 
 def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]:
-    """All arrays of a build, or those of one layer."""
+    """All arrays of a build, or those of one `layer`."""
     return [
         ArrayDeck(
             unit.array,
@@ -96,18 +96,18 @@ def array_decks(manifest: Manifest, layer: str | None = None) -> list[ArrayDeck]
 
 
 class WorkerDied(Exception):
-    """A worker ended or could not go on; the argument says why."""
+    """A worker ended or failed; the argument gives the reason."""
 
 
 class _Pipe:
-    """Both ends of a worker's pipes as one stream for `frames`; raises `TimeoutError` when the worker keeps it waiting.
+    """A worker's two pipes as one stream for `frames`, which raises `TimeoutError` after `limit_s` without progress.
 
-    Python's own streams wait for ever.
+    Python's own streams would wait for ever.
     """
 
     def __init__(self, outgoing: IO[bytes], incoming: IO[bytes], limit_s: float) -> None:
         self.limit_s = limit_s
-        """Longest time between two signs of life."""
+        """Longest wait for the next bytes, seconds."""
         self._out, self._in = outgoing.fileno(), incoming.fileno()
         os.set_blocking(self._out, False)
         self._writable, self._readable = select.poll(), select.poll()
@@ -123,18 +123,18 @@ class _Pipe:
                 left = left[os.write(self._out, left) :]
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: `write` has no buffer."""
 
     def read(self, size: int) -> bytes:
-        """`size` bytes; fewer only at the end."""
-        parts, found = [self._ahead], len(self._ahead)
-        while found < size:
+        """`size` bytes; fewer only at the end of the stream."""
+        parts, count = [self._ahead], len(self._ahead)
+        while count < size:
             self._wait(self._readable)
-            part = os.read(self._in, max(size - found, _PIPE_BYTES))
+            part = os.read(self._in, max(size - count, _PIPE_BYTES))
             if not part:
                 break
             parts.append(part)
-            found += len(part)
+            count += len(part)
         data = b"".join(parts)
         self._ahead = data[size:]
         return data[:size]
@@ -144,11 +144,11 @@ class _Pipe:
             raise TimeoutError
 
 
-def place_array(deck: ArrayDeck, folder: Path) -> str:
-    """Put a copy of a deck's array into `folder`; returns the name by which it is included.
+def copy_array(deck: ArrayDeck, folder: Path) -> str:
+    """Copy a deck's array into `folder`, once; returns the copy's name, for an include.
 
-    It is made once: what was checked is what runs, whatever becomes of the netlist folder. (And ngspice takes no spaces
-    and no foreign letters in a path.) Raises `ManifestError` when the file is not the one that its manifest lists.
+    ngspice reads the copy that was checked, even if the netlist folder changes later, and a path without spaces and
+    non-ASCII letters, which it cannot read. Raises `ManifestError` if the file's hash is not that of its manifest.
     """
     copy = folder / f"{deck.name}.inc"
     if not copy.exists():
@@ -160,12 +160,12 @@ def place_array(deck: ArrayDeck, folder: Path) -> str:
     return copy.name
 
 
-def place_files(deck: ArrayDeck, folder: Path) -> str:
-    """Put what a deck needs into `folder`, the array as `place_array` does; returns the name by which it is included.
+def copy_files(deck: ArrayDeck, folder: Path) -> str:
+    """Copy a deck's array (`copy_array`) and models into `folder`; returns the array's name, for an include.
 
-    The models of moving memristors are our own, never those that lie beside the array.
+    The models are this package's own, never the files beside the array. Raises as `copy_array`.
     """
-    include = place_array(deck, folder)
+    include = copy_array(deck, folder)
     for name, source in _models(deck).items():
         if not (folder / name).exists():
             with disk_errors(folder / name):
@@ -174,36 +174,36 @@ def place_files(deck: ArrayDeck, folder: Path) -> str:
 
 
 def _models(deck: ArrayDeck) -> dict[str, Path]:
-    """Files that the deck needs beside its array."""
-    found = {}
+    """Paths of the model files that the deck includes, by name."""
+    models = {}
     if deck.layout.hardware.amplifier.kind != "ideal":
-        found[TIA_LIBRARY] = model_file(TIA_LIBRARY)
+        models[TIA_LIBRARY] = model_file(TIA_LIBRARY)
     if deck.moving is not None:
         spec = deck.moving.spec
         if deck.moving.backend == "behavioural":
-            found[library(spec)] = model_file(library(spec))
+            models[library(spec)] = model_file(library(spec))
         else:
-            found[OSDI_FILE] = osdi_library(spec.law)
-    return found
+            models[OSDI_FILE] = osdi_library(spec.law)
+    return models
 
 
 class History:
-    """What a worker has to be given to repeat its answers: the states its transient began with, and the reads since.
+    """Input that reproduces a worker's answers: the states at the beginning of its transient, and the reads since.
 
-    Arrays that cannot move need none, and keep none.
+    It stays empty for memristors that cannot move.
     """
 
     def __init__(self, deck: ArrayDeck) -> None:
         self.deck = deck
         self.states: Array | None = None
-        """(R, D) at the beginning of the transient; None: those in the array's file."""
+        """States (R, D) at the beginning of the transient; None: those in the array's file."""
         self.reads: list[Array] = []
-        """(R,) each."""
+        """Word-line voltages (R,) of every read since."""
         self.last: Array | None = None
-        """(R, D) after the last read."""
+        """States (R, D) after the last read."""
 
     def extend(self, volts: Array, states: Sequence[Array]) -> None:
-        """Take in reads (B, R) and the states after each."""
+        """Add reads `volts` (B, R) and the `states` (R, D) after each."""
         if self.deck.moving is None:
             return
         for read, after in zip(volts, states, strict=True):
@@ -213,12 +213,12 @@ class History:
                 self.states, self.reads = after, []
 
     def as_reads(self) -> Array:
-        """(n, R)."""
+        """The voltages (n, R) of the reads of this transient."""
         return np.array(self.reads).reshape(-1, len(self.deck.word_lines))
 
 
 def _setup(deck: ArrayDeck, include: str, states: Array | None) -> dict[str, Any]:
-    """What the worker process has to know; `states` (R, D) as in `ArrayProcess`."""
+    """The message `frames.SETUP` to the worker process; `states` (R, D) as in `ArrayProcess`."""
     layout, moving, order = deck.layout, deck.moving, deck.layout.tile_order
     setup: dict[str, Any] = {
         "deck": running_deck(deck.unit, deck.word_lines, layout, include, deck.reads_per_transient + 1, moving),
@@ -232,30 +232,30 @@ def _setup(deck: ArrayDeck, include: str, states: Array | None) -> dict[str, Any
         setup["moving"] = {
             "osdi": moving.backend == "osdi",
             "include": include,
-            "nodes": [nodes[place] for place in order],
+            "nodes": [nodes[index] for index in order],
             "states": None if states is None else states.ravel()[order].tolist(),
         }
     return setup
 
 
 class ArrayProcess:
-    """One worker process and its pipes."""
+    """One worker process and its pipes. All methods raise `WorkerDied` if the process ends, fails or hangs."""
 
     limit_s = READ_LIMIT_S
-    """Longest wait for the answer to a read; a process that takes longer is ended and counts as dead."""
+    """Longest wait for the answer to a read, seconds; a process that takes longer is ended and counts as dead."""
 
     def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None) -> None:
-        """`states` (R, D) that moving memristors begin with; None for those in the array's file."""
+        """Start the process with its files in `folder`; `states` (R, D) are the initial states of moving memristors,
+        None for those in the array's file."""
         self.deck = deck
         self.states = np.empty(deck.shape if deck.moving else (0, 0))
-        """(R, D): after the last read; (0, 0) where they cannot move."""
-        include = place_files(deck, folder)
+        """(R, D) after the last read; (0, 0) for memristors that cannot move."""
+        include = copy_files(deck, folder)
         self.log = folder / f"{deck.name}.log"
         self.seconds = 0.0
         self.version = "unknown"
         with self.log.open("ab") as log:
-            # Its own session, so that Ctrl-C reaches the orchestrator alone; an empty folder, so that no .spiceinit
-            # is run.
+            # In a session of its own, because Ctrl-C is for the orchestrator alone; in a folder without a .spiceinit.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hvae_mnn.engines.worker"],
                 stdin=subprocess.PIPE,
@@ -272,25 +272,26 @@ class ArrayProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """Process number."""
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Block until the deck is loaded and its first operating point is found, so that no read pays for it."""
+        """Wait until the deck is loaded and its operating point is solved, so that no read takes that time. Raises
+        `EnvironmentProblem` for an ngspice that is too old or cannot be used."""
         self.version = str(json.loads(self._receive(frames.LOADED))["ngspice"])
-        if self.version.isdecimal() and int(self.version) < OLDEST_NGSPICE:  # it would die in what comes next
+        if self.version.isdecimal() and int(self.version) < OLDEST_NGSPICE:  # it would die in the transient
             raise EnvironmentProblem(
-                f"libngspice is version {self.version}; allowed is {OLDEST_NGSPICE} or later: make system installs it"
+                f"libngspice is version {self.version}; allowed: {OLDEST_NGSPICE} or later; install it: make system"
             )
         self._take_states(np.frombuffer(self._receive(frames.READY)))
         self._pipe.limit_s = self.limit_s
 
     def send(self, volts: Array) -> None:
-        """Hand over B reads, (B, R)."""
+        """Send B reads, `volts` (B, R)."""
         self._send(frames.VOLTS, np.ascontiguousarray(volts).tobytes())
 
     def receive(self, reads: int) -> tuple[Array, list[Array]]:
-        """Currents (B, outputs) of the reads handed over, and the states (R, D) after each."""
+        """Currents (B, outputs) in amperes of the B `reads` sent before, and the states (R, D) after each."""
         sensed = np.empty((reads, self.deck.layout.sensed))
         states = []
         for row in sensed:

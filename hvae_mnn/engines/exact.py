@@ -1,8 +1,8 @@
 """The exact engine: wires, drivers and amplifiers solved once per tile, then one dense product per step.
 
-A frozen linear array is a matrix. `crossbar.transfer` finds that of every tile, tiles of one shape at a time; what the
-amplifiers add is `crossbar.sensing`. Amplifiers that saturate, and memristors with a nonlinear read law, make a read
-more than a product: `crossbar.nonlinear` solves them for all reads at once. ngspice is the referee (`hvae-mnn verify`).
+A linear array with fixed states is a matrix. `crossbar.transfer` solves the matrix of every tile, tiles of one shape
+together, and `crossbar.sensing` adds the amplifiers. With saturating amplifiers or a nonlinear read law, a read is more
+than a product (`tile_solutions`). ngspice is the referee (`hvae-mnn verify`).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from hvae_mnn.parallel.cluster import Cluster
 Array = NDArray[np.float64]
 _TILES_PER_TASK = 16
 _CELLS_PER_TASK = 2**18
-"""Tiles of one shape are solved together, up to so many cells of them."""
+"""Largest number of tiles, and of cells, that are solved together."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Tiles of one shape, to be solved together."""
+    """Tiles of one shape that are solved together."""
 
     layout: ArrayLayout
-    places: tuple[tuple[str, int], ...]
-    """Array and number of the tile in it."""
+    tiles: tuple[tuple[str, int], ...]
+    """Array of each tile, and the tile's number in it."""
     cells: Array
     """(B, W, M, N) siemens."""
 
 
 class ExactEngine:
-    """Reads wired arrays at the speed of a dense product."""
+    """Reads wired arrays with fixed states at the speed of a dense product."""
 
     name = "exact"
 
@@ -52,10 +52,10 @@ class ExactEngine:
         cluster: Cluster | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """By array: memristors (R, D) in siemens, and the layout. Solves every tile that `cache` does not have, on
-        `cluster`; `progress(done, of)` counts batches of tiles.
+        """Solve every tile that is not in `cache`, on `cluster`.
 
-        Raises `RunError` when a worker fails for good.
+        `conductances` are the memristors (R, D) in siemens by array, `layouts` the tiles by array; `progress(done,
+        total)` counts batches of tiles. Raises `RunError` if a worker fails twice.
         """
         start = time.perf_counter()
         self._layouts = dict(layouts)
@@ -83,7 +83,7 @@ class ExactEngine:
         self._damaged = len(cache.damaged)
 
     def _take(self, name: str, parts: Mapping[str, Array]) -> None:
-        """An array's solution: its matrix, or what saturating amplifiers need."""
+        """Keep an array's solution `parts`: its matrix, or its tiles behind saturating amplifiers."""
         layout = self._layouts[name]
         if "matrix" in parts:
             self._matrix[name] = (parts["matrix"], parts["offset"])
@@ -93,34 +93,37 @@ class ExactEngine:
     def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """See `Engine.currents`."""
         start = time.perf_counter()
-        found = {}
+        currents = {}
         for name, value in volts.items():
             if name in self._others:
-                found[name] = self._others[name].currents(value)
+                currents[name] = self._others[name].currents(value)
             else:
                 layout, (matrix, offset) = self._layouts[name], self._matrix[name]
                 constant = offset if layout.sums > 1 else offset.sum(axis=0)
-                found[name] = in_blocks(layout, matrix, value, at_once) + constant.ravel()
+                currents[name] = in_blocks(layout, matrix, value, at_once) + constant.ravel()
         self.seconds += time.perf_counter() - start
-        return found
+        return currents
 
     def tile_currents(self, name: str, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
-        """Currents (B, columns of the tile) for signed weights, of one tile of an array, for volts (B, R)."""
+        """Currents (B, columns of the tile) for signed weights of one tile, for `volts` (B, R) of the array `name`.
+
+        Amperes and volts; `number` is the tile's index in the layout.
+        """
         if name in self._others:
             return self._layouts[name].signed(self._others[name].tile_currents(number, volts))
         tile = self._layouts[name].tiles[number]
         matrix, offset = self._matrix[name]
         columns = slice(tile.columns.start, tile.columns.stop)
         own = matrix[tile.rows.start : tile.rows.stop, columns]
-        found: Array = volts[:, tile.rows.start : tile.rows.stop] @ own + offset[tile.row_block, columns]
-        return found
+        currents: Array = volts[:, tile.rows.start : tile.rows.stop] @ own + offset[tile.row_block, columns]
+        return currents
 
     def matrix(self, name: str) -> Float64[Array, "R C"] | None:
-        """Amperes per volt (R, C) of a linear array, all of its tiles together; None of one that clips or bends."""
+        """Transfer matrix (R, C) of all tiles of the array `name`, in amperes per volt; None for a nonlinear array."""
         return self._matrix[name][0] if name in self._matrix else None
 
     def drift(self, name: str) -> Array | None:
-        """See `Engine.drift`: nothing moves here."""
+        """See `Engine.drift`: states are fixed here."""
         return None
 
     def position(self) -> dict[str, Array]:
@@ -131,7 +134,7 @@ class ExactEngine:
         """See `Engine.restore`."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """See `Engine.close`: there is nothing to release."""
 
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`."""
@@ -150,30 +153,30 @@ def _solve(
     cluster: Cluster,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, dict[str, Array]]:
-    """The solution of every array, by name."""
+    """Solutions by array name."""
     jobs = list(_jobs(conductances, layouts))
     answers = cluster.map(_solve_job, jobs, progress=progress)
     tiles: dict[str, list[dict[str, Array]]] = {name: [{} for _ in layouts[name].tiles] for name in conductances}
     for job, answer in zip(jobs, answers, strict=True):
-        for number, (name, tile) in enumerate(job.places):
+        for number, (name, tile) in enumerate(job.tiles):
             tiles[name][tile] = {key: value[number] for key, value in answer.items()}
     return {name: _together(layouts[name], parts) for name, parts in tiles.items()}
 
 
 def _jobs(conductances: Mapping[str, Array], layouts: Mapping[str, ArrayLayout]) -> Sequence[_Job]:
-    # Arrays apart: what else is solved together has a say in the last bits, and which arrays are in the cache must not.
+    # Never tiles of two arrays: the last bits depend on what is solved together, and must not depend on the cache.
     by_shape: dict[tuple[str, int, int], list[tuple[str, int]]] = {}
     for name in conductances:
         for number, tile in enumerate(layouts[name].tiles):
             by_shape.setdefault((name, len(tile.rows), len(tile.bit_lines)), []).append((name, number))
-    found = []
-    for (_, rows, columns), places in by_shape.items():
+    jobs = []
+    for (_, rows, columns), tiles in by_shape.items():
         count = max(1, min(_TILES_PER_TASK, _CELLS_PER_TASK // (rows * columns)))
-        for start in range(0, len(places), count):
-            part = tuple(places[start : start + count])
+        for start in range(0, len(tiles), count):
+            part = tuple(tiles[start : start + count])
             cells = [layouts[name].cells(layouts[name].tiles[number], conductances[name]) for name, number in part]
-            found.append(_Job(layouts[part[0][0]], part, np.stack(cells)))
-    return found
+            jobs.append(_Job(layouts[part[0][0]], part, np.stack(cells)))
+    return jobs
 
 
 def _solve_job(job: _Job) -> dict[str, Array]:
@@ -181,7 +184,7 @@ def _solve_job(job: _Job) -> dict[str, Array]:
 
 
 def _together(layout: ArrayLayout, tiles: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """An array's solution, of those of its tiles."""
+    """Solution of an array from the solutions of its `tiles`."""
     if "transfer" in tiles[0]:
         return {f"{key}_{number}": value for number, tile in enumerate(tiles) for key, value in tile.items()}
     matrix = np.empty((layout.rows, layout.columns))

@@ -1,4 +1,4 @@
-"""Messages between the orchestrator and a worker process: one kind byte, a length, and that many bytes."""
+"""Messages between the orchestrator and a worker process: a byte for the kind, the length, and the payload."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import BinaryIO
 _HEAD = struct.Struct("<cQ")
 
 SETUP, VOLTS, LOADED, READY, CURRENTS, FAILED, UNUSABLE = b"S", b"V", b"L", b"R", b"C", b"F", b"U"
-"""In: the deck, then reads. Out: the deck is loaded (with ngspice's version), its first operating point is found; then
-a read's currents, or why there will be no more (`UNUSABLE`: because of this
+"""To the worker: its set-up, then the voltages of reads. From the worker: the deck is loaded (with ngspice's version),
+its first operating point is solved; then the currents of each read, or the reason of a failure (`UNUSABLE`: this
 machine's ngspice)."""
 
 
@@ -20,7 +20,7 @@ def send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:
 
 
 def receive(stream: BinaryIO) -> tuple[bytes, bytes]:
-    """Read one message; raises `EOFError` when the other side is gone."""
+    """Read one message: its kind and its payload. Raises `EOFError` if the other side has closed the stream."""
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         raise EOFError("the other side closed the pipe")

@@ -1,4 +1,4 @@
-"""The ideal engine: eq. 12 as a dense product in float64, no circuit; states move by their equation."""
+"""The ideal engine: eq. 12 as a dense product in float64, without a circuit; states move by their equation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 class IdealEngine:
-    """I = V (1/R_s - G), or V (G+ - G-): what the circuit gives without wires, amplifiers and a nonlinear read law."""
+    """I = V (1/R_s - G), or V (G+ - G-): arrays without wires, amplifiers and a nonlinear read law."""
 
     name = "ideal"
 
@@ -28,7 +28,8 @@ class IdealEngine:
         layouts: Mapping[str, ArrayLayout],
         moving: MovingDevices | None = None,
     ) -> None:
-        """By array: memristors (R, D) in siemens, and the layout; `moving` where states may move."""
+        """`conductances` are the memristors (R, D) in siemens by array, `layouts` the tiles by array; `moving` says how
+        their states move, None: they are fixed."""
         start = time.perf_counter()
         self._layouts, self._moving = dict(layouts), moving
         self._transfer = {name: aligned(self._layouts[name].without_wires(g)) for name, g in conductances.items()}
@@ -40,10 +41,10 @@ class IdealEngine:
     def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """See `Engine.currents`."""
         start = time.perf_counter()
-        # One read at a time, so that a sentence's currents do not depend on what else is in the batch.
-        found = {name: np.stack([self._read(name, row) for row in value]) for name, value in volts.items()}
+        # One read at a time, so that a sentence's currents do not depend on the rest of the batch.
+        currents = {name: np.stack([self._read(name, row) for row in value]) for name, value in volts.items()}
         self.seconds += time.perf_counter() - start
-        return found
+        return currents
 
     def _read(self, name: str, volts: Array) -> Array:
         """Currents (outputs,) at the end of a read."""
@@ -54,8 +55,8 @@ class IdealEngine:
                 spec = self._moving.spec
                 states = advance(spec, self._states[name], across[:, np.newaxis], self._moving.read_s)
                 self._set(name, states)
-        found: Array = in_blocks(layout, self._transfer[name], volts[np.newaxis], row_by_row)[0]
-        return found
+        currents: Array = in_blocks(layout, self._transfer[name], volts[np.newaxis], row_by_row)[0]
+        return currents
 
     def _set(self, name: str, states: Array) -> None:
         assert self._moving is not None
@@ -73,11 +74,11 @@ class IdealEngine:
     def restore(self, position: Mapping[str, Array]) -> None:
         """See `Engine.restore`."""
         for name, states in position.items():
-            if not np.array_equal(states, self._states[name]):  # a way through x and back costs G its last bit
+            if not np.array_equal(states, self._states[name]):  # G -> x -> G changes the last bit of G
                 self._set(name, states)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """See `Engine.close`: there is nothing to release."""
 
     def facts(self) -> dict[str, object]:
         """See `Engine.facts`."""

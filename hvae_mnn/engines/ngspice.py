@@ -1,4 +1,4 @@
-"""The ngspice engine: a worker process per array, each with its deck loaded once and a transient that goes on."""
+"""The ngspice engine: one worker process per array, each with a deck loaded once and a persistent transient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from hvae_mnn.devices.moving import drift_of
-from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, place_files
+from hvae_mnn.engines.array_process import ArrayDeck, ArrayProcess, History, WorkerDied, array_decks, copy_files
 from hvae_mnn.engines.remote_array import RemoteArray
 from hvae_mnn.errors import EnvironmentProblem, SimulatorError
 from hvae_mnn.netlist.arrays import with_states
@@ -28,18 +28,20 @@ __all__ = ["ArrayDeck", "NgspiceEngine", "array_decks"]
 Array = NDArray[np.float64]
 
 SPARSE_CELLS = 65_536
-"""Largest array without wires for Sparse 1.3: 257 x 128 takes it 0.2 s to factor, 769 x 256 takes 24 s (KLU: 0.7 s),
-measured."""
+"""Largest array without wires for Sparse 1.3. Measured factorisations: 257 x 128 cells 0.2 s, 769 x 256 cells 24 s
+(KLU: 0.7 s)."""
 SPARSE_WIRED_CELLS = 32 * 32
-"""Largest tile with wires for Sparse 1.3: 32 x 32 takes it 0.1 s to factor, 64 x 64 takes 5 s (KLU: 0.1 s)."""
+"""Largest tile with wires for Sparse 1.3. Measured factorisations: 32 x 32 cells 0.1 s, 64 x 64 cells 5 s (KLU: 0.1 s).
+"""
 
 
-def _solver_there(_: None) -> str | None:
+def _probed_solver(_: None) -> str | None:
     return probe().solver
 
 
 def require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
-    """Refuse arrays on which Sparse 1.3 would take minutes for its first factorisation."""
+    """Raise `EnvironmentProblem` for arrays whose first factorisation would take minutes, if `cluster` has only Sparse
+    1.3."""
     for deck in decks:
         wires = deck.layout.hardware.wires
         rows, columns, allowed = deck.layout.rows, deck.layout.columns, SPARSE_CELLS
@@ -49,12 +51,12 @@ def require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
             rows, columns = len(tile.rows) * deck.layout.lines_per_row, len(tile.bit_lines)
             allowed, what = SPARSE_WIRED_CELLS, f"tile {tile.name} of array {deck.name}, with wires,"
         if rows * columns > allowed:
-            solver = cluster.map(_solver_there, [None])[0]
+            solver = cluster.map(_probed_solver, [None])[0]
             if solver == "KLU":
                 return
             raise EnvironmentProblem(
-                f"{what} has {rows} x {columns} cells and this ngspice solves with {solver or 'Sparse 1.3'}; allowed"
-                f" without KLU are {allowed} cells: install ngspice 42 or later (make system; see hvae-mnn doctor), or"
+                f"{what} has {rows} x {columns} cells and this ngspice solves with {solver or 'Sparse 1.3'}; allowed:"
+                f" {allowed} cells without KLU; install ngspice 42 or later (make system; see hvae-mnn doctor), or"
                 " build smaller tiles"
             )
 
@@ -62,9 +64,9 @@ def require_klu(decks: Sequence[ArrayDeck], cluster: Cluster) -> None:
 class NgspiceEngine:
     """Reads arrays in ngspice.
 
-    A process per array keeps every array's result independent of how many run at once. A process that dies is started
-    again once and the reads repeated; the second time in a row a `SimulatorError` carries the deck, the log's last
-    lines and the command to run it again.
+    Each array has its own process, so that results do not depend on how many run at once. A process that dies is
+    restarted, and its reads are repeated. If the new process dies as well, a `SimulatorError` names the deck, the last
+    lines of the log and the command that repeats the read.
     """
 
     name = "ngspice"
@@ -75,13 +77,15 @@ class NgspiceEngine:
         progress: Callable[[str], None] | None = None,
         cluster: Cluster | None = None,
     ) -> None:
-        """Start a worker per deck and wait until all are loaded; `progress(array)` is called as each one is.
+        """Start one worker per deck and wait until all decks are loaded; `progress(array)` follows each of them.
 
-        They run on the machines of `cluster`, which stays open; None: in this one.
+        The workers run on `cluster`, which stays open (default: on this machine). Raises `EnvironmentProblem` if
+        ngspice is missing, too old or without KLU for large arrays, `SimulatorError` if it fails twice, `ManifestError`
+        for changed files.
         """
         self._cluster = cluster or Cluster.here()
         if self._cluster.is_here:
-            library_name()  # a missing library is told here, in one line, and not by every worker
+            library_name()  # raises one error for a missing library, before any worker can
         require_klu(decks, self._cluster)
         self._folder, self._remove_folder = temporary_folder_of(self)
         self._decks = {deck.name: deck for deck in decks}
@@ -113,42 +117,41 @@ class NgspiceEngine:
         try:
             self._processes[deck.name].wait_ready()
         except WorkerDied:
-            self._again(deck, None)
+            self._retry(deck, None)
         self._initial[deck.name] = self._processes[deck.name].states
 
     def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
-        """See `Engine.currents`; the named arrays are solved at the same time."""
+        """See `Engine.currents`; the named arrays are solved at the same time. Raises `SimulatorError`."""
         start = time.perf_counter()
         for name, value in volts.items():
-            with contextlib.suppress(WorkerDied):  # noticed below, when its answer does not come
+            with contextlib.suppress(WorkerDied):  # raised again below, by `receive`
                 self._processes[name].send(value)
-        found = {}
+        currents = {}
         for name, value in volts.items():
             try:
-                found[name], states = self._processes[name].receive(len(value))
+                currents[name], states = self._processes[name].receive(len(value))
             except WorkerDied:
-                found[name], states = self._again(self._decks[name], value)
+                currents[name], states = self._retry(self._decks[name], value)
             self._histories[name].extend(value, states)
         self.seconds += time.perf_counter() - start
-        return found
+        return currents
 
-    def _again(self, deck: ArrayDeck, volts: Array | None) -> tuple[Array, list[Array]]:
-        """Start the array's process again and repeat its reads, if it had any; moving memristors repeat their
-        history before."""
-        died_once = self._processes[deck.name]
-        died_once.close()
+    def _retry(self, deck: ArrayDeck, volts: Array | None) -> tuple[Array, list[Array]]:
+        """Restart the array's process with its history, and repeat the reads `volts` (B, R), if any."""
+        dead = self._processes[deck.name]
+        dead.close()
         self.restarts += 1
         reads = np.empty((0, len(deck.word_lines))) if volts is None else volts
         try:
             process = self._start(deck)
-            process.seconds += died_once.seconds
+            process.seconds += dead.seconds
             process.send(reads)
             return process.receive(len(reads))
         except WorkerDied as died:
             self._fail(deck, reads[0] if len(reads) else np.zeros(reads.shape[1]), died)
 
     def _start(self, deck: ArrayDeck) -> ArrayProcess | RemoteArray:
-        """A process that has lived through the array's history."""
+        """Start a process and repeat the array's history in it."""
         history = self._histories[deck.name]
         process = self._processes[deck.name] = self._process(deck, history.states)
         process.wait_ready()
@@ -163,14 +166,14 @@ class NgspiceEngine:
         return drift_of(self._processes[name].states, self._initial[name])
 
     def position(self) -> dict[str, Array]:
-        """See `Engine.position`: the histories, and what drift counts from."""
-        found: dict[str, Array] = {}
+        """See `Engine.position`: the histories, and the initial states, from which drift is measured."""
+        position: dict[str, Array] = {}
         for name, history in self._histories.items():
             if history.deck.moving is not None:
-                found |= {f"{name}.initial": self._initial[name], f"{name}.reads": history.as_reads()}
+                position |= {f"{name}.initial": self._initial[name], f"{name}.reads": history.as_reads()}
                 if history.states is not None:
-                    found[f"{name}.states"] = history.states
-        return found
+                    position[f"{name}.states"] = history.states
+        return position
 
     def restore(self, position: Mapping[str, Array]) -> None:
         """See `Engine.restore`."""
@@ -183,17 +186,17 @@ class NgspiceEngine:
                 try:
                     self._start(history.deck)
                 except WorkerDied:
-                    self._again(history.deck, None)
+                    self._retry(history.deck, None)
 
     def _fail(self, deck: ArrayDeck, volts: Array, died: WorkerDied) -> NoReturn:
-        """Raise the error that lets a person see for themselves: deck, log and command."""
+        """Raise `SimulatorError` with the deck of the failed read, the log, and the command that repeats the read."""
         with deck_folder("failed") as folder:
             path = folder / f"{deck.name}.cir"
-            include = place_files(deck, folder)
+            include = copy_files(deck, folder)
             if deck.moving is None:
                 text = unit_deck(deck.name, deck.unit, deck.word_lines, deck.layout, include, volts)
             else:
-                # The read that failed, with the states that it found.
+                # The read that failed, with the states before it.
                 history = self._histories[deck.name]
                 if history.last is not None:
                     elements = (folder / include).read_text(encoding="ascii")
@@ -216,11 +219,11 @@ class NgspiceEngine:
         self._remove_folder()
 
     def pids(self) -> dict[str, int]:
-        """Process number by array, on the machine where it is."""
+        """Number of each array's process on its machine, by array."""
         return {name: process.pid for name, process in self._processes.items() if process.pid is not None}
 
     def facts(self) -> dict[str, object]:
-        """See `Engine.facts`: `seconds_solving` is the time ngspice itself worked, summed over processes."""
+        """See `Engine.facts`; `seconds_solving` is the time of ngspice's solves, summed over processes."""
         return {
             "solver": self._solver(),
             "ngspice": " and ".join(sorted({process.version for process in self._processes.values()})),
@@ -232,7 +235,7 @@ class NgspiceEngine:
         }
 
     def _solver(self) -> str:
-        """Which direct solver the workers' logs name."""
+        """Names of the direct solvers in the workers' logs."""
         named = set()
         for process in self._processes.values():
             for line in process.log.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,5 +1,4 @@
-"""What every engine is: arrays' word-line voltages in, column currents out. Engines know arrays, not recurrent
-cells."""
+"""The interface of all engines: word-line voltages of arrays in, column currents out."""
 
 from __future__ import annotations
 
@@ -15,40 +14,41 @@ Array = NDArray[np.float64]
 
 @runtime_checkable
 class Engine(Protocol):
-    """Solves crossbar arrays, each known by its name."""
+    """Reads crossbar arrays, each known by its name; an engine knows nothing of recurrent cells."""
 
     name: str
-    """As given to `--engine`."""
+    """Name of the engine, as in `--engine`."""
     seconds: float
     """Wall-clock time spent in `currents` so far."""
     seconds_loading: float
-    """Wall-clock time until the arrays could be read: ngspice had loaded them, or their tiles were solved."""
+    """Wall-clock time for loading all arrays in ngspice, or for solving their tiles."""
 
     def currents(self, volts: Mapping[str, Float64[Array, "B _"]]) -> dict[str, Float64[Array, "B _"]]:
         """Currents in amperes, array name -> (B, outputs), from word-line voltages in volts, array name -> (B, R).
 
-        They stand for signed weights: a reference column is subtracted, tiles are added (`ArrayLayout.outputs`).
+        Currents are those of signed weights: reference columns are subtracted, tiles are added (`ArrayLayout.outputs`).
+        The B rows are B consecutive reads. The arrays named in one call are read at the same time.
 
-        The B rows are B reads, one after the other. The arrays named in one call are read at the same time.
+        Raises `SimulatorError` if a simulator fails.
         """
         ...
 
     def drift(self, name: str) -> Float64[Array, " 3"] | None:
-        """How far the array's states have moved since the beginning (`drift.FIELDS`); None for devices that cannot."""
+        """Drift (3,) of the array's states since the beginning (`devices.moving.FIELDS`); None for fixed states."""
         ...
 
     def position(self) -> dict[str, Array]:
-        """What the next answers depend on besides the voltages asked: empty for devices that cannot move."""
+        """Tensors that determine all further answers, given the voltages; empty for fixed states."""
         ...
 
     def restore(self, position: Mapping[str, Array]) -> None:
-        """Go on from a `position`; the answers that follow are those of the engine it was taken from, bit for bit."""
+        """Continue from a `position`: all further answers equal, bit for bit, those of the engine that gave it."""
         ...
 
     def close(self) -> None:
-        """Release processes and files; the engine is not used afterwards."""
+        """Release processes and files; the engine cannot be used afterwards."""
         ...
 
     def facts(self) -> dict[str, object]:
-        """What a summary should say of the engine: solver, versions, times."""
+        """Facts for a run's summary: solver, versions, times."""
         ...

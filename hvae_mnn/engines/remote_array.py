@@ -1,8 +1,8 @@
-"""An array's process on a Dask worker: the same to talk to as an `ArrayProcess` here.
+"""An array's process on a Dask worker, with the methods of a local `ArrayProcess`.
 
-Every Dask worker holds one `Station`, an actor with the processes of all arrays that were placed there. The array's
-file travels with the deck, so no file system need be shared. Reads take turns on the worker's own threads: what solves
-at the same time is what the worker has threads for.
+Every Dask worker holds one `Station`, an actor with the processes of all arrays that are assigned to the worker. The
+array's file travels with the deck, so no file system need be shared. Reads run on the worker's own threads, whose
+number limits how many arrays are solved at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess, WorkerDied, place_array
+from hvae_mnn.engines.array_process import READ_LIMIT_S, ArrayDeck, ArrayProcess, WorkerDied, copy_array
 from hvae_mnn.errors import HvaeMnnError
 from hvae_mnn.owned import temporary_folder_of
 from hvae_mnn.parallel.workers import WorkerGone, Workers
@@ -33,32 +33,34 @@ from hvae_mnn.parallel.workers import WorkerGone, Workers
 Array = NDArray[np.float64]
 
 _CLOSING_S = 5.0
-"""Longest wait for a worker to end a process; it does so anyway when the cluster is closed."""
+"""Longest wait, in seconds, for a worker to end a process; closing the cluster ends it in any case."""
 
 
 @dataclass(eq=False)
 class _Held:
-    """An array's process, and how far its log was handed over."""
+    """An array's process, and the part of its log that was sent."""
 
     process: ArrayProcess
     busy: threading.Lock = field(default_factory=threading.Lock)
-    """Held while its pipes are in use: closed under a reader, their numbers could become another process's."""
-    told: int = 0
+    """Held while a thread uses the process's pipes: if they were closed meanwhile, another process could get their
+    numbers."""
+    sent: int = 0
+    """Bytes of the log that were sent."""
 
     def end(self) -> None:
-        """End the process, at once even where somebody waits for its answer."""
+        """End the process at once, even if a thread waits for its answer."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         with self.busy:
             self.process.close()
 
     def news(self) -> bytes:
-        """What its log says since the last time."""
+        """The log's new bytes since the last call."""
         with contextlib.suppress(OSError), self.process.log.open("rb") as log:
-            log.seek(self.told)
-            found = log.read()
-            self.told += len(found)
-            return found
+            log.seek(self.sent)
+            lines = log.read()
+            self.sent += len(lines)
+            return lines
         return b""
 
 
@@ -68,9 +70,9 @@ def _end_all(held: dict[str, _Held]) -> None:
 
 
 class Station:
-    """The processes of the arrays on one Dask worker; an actor there.
+    """An actor on a Dask worker with the processes of that worker's arrays.
 
-    Every answer is ("found", values, news of the log), ("died", why, news) or ("ours", error, b"").
+    Every answer is ("done", values, new log), ("died", reason, new log) or ("failed", `HvaeMnnError`, b"").
     """
 
     def __init__(self) -> None:
@@ -80,28 +82,28 @@ class Station:
         self._folder, _ = temporary_folder_of(self, Path(self._worker.local_directory))
         self._held: dict[str, _Held] = {}
         self._ended: set[str] = set()
-        # Also when the worker ends in order; when it does not, the processes end because their input does.
+        # For a worker that ends in order; otherwise the processes end because their input does.
         weakref.finalize(self, _end_all, self._held)
 
     async def load(
         self, key: str, deck: ArrayDeck, packed: bytes, states: Array | None, limit_s: float
     ) -> tuple[str, Any, bytes]:
-        """Start a process and wait until it is ready: its number, its ngspice's version, and its states (R, D).
+        """Start a process with the key `key` and wait until it is ready; `packed` is the array's file, compressed.
 
-        `packed`: the array's file, compressed.
+        The values are the process's number, the version of its ngspice, and its states (R, D).
         """
         return await self._in_turn(partial(self._load, key, deck, packed, states, limit_s))
 
     async def read(self, key: str, volts: Array) -> tuple[str, Any, bytes]:
-        """Currents of reads (B, R), the states after each (B, R, D), and ngspice's seconds so far."""
+        """Currents (B, outputs) of reads `volts` (B, R), the states (B, R, D) after each, and ngspice's seconds."""
         return await self._in_turn(partial(self._read, key, volts))
 
     async def end(self, key: str) -> None:
-        """End a process."""
-        self._ended.add(key)  # it may still be on its way
+        """End the process with the key `key`."""
+        self._ended.add(key)  # `load` may not have started it yet
         held = self._held.pop(key, None)
         if held is not None:
-            # Not in turn: who waits for an answer has the turn.
+            # On another thread: a read that waits for its answer occupies the worker's own.
             await asyncio.to_thread(held.end)
 
     async def _in_turn(self, action: Callable[[], tuple[str, Any, bytes]]) -> tuple[str, Any, bytes]:
@@ -125,11 +127,11 @@ class Station:
                 if key in self._ended:
                     raise WorkerDied("the ngspice process was ended")
                 process.wait_ready()
-            return "found", (process.pid, process.version, process.states), held.news()
+            return "done", (process.pid, process.version, process.states), held.news()
         except WorkerDied as died:
             return "died", str(died), self._held[key].news() if key in self._held else b""
         except HvaeMnnError as error:
-            return "ours", error, b""
+            return "failed", error, b""
 
     def _read(self, key: str, volts: Array) -> tuple[str, Any, bytes]:
         held = self._held.get(key)
@@ -138,21 +140,21 @@ class Station:
         try:
             with held.busy:
                 held.process.send(volts)
-                found, states = held.process.receive(len(volts))
-            return "found", (found, np.array(states), held.process.seconds), held.news()
+                currents, states = held.process.receive(len(volts))
+            return "done", (currents, np.array(states), held.process.seconds), held.news()
         except WorkerDied as died:
             return "died", str(died), held.news()
         except HvaeMnnError as error:
-            return "ours", error, b""
+            return "failed", error, b""
 
 
 class RemoteArray:
-    """An `ArrayProcess` that lives on a worker of a cluster; raises `WorkerDied` also when that worker does."""
+    """An `ArrayProcess` on a worker of a cluster. Methods raise `WorkerDied` also if that worker is lost."""
 
     limit_s = READ_LIMIT_S
 
     def __init__(self, deck: ArrayDeck, folder: Path, states: Array | None, workers: Workers) -> None:
-        """As `ArrayProcess`; `folder` gets a copy of the array's file and of the log."""
+        """As `ArrayProcess`; `folder`, on this machine, gets a copy of the array's file and of the log."""
         self.deck = deck
         self.states = np.empty(deck.shape if deck.moving else (0, 0))
         self.log = folder / f"{deck.name}.log"
@@ -161,17 +163,17 @@ class RemoteArray:
         self.version = "unknown"
         self.pid: int | None = None
         """Process number of the ngspice process, on its machine; None until it is ready."""
-        packed = zlib.compress((folder / place_array(deck, folder)).read_bytes(), 1)
+        packed = zlib.compress((folder / copy_array(deck, folder)).read_bytes(), 1)
         self._workers = workers
         self._seconds_before = 0.0
         self._key = f"{deck.name}-{uuid.uuid4().hex}"
-        self._coming: deque[Any] = deque()
+        self._pending: deque[Any] = deque()
         self._lost: str | None = None
         self._open = True
-        self._address = workers.place(deck.name)
-        with contextlib.suppress(WorkerDied):  # told when it is waited for
-            # The path means nothing there.
-            self._ask("load", replace(deck, include=Path(f"{deck.name}.inc")), packed, states, self.limit_s)
+        self._address = workers.assign(deck.name)
+        with contextlib.suppress(WorkerDied):  # raised again by `wait_ready`
+            # The local path is of no use on the worker.
+            self._call("load", replace(deck, include=Path(f"{deck.name}.inc")), packed, states, self.limit_s)
 
     def wait_ready(self) -> None:
         """See `ArrayProcess.wait_ready`."""
@@ -179,38 +181,38 @@ class RemoteArray:
 
     def send(self, volts: Array) -> None:
         """See `ArrayProcess.send`."""
-        self._ask("read", np.ascontiguousarray(volts))
+        self._call("read", np.ascontiguousarray(volts))
 
     def receive(self, reads: int) -> tuple[Array, list[Array]]:
         """See `ArrayProcess.receive`."""
         currents, states, seconds = self._answer()
         self.seconds += seconds - self._seconds_before
         self._seconds_before = seconds
-        after = [np.array(one) for one in states]  # no views, which would keep the whole answer
+        after = [np.array(one) for one in states]  # not views, which would keep the whole answer in memory
         if after:
             self.states = after[-1]
         return np.array(currents), after
 
     def close(self) -> None:
-        """See `ArrayProcess.close`; what a lost worker held ends with it."""
+        """See `ArrayProcess.close`; the processes of a lost worker end with it."""
         if not self._open:
             return
         self._open = False
-        self._workers.leave(self._address, self.deck.name if self._lost else None)
-        with contextlib.suppress(Exception):  # the worker or the whole cluster went first
+        self._workers.release(self._address, self.deck.name if self._lost else None)
+        with contextlib.suppress(Exception):  # the worker or the whole cluster has ended before
             ending = self._workers.actor(Station, self._address).end(self._key)
             if self._lost is None:
                 ending.result(timeout=_CLOSING_S)
 
-    def _ask(self, action: str, *arguments: Any) -> None:
+    def _call(self, action: str, *arguments: Any) -> None:
         if self._lost is not None:
             raise WorkerDied(self._lost)
         try:
             station = self._workers.actor(Station, self._address)
-            self._coming.append(getattr(station, action)(self._key, *arguments))
+            self._pending.append(getattr(station, action)(self._key, *arguments))
         except WorkerGone as gone:
             self._lost = str(gone)
-        except (RuntimeError, OSError) as error:  # the station was lost since it was used last
+        except (RuntimeError, OSError) as error:  # the station was lost since its last use
             self._lost = f"the worker at {self._address} was lost ({error})"
         if self._lost is not None:
             raise WorkerDied(self._lost)
@@ -219,16 +221,16 @@ class RemoteArray:
         if self._lost is not None:
             raise WorkerDied(self._lost)
         try:
-            kind, found, news = self._workers.wait_for(self._coming.popleft(), self._address)
+            kind, values, news = self._workers.wait_for(self._pending.popleft(), self._address)
         except WorkerGone as gone:
             self._lost = str(gone)
             raise WorkerDied(self._lost) from None
         if news:
             with self.log.open("ab") as log:
                 log.write(news)
-        if kind == "ours":
-            raise found
+        if kind == "failed":
+            raise values
         if kind == "died":
-            self._lost = str(found)
+            self._lost = str(values)
             raise WorkerDied(self._lost)
-        return found
+        return values

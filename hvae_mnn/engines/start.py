@@ -1,4 +1,4 @@
-"""Engines for the arrays of a netlist folder."""
+"""Starts an engine with the arrays of a netlist folder."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase, the parts that are done, and how many there are."""
+"""Called with the phase, the number of finished parts, and the number of all parts."""
 BEHAVIOURAL_BYTES = 60 * 2**10
-"""Memory of a behavioural memristor in ngspice, measured."""
+"""Measured memory of a behavioural memristor in ngspice."""
 WIRED_BYTES = 5 * 2**10
-"""Memory of a cell with its two wire segments in ngspice, measured: 12 GiB for 2.2 million."""
+"""Measured memory of a cell with its two wire segments in ngspice: 12 GiB for 2.2 million cells."""
 
 
 def start_engine(
     name: str, manifest: Manifest, progress: Progress | None = None, cluster: Cluster | None = None
 ) -> Engine:
-    """The engine called `name` (`ideal`, `exact` or `ngspice`) with all arrays of a build loaded.
+    """The engine `name` (`ideal`, `exact` or `ngspice`) with all arrays of a build loaded.
 
-    Its work is done on `cluster` (default: this process). Raises `InputError` for an engine that cannot simulate this
-    build, `RunError` for one that this machine cannot hold, `ManifestError` for damaged files.
+    The engine works on `cluster` (default: this process). Raises `InputError` for an engine that cannot simulate this
+    build, `RunError` for a build that exceeds this machine's memory, `ManifestError` for damaged files, and the errors
+    of `NgspiceEngine`.
     """
     if name == "ngspice":
         return ngspice_engine(manifest, progress, cluster)
@@ -40,15 +41,15 @@ def start_engine(
 
 
 def ideal_engine(manifest: Manifest) -> IdealEngine:
-    """Dense products of the build's conductances. Raises `ManifestError`."""
+    """The ideal engine with the build's conductances. Raises `ManifestError` for damaged files."""
     conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
     return IdealEngine(conductances, manifest.layouts, manifest.moving)
 
 
 def exact_engine(manifest: Manifest, progress: Progress | None = None, cluster: Cluster | None = None) -> ExactEngine:
-    """Nodal analysis of the build's tiles, solved on `cluster`, with the user's cache.
+    """The exact engine with the build's tiles, solved on `cluster` or taken from the user's cache.
 
-    Raises `InputError` for memristors that move, `ManifestError` for damaged files.
+    Raises `InputError` for moving memristors, `ManifestError` for damaged files, `RunError` if a worker fails twice.
     """
     if manifest.moving is not None:
         raise InputError(
@@ -65,7 +66,10 @@ def exact_engine(manifest: Manifest, progress: Progress | None = None, cluster: 
 def ngspice_engine(
     manifest: Manifest, progress: Progress | None = None, cluster: Cluster | None = None
 ) -> NgspiceEngine:
-    """ngspice with the build's decks, one process per array. Raises `RunError` for what this machine cannot hold."""
+    """The ngspice engine with the build's decks, one process per array.
+
+    Raises `RunError` for a build that exceeds this machine's memory, and the errors of `NgspiceEngine`.
+    """
     _require_memory(manifest)
     decks, loaded = array_decks(manifest), []
 
@@ -78,20 +82,20 @@ def ngspice_engine(
 
 
 def _require_memory(manifest: Manifest) -> None:
-    """Refuse more than this machine can hold: behavioural devices, which keep an expression tree each, and cells with
-    wires, which are nodes."""
+    """Raise `RunError` if ngspice would exceed this machine's memory: with behavioural devices, each of which has an
+    expression tree, or with wires, which add a node per segment."""
     count = manifest.memristors
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wires = manifest.hardware.wires
     tiles = [(layout, tile) for layout in manifest.layouts.values() for tile in layout.tiles]
     cells = sum(len(tile.rows) * len(tile.bit_lines) * layout.lines_per_row for layout, tile in tiles)
-    if (wires.word_ohm or wires.bit_ohm) and cells * WIRED_BYTES > there:
+    if (wires.word_ohm or wires.bit_ohm) and cells * WIRED_BYTES > memory:
         raise RunError(
             f"{manifest.folder} has {cells:,} cells with wires, about {cells * WIRED_BYTES / 2**30:.0f} GiB in ngspice;"
-            f" this machine has {there / 2**30:.0f} GiB: use --engine exact, and hvae-mnn verify for the proof"
+            f" this machine has {memory / 2**30:.0f} GiB: use --engine exact, and hvae-mnn verify for the proof"
         )
-    if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > there:
+    if manifest.device_backend == "behavioural" and count * BEHAVIOURAL_BYTES > memory:
         raise RunError(
             f"{manifest.folder} has {count:,} behavioural memristors, about {count * BEHAVIOURAL_BYTES / 2**30:.0f} GiB"
-            f" in ngspice; this machine has {there / 2**30:.0f} GiB: build it with --device-backend osdi"
+            f" in ngspice; this machine has {memory / 2**30:.0f} GiB: build it with --device-backend osdi"
         )

@@ -1,7 +1,7 @@
-"""What is kept of a solved tile, and how an array of tiles that is no mere matrix is read.
+"""Solutions of tiles, and reads of arrays that are not a single matrix.
 
-Cells with a linear law behind amplifiers that never saturate make a read one product. Amplifiers with a limited swing
-need every tile's own answer first, and a nonlinear read law the tile's potentials.
+With linear cells and amplifiers that never saturate, a read is one product. Amplifiers with a limited swing need the
+currents of every tile first, and a nonlinear read law needs the potentials within the tile.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ Array = NDArray[np.float64]
 
 
 def solve_tiles(layout: ArrayLayout, cells: Array) -> dict[str, Array]:
-    """Tiles of one shape, `cells` (B, W, M, N) siemens.
+    """Solutions of tiles of one shape with `cells` (B, W, M, N) in siemens.
 
-    Without amplifiers, or with ones that never saturate: `matrix` (B, M, columns) siemens and `offset` (B, columns)
-    amperes for signed weights. With a limited swing: `transfer` (B, M, N) and `admittance` (B, N, N) of the bit lines.
+    Without amplifiers, or with amplifiers that never saturate: `matrix` (B, M, columns) in siemens and `offset` (B,
+    columns) in amperes, for signed weights. With a limited swing: `transfer` (B, M, N) and `admittance` (B, N, N) of
+    the bit lines, in siemens.
     """
     hardware = layout.hardware
     amplifier, tensor = hardware.amplifier, torch.from_numpy(cells)
-    with threads(1):  # as on a worker: an answer must not depend on where it was found
+    with threads(1):  # as on a worker: results must not depend on where they were computed
         transfer, admittance = (part.numpy() for part in tile_network(tensor, hardware.wires))
     driven = layout.drive(transfer)
     if amplifier.kind == "ideal":
-        found = layout.signed(driven)
-        return {"matrix": found, "offset": np.zeros((len(found), found.shape[-1]))}
+        matrix = layout.signed(driven)
+        return {"matrix": matrix, "offset": np.zeros((len(matrix), matrix.shape[-1]))}
     if np.isfinite(amplifier.swing_v):
         return {"transfer": driven, "admittance": admittance}
     read, offset = sensed_transfer(driven, admittance, amplifier)
@@ -46,7 +47,7 @@ class SaturatingArray:
     """An array behind amplifiers with a limited swing."""
 
     def __init__(self, layout: ArrayLayout, parts: Mapping[str, Array]) -> None:
-        """`parts`: `transfer_<tile>` and `admittance_<tile>` of every tile, as `solve_tiles` gives them."""
+        """`parts`: `transfer_<tile>` and `admittance_<tile>` of every tile, from `solve_tiles`."""
         self._layout = layout
         self._tiles = [
             (tile, parts[f"transfer_{number}"], parts[f"admittance_{number}"])
@@ -59,7 +60,7 @@ class SaturatingArray:
         return self._layout.read_out(np.concatenate(sensed, axis=1))
 
     def tile_currents(self, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
-        """Currents (B, N) that the amplifiers of one tile show, for volts (B, R) of the array."""
+        """Currents (B, N) at the amplifiers of one tile, for `volts` (B, R) of the array."""
         tile, transfer, admittance = self._tiles[number]
         amplifier = self._layout.hardware.amplifier
         return read_out(volts[:, tile.rows.start : tile.rows.stop], transfer, admittance, amplifier)
@@ -85,16 +86,16 @@ class NonlinearArray:
         return self._layout.read_out(np.concatenate(sensed, axis=1))
 
     def tile_currents(self, number: int, volts: Float64[Array, "B M"]) -> Float64[Array, "B N"]:
-        """Currents (B, N) that are read of one tile's bit lines, for volts (B, R) of the array."""
+        """Currents (B, N) of one tile's bit lines, for `volts` (B, R) of the array."""
         amplifier = self._layout.hardware.amplifier
         tile, network = self._tiles[number]
         lines = self._lines(tile, volts)
         if amplifier.kind == "ideal":
             return network.currents(lines)
-        # All bit lines end at the same potential behind R_f / (1 + A), and only differences of potential count.
+        # All bit lines end at the same potential, behind R_f / (1 + A), and only potential differences matter.
         gain = amplifier.gain / (1 + amplifier.gain)
-        found = network.currents(lines - amplifier.offset_v * gain)
-        return found * gain - amplifier.offset_v * gain / amplifier.feedback_ohm
+        currents = network.currents(lines - amplifier.offset_v * gain)
+        return currents * gain - amplifier.offset_v * gain / amplifier.feedback_ohm
 
     def _lines(self, tile: Tile, volts: Array) -> Array:
         own = volts[:, tile.rows.start : tile.rows.stop]

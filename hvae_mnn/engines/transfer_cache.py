@@ -1,4 +1,4 @@
-"""Solved arrays on disk, under a hash of everything that they depend on."""
+"""Cache of solved arrays on disk, under a hash of everything that determines a solution."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ from hvae_mnn.tensors import read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 _FORMAT = "hvae-mnn-transfer/1"
-"""Goes up whenever a solution would come out differently."""
-
-
+"""Version of the solutions, raised with every change of their values."""
 _KEPT = 200
-"""Files in the cache; the oldest go first. An array of 800 x 256 takes 1.6 MB."""
+"""Largest number of files; the oldest are removed first. An array of 800 x 256 takes 1.6 MB."""
 
 
 class TransferCache:
-    """Keeps solutions of arrays; damaged files are noticed and thrown away."""
+    """Keeps solutions of arrays in a folder; damaged files are detected and removed."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` None: nothing is kept."""
+        """`folder`: where to keep files; None: an empty cache that keeps nothing."""
         self._folder = folder
         self.damaged: list[Path] = []
-        """Files that were found damaged, and are rebuilt."""
+        """Damaged files that were removed."""
 
     def load(self, name: str, layout: ArrayLayout, memristors: Array) -> dict[str, Array] | None:
-        """What was kept for the array called `name`, or None."""
+        """The solution (`tile_solutions.solve_tiles`) for `memristors` (R, D) in siemens, or None if it is not kept."""
         path = self._path(layout, memristors)
         if path is None:
             return None
@@ -53,8 +51,8 @@ class TransferCache:
         return None
 
     def save(self, name: str, layout: ArrayLayout, memristors: Array, parts: Mapping[str, Array]) -> None:
-        """Keep the solution of an array. Where that cannot be written, a `CacheWarning` says so once, and nothing is
-        kept from then on."""
+        """Keep the solution `parts` of an array. If the folder is not writable, warn once (`CacheWarning`) and keep
+        nothing from then on."""
         path = self._path(layout, memristors)
         if path is None:
             return
@@ -74,13 +72,13 @@ class TransferCache:
         described = hardware_to_dict(layout.hardware)
         parts = {key: described.get(key) for key in ("array", "wires", "drivers", "sense", "tiles")}
         parts |= {"fixed": layout.hardware.device.g_mid, "shape": memristors.shape, "format": _FORMAT}
-        found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-        found.update(np.ascontiguousarray(memristors).tobytes())
-        return self._folder / f"{found.hexdigest()}.safetensors"
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(memristors).tobytes())
+        return self._folder / f"{digest.hexdigest()}.safetensors"
 
 
 def _fits(stored: Mapping[str, Array], layout: ArrayLayout) -> bool:
-    """Whether these are the parts of a solution of the array, see `tile_solutions.solve_tiles`."""
+    """Whether the tensors are a solution for the layout, see `tile_solutions.solve_tiles`."""
     expected: dict[str, tuple[int, ...]] = {}
     if layout.hardware.amplifier.kind == "ideal" or not np.isfinite(layout.hardware.amplifier.swing_v):
         expected = {"matrix": (layout.rows, layout.columns), "offset": (len(layout.row_blocks), layout.columns)}
@@ -94,7 +92,7 @@ def _fits(stored: Mapping[str, Array], layout: ArrayLayout) -> bool:
         return False
     try:
         for key, value in stored.items():
-            if key.startswith("admittance"):  # of passive lines: else amplifiers have no answer
+            if key.startswith("admittance"):  # positive definite, or the amplifiers have no solution
                 np.linalg.cholesky(value)
     except np.linalg.LinAlgError:
         return False

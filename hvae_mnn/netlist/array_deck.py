@@ -1,4 +1,4 @@
-"""A deck that reads a whole array as it was built, several times, with the noise of every read in the circuit."""
+"""Deck of repeated reads of a whole array, with each read's noise as current sources in the circuit."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def array_deck(
     noise: Array | None,
     names: Sequence[str],
 ) -> str:
-    """A deck that reads the array in the file `include` with every row of `volts` (K, R), and writes what is read of
-    its bit lines (`running.sensed_vectors`) to `<name>.raw`, by `names` (K).
+    """Deck that reads the array in the file `include` once per row of `volts` (K, R), in volts.
 
-    `noise` (K, outputs) in amperes stands in the circuit as current sources, see `decks.noise_lines`.
+    Read k writes its bit-line outputs (`running.sensed_vectors`) to `<name>.raw`, with the name `names[k]`. `noise`
+    (K, outputs) in amperes is added by current sources, see `decks.noise_lines`; None: no noise.
     """
     sources = [] if noise is None else [list(noise_lines(layout, unit, row)) for row in noise]
     commands = []
@@ -45,7 +45,7 @@ def array_deck(
         f"hvae-mnn array {array}: {len(names)} reads",
         options(layout),
         *model_lines(layout, None),
-        # What is saved stands in front of all other nodes; see `running_deck`.
+        # Saved nodes precede all other nodes, see `running_deck`.
         *sense_lines(layout, unit),
         *reading_lines(layout, unit),
         f".include {include}",

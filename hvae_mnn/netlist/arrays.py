@@ -2,14 +2,14 @@
 
 Names: word line `x12` (role and index) carries +V, its inverted partner `x12n` carries -V. In gate unit `i`, the cell
 of row 3 and hidden unit 5 is `Rmi3_5` (memristor) or `Rsi3_5` (fixed resistor); in a pair it is `Rmi3_5p` and
-`Rmi3_5m`, and the reference column's cell is `Rsi3_ref0`, with the number of its block of columns. A memristor that may
-move is `Xmi3_5` (subcircuit) or `Nmi3_5` (OSDI), and the voltage of its node `si3_5` is its state; one with a nonlinear
+`Rmi3_5m`, and the reference column's cell is `Rsi3_ref0`, with the number of its column block. A moving memristor is
+`Xmi3_5` (subcircuit) or `Nmi3_5` (OSDI), and the voltage of its node `si3_5` is its state; a memristor with a nonlinear
 read law is `Bmi3_5`.
 
-Bit line 5 ends in the sense node `bli5`, or `bli5_0` where row blocks make several of it. Wires: `wi3_5` (`vi3_5` on
-the inverted line) is the word line's node at the cell, reached through the segment `Rwi3_5` (`Rvi3_5`); `bi3_5` is the
-bit line's node, left through `Rbi3_5`. A line without resistance is one node. Values are written so that they read
-back as the same float64.
+Bit line 5 ends in the sense node `bli5`; with several row blocks, in `bli5_0`, `bli5_1`, and so on. Wires: `wi3_5`
+(`vi3_5` on the inverted line) is the word-line node at the cell, behind the segment `Rwi3_5` (`Rvi3_5`); `bi3_5` is the
+bit-line node at the cell, before the segment `Rbi3_5`. A line without resistance is one node. Every value reads back as
+the same float64.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ EQUATIONS = {
     "reference_column": "I_k = I_ref - sum_j G_jk V_j = sum_j (1/R_s - G_jk) V_j (paper eq. 12); w = s (1/R_s - G)",
     "differential_pair": "I_k = sum_j (G_jkp - G_jkm) V_j; w = s (G_p - G_m)",
 }
-"""By scheme, for comments; wires are in none of them."""
+"""Equation of each scheme without wires, for comments."""
 
 
 def inverted(word_line: str) -> str:
-    """Name of the word line that carries the opposite voltage."""
+    """Name of the word line with the opposite voltage."""
     return f"{word_line}n"
 
 
 def sense_labels(layout: ArrayLayout) -> list[str]:
-    """What follows the unit's name in the names of the bit lines' sense ends, tile by tile."""
+    """Labels of the bit lines' sense ends, tile by tile: the part of their names behind the unit's name."""
     return [f"{label}{_suffix(layout, tile)}" for tile in layout.tiles for label in tile.bit_lines]
 
 
@@ -71,19 +71,19 @@ def state_node(unit: str, row: int, label: str | int) -> str:
 
 
 def state_nodes(layout: ArrayLayout, unit: str) -> list[str]:
-    """The nodes of all states (R, D), row by row."""
+    """Names of the state nodes of all memristors (R, D), row by row."""
     labels = [""] * layout.memristors
     for tile in layout.tiles:
-        for place, label in zip(tile.memristors, tile.bit_lines, strict=False):  # a reference column has none
-            labels[place] = label
+        for column, label in zip(tile.memristors, tile.bit_lines, strict=False):  # none in a reference column
+            labels[column] = label
     return [state_node(unit, row, label) for row in range(layout.rows) for label in labels]
 
 
 def array_lines(array: GateArray, moving: MovingDevices | None = None) -> Iterator[str]:
-    """The array's elements, tile by tile and row by row, each chunk ending with a line break (paper Fig. 2b).
+    """Element lines of the array (paper Fig. 2b), tile by tile and row by row, in chunks that end with a line break.
 
-    Memristors are resistors, or with `moving` devices that begin in the state of their conductance. Open cells (0 S)
-    are left out.
+    Memristors are resistors; with `moving`, they are devices whose initial state follows from their conductance. Open
+    cells (0 S) are omitted.
     """
     for tile in array.layout.tiles:
         yield tile_comment(array, tile)
@@ -91,7 +91,7 @@ def array_lines(array: GateArray, moving: MovingDevices | None = None) -> Iterat
 
 
 def tile_comment(array: GateArray, tile: Tile) -> str:
-    """The line in front of a tile's elements."""
+    """Comment line before the elements of a tile."""
     lines = array.word_lines
     rows, columns = tile.rows, tile.columns
     return (
@@ -101,10 +101,10 @@ def tile_comment(array: GateArray, tile: Tile) -> str:
 
 
 def tile_lines(array: GateArray, tile: Tile, moving: MovingDevices | None = None) -> Iterator[str]:
-    """The elements of one tile, one chunk of text per row."""
+    """Element lines of one tile, one chunk of text per row."""
     text = _TileText(array.unit, array.layout, tile)
     fixed, wires = text.fixed(), text.word_line_segments()
-    # Only the row's number, its word line and its values differ from row to row, so the rest is laid out once.
+    # Rows differ only in number, word line and values; the rest of the text is made once.
     memristors = text.memristors(moving)
     own = array.conductance[:, tile.memristors.start : tile.memristors.stop]
     bit_lines = text.bit_line_segments(last=False)
@@ -121,9 +121,9 @@ def tile_lines(array: GateArray, tile: Tile, moving: MovingDevices | None = None
 
 
 def _values(array: GateArray, siemens: Array, moving: MovingDevices | None) -> Array:
-    """What stands in the memristors' lines: ohms, states, or a factor of the nonlinear law."""
+    """Values in the memristors' lines: ohms, initial states, or factors of the nonlinear law."""
     if moving is not None:
-        return np.clip(moving.spec.state(siemens), 0, 1)  # at an end, rounding may step over it
+        return np.clip(moving.spec.state(siemens), 0, 1)  # rounding may exceed either end
     if array.hardware.cells.read_law == "sinh":
         return siemens / array.hardware.cells.sinh_per_volt
     with np.errstate(divide="ignore"):
@@ -132,7 +132,7 @@ def _values(array: GateArray, siemens: Array, moving: MovingDevices | None) -> A
 
 @dataclass(frozen=True)
 class _TileText:
-    """Lines of one row of a tile, with `{row}`, `{next}` and `{line}` to be filled in, and `%r` for every value."""
+    """Text of one row of a tile, with the fields `{row}`, `{next}` and `{line}`, and `%r` for every value."""
 
     unit: str
     layout: ArrayLayout
@@ -153,7 +153,7 @@ class _TileText:
         return bit_line(self.unit, f"{label}{_suffix(self.layout, self.tile)}")
 
     def _cells(self, inverse: bool) -> Iterator[tuple[str, str, str]]:
-        """Label, word-line node and bit-line node of the cells on the plain, or the inverted word line."""
+        """Label, word-line node and bit-line node of the cells on the word line, or on its inverted partner."""
         for label, node in zip(self.tile.bit_lines, self.word_nodes(inverse), strict=True):
             yield label, node, self.bit_node(label)
 
@@ -188,36 +188,36 @@ class _TileText:
         wires = self.layout.hardware.wires
         if not wires.word_ohm + wires.driver_ohm:
             return ""
-        found = []
+        segments = []
         for inverse in (False, True)[: self.layout.lines_per_row]:
             letter = "Rv" if inverse else "Rw"
             before, ohm = inverted("{line}") if inverse else "{line}", wires.word_ohm + wires.driver_ohm
             labels = self.tile.bit_lines if wires.word_ohm else (str(self.tile.column_block),)
             for label, node in zip(labels, self.word_nodes(inverse), strict=False):
-                found.append(f"{letter}{self.unit}{{row}}_{label} {before} {node} {ohm!r}")
+                segments.append(f"{letter}{self.unit}{{row}}_{label} {before} {node} {ohm!r}")
                 before, ohm = node, wires.word_ohm
-        return "\n".join(found)
+        return "\n".join(segments)
 
     def bit_line_segments(self, last: bool) -> str:
         ohm = self.layout.hardware.wires.bit_ohm
         if not ohm:
             return ""
         suffix = _suffix(self.layout, self.tile)
-        found = []
+        segments = []
         for label in self.tile.bit_lines:
             after = bit_line(self.unit, f"{label}{suffix}") if last else f"b{self.unit}{{next}}_{label}"
-            found.append(f"Rb{self.unit}{{row}}_{label} b{self.unit}{{row}}_{label} {after} {ohm!r}")
-        return "\n".join(found)
+            segments.append(f"Rb{self.unit}{{row}}_{label} b{self.unit}{{row}}_{label} {after} {ohm!r}")
+        return "\n".join(segments)
 
 
 _INITIAL_STATE = re.compile(r" x0=\S+$", re.MULTILINE)
 
 
 def with_states(elements: str, states: Iterable[float]) -> str:
-    """The text of `array_lines` with other initial states, one per memristor, tile by tile
-    (`ArrayLayout.tile_order`)."""
-    found = iter(states)
-    return _INITIAL_STATE.sub(lambda _: f" x0={float(next(found))!r}", elements)
+    """The text of `array_lines` with other initial `states`, one per memristor in the order of
+    `ArrayLayout.tile_order`."""
+    remaining = iter(states)
+    return _INITIAL_STATE.sub(lambda _: f" x0={float(next(remaining))!r}", elements)
 
 
 @dataclass(frozen=True)
@@ -225,27 +225,26 @@ class CellNodes:
     """Names of the nodes at one crossing of a tile."""
 
     label: str
-    """Of the bit line."""
+    """Label of the bit line."""
     words: tuple[str, ...]
-    """On each of the row's word lines."""
+    """Node on each of the row's word lines."""
     bit: str
-    """On the bit line."""
+    """Node on the bit line."""
 
 
 def cell_nodes(layout: ArrayLayout, tile: Tile, unit: str, row: int, word_line: str) -> list[CellNodes]:
-    """The nodes of a row's crossings, bit line by bit line; `word_line` is the row's name, `row` its number in the
-    array."""
+    """Nodes of a row's crossings, bit line by bit line, for the row with the number `row` and the name `word_line`."""
     text = _TileText(unit, layout, tile)
     lines = [text.word_nodes(inverse) for inverse in (False, True)[: layout.lines_per_row]]
-    found = []
-    for place, label in enumerate(tile.bit_lines):
-        words = tuple(line[place].format(row=row, line=word_line) for line in lines)
-        found.append(CellNodes(label, words, text.bit_node(label).format(row=row)))
-    return found
+    crossings = []
+    for column, label in enumerate(tile.bit_lines):
+        words = tuple(line[column].format(row=row, line=word_line) for line in lines)
+        crossings.append(CellNodes(label, words, text.bit_node(label).format(row=row)))
+    return crossings
 
 
 def header(array: GateArray) -> str:
-    """Comment lines that say what the array is."""
+    """Comment lines that describe the array."""
     layout, hardware = array.layout, array.hardware
     groups = ", ".join(f"{group.role} {group.size}" for group in array.rows)
     pairs = "word-line pairs" if layout.lines_per_row == 2 else "word lines"

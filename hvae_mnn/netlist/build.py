@@ -51,15 +51,15 @@ def write_netlists(
     force: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
-    """Write the netlists of `exports` to `folder`, which appears whole or not at all and replaces an older build there.
+    """Write the netlists of `exports` to `folder`, all or nothing; an older build there is replaced.
 
-    An older build of another source is replaced with `force` only; see `_same_source`. With another `backend` than
-    `static` the memristors are devices whose states may move, and a read takes `read_s` seconds. `attached` files (name
-    in the folder -> path) are copied beside the netlists and hashed with them. `progress(array, cells)` is called after
-    every array.
+    `source` describes the origin of the weights; an older build of another source is replaced only with `force`, see
+    `_same_source`. With a `backend` other than `static`, the memristors are devices whose states may move, and a read
+    takes `read_s` seconds. `attached` files (name in the folder -> path) are copied beside the netlists and hashed with
+    them. `progress(array, cells)` is called after every array.
 
-    Raises `ManifestError` when `folder` holds something else, `RunError` when another process writes it, `StorageError`
-    when the disk is full or not writable.
+    Raises `ManifestError` if `folder` holds anything else, `RunError` if another process writes it, `StorageError` if
+    the disk is full or not writable, and the errors of `map_network`.
     """
     folder = Path(folder)
     _refuse_foreign(folder, source, force)
@@ -76,7 +76,7 @@ def write_network(
     *,
     force: bool = False,
 ) -> Manifest:
-    """Write the netlists of a mapped network, whose weights came from `source`, to `folder`; see `write_netlists`."""
+    """Write the netlists of a mapped network to `folder`; other arguments and errors as in `write_netlists`."""
     network, hardware = mapped.network, mapped.network.hardware
     with replacing_folder(folder) as temporary:
         _refuse_foreign(folder, source, force)
@@ -99,29 +99,29 @@ def write_network(
             files={path.name: sha256(path) for path in sorted(temporary.iterdir())},
         )
         write_json(temporary / MANIFEST, manifest.to_dict())
-        _refuse_foreign(folder, source, force)  # what came meanwhile would be lost
+        _refuse_foreign(folder, source, force)  # files that appeared meanwhile would be lost
     return manifest
 
 
 def _refuse_foreign(folder: Path, source: Mapping[str, Any], force: bool) -> None:
-    """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder of `source` with nothing else in it;
-    with `force` of any source."""
+    """Raise `ManifestError` unless `folder` is absent, empty, or a netlist folder of `source` (with `force`: of any
+    source) without foreign files."""
     with disk_errors(folder):
         if not folder.exists():
             return
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    there = None
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    older = None
     try:
-        there = read_manifest(folder, verify=False)
-        own = {MANIFEST, *there.files}
+        older = read_manifest(folder, verify=False)
+        own = {MANIFEST, *older.files}
     except ManifestError:
         own = set()
-    if found - own:
+    if names - own:
         raise ManifestError(
-            f"{folder} exists and holds something else than netlists ({sorted(found - own)[0]}); choose another name"
+            f"{folder} exists and holds something other than netlists ({sorted(names - own)[0]}); choose another name"
         )
-    if there is not None and not force and not _same_source(there.source, source):
-        origin = there.source.get("path") or there.source.get("original_name") or there.source.get("module")
+    if older is not None and not force and not _same_source(older.source, source):
+        origin = older.source.get("path") or older.source.get("original_name") or older.source.get("module")
         raise ManifestError(
             f"{folder} holds the netlists of another source ({shown(origin)}); choose another --name or --out, or"
             " replace them with --force"
@@ -131,12 +131,12 @@ def _refuse_foreign(folder: Path, source: Mapping[str, Any], force: bool) -> Non
 _IDENTITY = ("path", "sha256", "module")
 
 
-def _same_source(there: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether netlists of `new` may replace those of `there`: of the same checkpoint, at the place where it lies or
-    byte for byte, or of a module of the same class; or none of them says where it comes from."""
-    if not any(key in source for key in _IDENTITY for source in (there, new)):
+def _same_source(older: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether netlists of `new` may replace those of `older`: both are the same checkpoint, by path or by bytes, or
+    modules of the same class, or neither names its origin."""
+    if not any(key in source for key in _IDENTITY for source in (older, new)):
         return True
-    return any(key in new and there.get(key) == new[key] for key in _IDENTITY)
+    return any(key in new and older.get(key) == new[key] for key in _IDENTITY)
 
 
 def _write_layer(
@@ -168,7 +168,7 @@ def _write_unit(
     driven: Array,
     tensors: dict[str, Array],
 ) -> None:
-    """Elements, deck and tensors of one array; `driven` (R,) are the volts of its test vector."""
+    """Write elements and deck of one array, and add its tensors; `driven` (R,) is its test vector in volts."""
     hardware, layout, lines, moving = array.hardware, array.layout, array.word_lines, network.moving
     include = elements_file(unit)
     with (folder / include).open("w", encoding="ascii") as file:
@@ -184,7 +184,8 @@ def _write_unit(
 
 
 def _test_vector(layer: CrossbarLayer) -> tuple[dict[str, float], Array | None]:
-    """Voltages by word line, the same for every build of a layer's shape, and the memory c_{t-1} they stand for."""
+    """Test voltages by word line, equal for all layers of one shape, and the memory c_{t-1} (H,) that they represent;
+    None without memory."""
     roles = {group.role: group.size for unit in layer.units for group in unit.rows}
     scale = layer.volts_per_unit
     generator = np.random.default_rng([layer.input_size, layer.hidden_size, len(layer.units)])

@@ -1,5 +1,4 @@
-"""What a build's `conductances.safetensors` holds, checked: hashed by the manifest, shaped as its layouts, and numbers
-only."""
+"""Tensors of `conductances.safetensors`, and the checks on reading it: hash, names, shapes, finite values."""
 
 from __future__ import annotations
 
@@ -20,23 +19,23 @@ from hvae_mnn.tensors import Tensors, parse_tensors
 
 Array = NDArray[np.float64]
 _HEADER_BYTES = 2**20
-"""More than a header with the names of a build's tensors has."""
+"""Upper limit for a header with the names of a build's tensors."""
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array of R x C weights with D memristors per row."""
+    """Stored values of an array of R x C weights with D memristors per row."""
 
     conductance: Array
     """(R, D) siemens."""
     test_volts: Array
-    """(R,): its test vector."""
+    """(R,) volts: the test vector."""
     ideal_currents: Array
-    """(C,) amperes for signed weights that the test vector gives without wires."""
+    """(C,) amperes for signed weights, from the test vector without wires."""
 
 
 def stored_tensors(array: GateArray, test_volts: Array) -> Tensors:
-    """An array's tensors by their names in the file; `test_volts` (R,)."""
+    """Tensors of an array by their names in the file; `test_volts` (R,) is its test vector in volts."""
     # Summed row by row: a BLAS product may differ in its last bit from machine to machine, and with it the hash.
     cells = test_volts[:, np.newaxis] * array.layout.without_wires(array.conductance)  # (R, C)
     values = StoredArray(array.conductance, test_volts, cells.sum(axis=0))
@@ -44,10 +43,10 @@ def stored_tensors(array: GateArray, test_volts: Array) -> Tensors:
 
 
 def read_conductances(manifest: Manifest) -> dict[str, StoredArray]:
-    """Every array of a build, by name.
+    """Stored values of every array of a build, by array name.
 
-    Raises `ManifestError` for a file that is not the one of the manifest, or holds tensors of other names, shapes or
-    types, values that are NaN or infinite, or conductances below 0.
+    Raises `ManifestError` for a file that does not match the manifest's hash, for tensors of other names, shapes or
+    types, for NaN or infinite values, and for conductances below 0.
     """
     path, shapes = manifest.folder / CONDUCTANCES, _shapes(manifest)
     most = _HEADER_BYTES + 8 * sum(int(np.prod(shape)) for shape in shapes.values())
@@ -59,8 +58,8 @@ def read_conductances(manifest: Manifest) -> dict[str, StoredArray]:
     except InputError as error:
         raise error if isinstance(error, ManifestError) else ManifestError(f"{error}") from None
     for name in sorted(set(tensors) ^ set(shapes)):
-        found = "no" if name in shapes else "an unknown"
-        raise ManifestError(f"{path} has {found} tensor {name!r}; build the netlists again")
+        problem = "no" if name in shapes else "an unknown"
+        raise ManifestError(f"{path} has {problem} tensor {name!r}; build the netlists again")
     for name, shape in shapes.items():
         _check(f"{path}: tensor {name}", tensors[name], shape)
     names = [unit.array for _, unit in manifest.units()]
@@ -70,13 +69,13 @@ def read_conductances(manifest: Manifest) -> dict[str, StoredArray]:
 
 
 def _shapes(network: CrossbarNetwork) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for _, unit in network.units():
         layout = network.layout(unit)
-        found[f"{unit.array}.conductance"] = (layout.rows, layout.memristors)
-        found[f"{unit.array}.test_volts"] = (layout.rows,)
-        found[f"{unit.array}.ideal_currents"] = (layout.columns,)
-    return found
+        shapes[f"{unit.array}.conductance"] = (layout.rows, layout.memristors)
+        shapes[f"{unit.array}.test_volts"] = (layout.rows,)
+        shapes[f"{unit.array}.ideal_currents"] = (layout.columns,)
+    return shapes
 
 
 def _check(what: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
@@ -90,6 +89,6 @@ def _check(what: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
         bad = values[values < 0]  # a device that is stuck open has 0
     if bad.size:
         raise ManifestError(
-            f"{what} holds {bad.size} values that no array has, {bad[0]} the first; allowed are finite numbers"
-            f"{', 0 or above' if what.endswith('.conductance') else ''}: build the netlists again"
+            f"{what} has {bad.size} impossible values, {bad[0]} the first; allowed: finite numbers"
+            f"{', 0 or above' if what.endswith('.conductance') else ''}; build the netlists again"
         )

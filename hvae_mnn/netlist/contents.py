@@ -1,6 +1,6 @@
-"""What the files of a netlist folder may hold: what `build-netlist` writes, and nothing that ngspice would execute.
+"""Allowed contents of a netlist folder: lines that `build-netlist` writes, and no commands for ngspice to execute.
 
-Hashes prove only that files and manifest belong together. A folder from elsewhere could carry a `shell` command in a
+Hashes prove only that files and manifest belong together. A folder from elsewhere could contain a `shell` command in a
 deck, an include of any file, or start-up files of ngspice.
 """
 
@@ -19,20 +19,20 @@ from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.reading import MIB, read_bytes, shown
 
 STARTUP_FILES = (".spiceinit", "spice.rc")
-"""What `ngspice -n -b` executes in the working folder; with `-n` it does not."""
+"""Files in the working folder that ngspice executes at its start, unless it is run with `-n`."""
 _DECK_BYTES = 256 * MIB
 _NUMBER = "[0-9][0-9.e+-]*"
 _SIGNED = f"-?{_NUMBER}"
 _CELL = "[a-z]+[0-9]+_(?:[0-9]+[pm]?|ref[0-9]+)"
 _NODE = "[a-z][a-z0-9_]*"
 _SUM = r"[A-Za-z0-9_.()\[\],+*/-]+"
-"""An expression: no spaces, quotes, redirections or substitutions."""
+"""An expression without spaces, quotes, redirections or substitutions."""
 _COMMENT = r"\* [ -~]*"
-"""ngspice runs `*#command` lines, so a comment is a star and a space."""
+"""A comment begins with a star and a space, because ngspice executes lines `*#command`."""
 
 
 def check_contents(manifest: Manifest) -> None:
-    """Raise `ManifestError` when a folder, whose hashes are right, holds what no build writes."""
+    """Raise `ManifestError` if a folder with valid hashes has contents that builds never write."""
     for name in STARTUP_FILES:
         path = manifest.folder / name
         if path.is_symlink() or path.exists():
@@ -42,21 +42,21 @@ def check_contents(manifest: Manifest) -> None:
     _check_models(manifest)
     elements = _anything_but(_elements(manifest))
     for _, unit in manifest.units():
-        _check_lines(manifest, elements_file(unit), elements, "element of an array")
+        _check_lines(manifest, elements_file(unit), elements, "an element of an array")
     lines = _anything_but(_deck_lines(manifest))
     parts: list[CrossbarLayer | CrossbarUnit] = [*manifest.layers, *(unit for _, unit in manifest.units())]
     for name in sorted({deck_file(part) for part in parts}):
-        _check_lines(manifest, name, lines, "line of a deck", "hvae-mnn ")
+        _check_lines(manifest, name, lines, "a line of a deck", "hvae-mnn ")
 
 
 def _models(network: CrossbarNetwork) -> set[str]:
     """Files with models of devices and amplifiers that a deck of this build may include."""
-    found = {library(network.device)} if network.device_backend == "behavioural" else set()
-    return found if network.hardware.amplifier.kind == "ideal" else found | {TIA_LIBRARY}
+    models = {library(network.device)} if network.device_backend == "behavioural" else set()
+    return models if network.hardware.amplifier.kind == "ideal" else models | {TIA_LIBRARY}
 
 
 def _check_models(manifest: Manifest) -> None:
-    """Models are compared with this package's own, which the engines use whatever lies in the folder."""
+    """Raise `ManifestError` unless the models equal this package's own, which the engines use in any case."""
     for name in sorted(_models(manifest)):
         if manifest.files.get(name) != sha256(model_file(name)):
             raise ManifestError(
@@ -65,6 +65,7 @@ def _check_models(manifest: Manifest) -> None:
 
 
 def _check_lines(manifest: Manifest, name: str, foreign: re.Pattern[bytes], what: str, title: str = "") -> None:
+    """Raise `ManifestError` for the first line that `foreign` matches; `title` begins a deck's first line."""
     path = manifest.folder / name
     try:
         text = read_bytes(path, _DECK_BYTES, "deck") if title else path.read_bytes()
@@ -72,24 +73,24 @@ def _check_lines(manifest: Manifest, name: str, foreign: re.Pattern[bytes], what
         raise ManifestError(f"{error}; build the netlists again") from None
     start = 0
     if title:
-        # ngspice takes the first line for the title, unless it makes the file a script.
+        # For ngspice the first line is the title, unless it declares the file a script.
         start = text.find(b"\n") + 1
         if not re.match(f"{title}[ -~]*\n".encode("ascii"), text):
-            raise ManifestError(f"{path}: its first line is no title of a deck; not run")
-    found = foreign.search(text, start)
-    if found:
-        line = text[found.start() :].partition(b"\n")[0][:200].decode("ascii", "backslashreplace")
-        number = text.count(b"\n", 0, found.start()) + 1
-        raise ManifestError(f"{path}, line {number}: {shown(repr(line))} is no {what}; not run")
+            raise ManifestError(f"{path}: its first line is not the title of a deck; not run")
+    match = foreign.search(text, start)
+    if match:
+        line = text[match.start() :].partition(b"\n")[0][:200].decode("ascii", "backslashreplace")
+        number = text.count(b"\n", 0, match.start()) + 1
+        raise ManifestError(f"{path}, line {number}: {shown(repr(line))} is not {what}; not run")
 
 
 def _anything_but(lines: Iterator[str]) -> re.Pattern[bytes]:
-    """The beginning of a line, with its end, that none of the patterns matches."""
+    """Pattern that matches the beginning of every line that none of the patterns `lines` matches as a whole."""
     return re.compile(f"^(?!(?:{'|'.join(lines)})\n|\\Z)".encode("ascii"), re.MULTILINE)
 
 
 def _elements(network: CrossbarNetwork) -> Iterator[str]:
-    """Cells, wires and comments."""
+    """Patterns of cells, wires and comments."""
     if network.moving is not None:
         letter, ending = line_ending(network.moving.spec, network.moving.backend)
         yield f"{letter}m{_CELL} {_NODE} {_NODE} s{_CELL} {re.escape(ending)} x0={_NUMBER}"
@@ -103,7 +104,7 @@ def _elements(network: CrossbarNetwork) -> Iterator[str]:
 
 
 def _deck_lines(network: CrossbarNetwork) -> Iterator[str]:
-    """Everything that stands in the decks of units and layers (`decks`), also in those of earlier versions."""
+    """Patterns of all lines in the decks of units and layers (`decks`), of this version and earlier ones."""
     yield _COMMENT
     yield rf"\.options(?: [a-z0-9]+(?:={_NUMBER})?)+"
     included = sorted({elements_file(unit) for _, unit in network.units()} | _models(network))

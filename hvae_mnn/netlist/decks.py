@@ -1,4 +1,4 @@
-"""Decks that run alone with `ngspice -n -b`: one gate unit (paper Fig. 2b), and a whole recurrent layer (Fig. 2a)."""
+"""Self-contained decks for `ngspice -n -b`: one gate unit (paper Fig. 2b), and a whole recurrent layer (Fig. 2a)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from hvae_mnn.netlist.device_lines import READ_OPTIONS, control_prologue, device
 Array = NDArray[np.float64]
 
 KLU = ".options klu"
-"""ngspice 42 and later solve with KLU when asked; older ones fall back to Sparse 1.3."""
+"""The solver KLU, in ngspice 42 and later; older versions fall back to Sparse 1.3."""
 NEWTON = ".options klu reltol=1e-10 abstol=1e-18 vntol=1e-15 itl1=200 itl4=200"
-"""For nonlinear cells and outputs that clip: Newton's method goes on until rounding stops it, and does not give up
-after the usual ten iterations in a transient, where a shorter time step would not help."""
+"""For nonlinear cells and clipping outputs: Newton's method converges to rounding error, with up to 200 iterations
+instead of ten per time point of a transient, where a shorter time step would not help."""
 TIA_LIBRARY = "tia.lib"
-"""The amplifier's subcircuit, of the device models."""
+"""File of the amplifier's subcircuit, in the device models."""
 _DIGITS = "set numdgt=17"
 """ngspice prints a negative number with one digit less, and a double needs 17."""
 _EDGE = 1e-10
-"""Fall of a pulse, as part of a read: so steep that what a nonlinear circuit does on it does not count, and wide enough
-for ngspice, which merges time points that are some 1e-12 of a read apart."""
+"""Fall time of a pulse as a fraction of a read: so short that a nonlinear circuit's response to it is negligible, and
+long enough for ngspice, which merges time points about 1e-12 of a read apart."""
 
 
 def options(layout: ArrayLayout) -> str:
-    """The solver's options."""
+    """Options of the solver for arrays of this layout."""
     clipped = np.isfinite(layout.hardware.amplifier.swing_v)
     return NEWTON if layout.hardware.cells.read_law == "sinh" or clipped else KLU
 
@@ -48,16 +48,15 @@ def _legend(layout: ArrayLayout) -> list[str]:
 
 
 def driver_lines(word_lines: Sequence[str], value: Sequence[str], pairs: bool) -> Iterator[str]:
-    """A source per word line, with `pairs` an inverting driver too; `value` is what stands behind the source's
-    nodes."""
-    for line, what in zip(word_lines, value, strict=True):
-        yield f"V{line} {line} 0 {what}"
+    """A source per word line, and with `pairs` its inverting driver; `value` is the text behind each source's nodes."""
+    for line, text in zip(word_lines, value, strict=True):
+        yield f"V{line} {line} 0 {text}"
         if pairs:
             yield f"E{line} {inverted(line)} 0 {line} 0 -1"
 
 
 def sense_lines(layout: ArrayLayout, unit: str, labels: Sequence[str] | None = None) -> Iterator[str]:
-    """What every bit line ends in, or those of the given `sense_labels`."""
+    """The ammeter or amplifier at the end of every bit line, or of those with the given `sense_labels`."""
     amplifier = layout.hardware.amplifier
     for label in sense_labels(layout) if labels is None else labels:
         if amplifier.kind == "ideal":
@@ -71,9 +70,9 @@ def sense_lines(layout: ArrayLayout, unit: str, labels: Sequence[str] | None = N
 
 
 def noise_lines(layout: ArrayLayout, unit: str, currents: Array) -> Iterator[str]:
-    """Current sources at the ends of bit lines, whose noise makes the outputs larger by `currents` (outputs,).
+    """Current sources at the ends of bit lines that raise the outputs by `currents` (outputs,), in amperes.
 
-    The bit lines end in ideal ammeters. An output's source stands at its first bit line that no other output shares.
+    The bit lines end in ideal ammeters. An output's source is at its first bit line that no other output shares.
     """
     for value, (_, plus, minus) in zip(currents.tolist(), output_terms(layout), strict=True):
         # Tiles share a reference line between all their columns.
@@ -82,28 +81,27 @@ def noise_lines(layout: ArrayLayout, unit: str, currents: Array) -> Iterator[str
 
 
 def sensed(layout: ArrayLayout, unit: str, label: str) -> str:
-    """The quantity that is read of a bit line, as ngspice names it: a current, or an amplifier's output voltage."""
+    """ngspice's name of the quantity measured at a bit line: a current, or an amplifier's output voltage."""
     if layout.hardware.amplifier.kind == "ideal":
         return f"i({sense_source(unit, label)})"
     return f"v({amplifier_output(unit, label)})"
 
 
 def amperes_per_sensed(layout: ArrayLayout) -> float:
-    """What one unit of the sensed quantity stands for: 1, or -1/R_f of an amplifier."""
+    """Amperes per unit of the quantity measured at a bit line: 1, or -1/R_f of an amplifier."""
     amplifier = layout.hardware.amplifier
     return 1.0 if amplifier.kind == "ideal" else -1 / amplifier.feedback_ohm
 
 
 def output_terms(layout: ArrayLayout) -> list[tuple[str, list[str], list[str]]]:
-    """Every output of the array: its name (`<k>`, or `<k>_<row block>`), the labels that are added, and those that are
-    subtracted."""
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    """Outputs of the array: name (`<k>`, or `<k>_<row block>`), labels of added, and of subtracted bit lines."""
+    by_name: dict[str, tuple[list[str], list[str]]] = {}
     labels = iter(sense_labels(layout))
     for tile in layout.tiles:
         own = dict(zip(tile.bit_lines, labels, strict=False))
         for k in tile.columns:
             name = f"{k}_{tile.row_block}" if layout.sums > 1 else str(k)
-            plus, minus = found.setdefault(name, ([], []))
+            plus, minus = by_name.setdefault(name, ([], []))
             if layout.scheme == "fixed_resistor_per_cell":
                 plus.append(own[str(k)])
             elif layout.scheme == "reference_column":
@@ -112,11 +110,11 @@ def output_terms(layout: ArrayLayout) -> list[tuple[str, list[str], list[str]]]:
             else:
                 plus.append(own[f"{k}p"])
                 minus.append(own[f"{k}m"])
-    return [(name, *terms) for name, terms in found.items()]
+    return [(name, *terms) for name, terms in by_name.items()]
 
 
 def _sum(layout: ArrayLayout, unit: str, plus: Sequence[str], minus: Sequence[str]) -> str:
-    """An expression of ngspice for an output, in amperes."""
+    """ngspice's expression for an output, in amperes."""
     text = "+".join(sensed(layout, unit, label) for label in plus)
     text += "".join(f"-{sensed(layout, unit, label)}" for label in minus)
     factor = amperes_per_sensed(layout)
@@ -124,7 +122,7 @@ def _sum(layout: ArrayLayout, unit: str, plus: Sequence[str], minus: Sequence[st
 
 
 def model_lines(layout: ArrayLayout, moving: MovingDevices | None) -> list[str]:
-    """What a deck includes before its elements."""
+    """Models of devices and amplifiers, before a deck's elements."""
     lines = [] if moving is None else device_header(moving.spec, moving.backend)
     return lines + ([] if layout.hardware.amplifier.kind == "ideal" else [f".include {TIA_LIBRARY}"])
 
@@ -159,10 +157,10 @@ def unit_deck(
     moving: MovingDevices | None = None,
     noise: Array | None = None,
 ) -> str:
-    """A deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in amperes.
+    """Deck that drives the array in the file `include` with `volts` (R,) and prints its column currents in amperes.
 
-    It is an operating point, in which devices that may move hold their state. `noise` (outputs,) amperes of read noise
-    are in the circuit, see `noise_lines`.
+    The analysis is an operating point, in which moving devices hold their states. `noise` (outputs,) in amperes is read
+    noise, added by current sources, see `noise_lines`.
     """
     noisy = [] if noise is None else ["* In<unit><k> is the read noise of column k.", *noise_lines(layout, unit, noise)]
     lines = [
@@ -189,12 +187,12 @@ def pulse_deck(
     read_v: float,
     read_s: float,
 ) -> str:
-    """A deck in which pulses of equal amplitude and of the length |`volts`| / `read_v` of a read carry the inputs.
+    """Deck of one read with pulse-width coding: pulses of +-`read_v` that last |`volts`| / `read_v` of the read.
 
-    It prints every output's charge in coulombs over the read's `read_s` seconds, which is what the mean current
-    `volts` would give (paper 3.2).
+    It prints every output's charge in coulombs over the read's `read_s` seconds. For a linear circuit that is `read_s`
+    times the current at constant `volts` (R,) (paper 3.2).
     """
-    # A measurement (`meas ... integ`) gives seven digits; a vector has them all.
+    # A measurement (`meas ... integ`) gives seven digits, a vector all of them.
     commands = ["run"]
     for name, plus, minus in output_terms(layout):
         commands += [
@@ -218,10 +216,10 @@ def pulse_deck(
 
 
 def _pulse(mean_v: float, read_v: float, read_s: float) -> str:
-    """A source that holds +-`read_v` from the beginning of a read for so long that its mean over the read is `mean_v`.
+    """A pulse of +-`read_v` from the beginning of a read, with the mean `mean_v` over the read.
 
-    All pulses begin together, and the read ends where the longest one may: before and after, an amplifier's offset
-    would be integrated, too.
+    All pulses begin together, and the read ends with the longest possible one: before and after that, an amplifier's
+    offset would be integrated as well.
     """
     level, part = math.copysign(read_v, mean_v), abs(mean_v) / read_v
     if part < _EDGE:
@@ -236,8 +234,8 @@ def _pulse(mean_v: float, read_v: float, read_s: float) -> str:
 def moving_unit_deck(
     unit: str, word_lines: Sequence[str], layout: ArrayLayout, include: str, moving: MovingDevices, volts: Array
 ) -> str:
-    """A deck that reads the array in the file `include` once, for as long as a read lasts, with `volts` (R,): a
-    transient, in which its memristors move."""
+    """Deck of one read with `volts` (R,) of the array in the file `include`: a transient of `moving.read_s` seconds, in
+    which its memristors move."""
     step = moving.read_s / 20
     pulses = [f"PWL(0 0 {step / 1000!r} {v!r})" for v in volts.tolist()]
     last = []
@@ -266,12 +264,11 @@ def layer_deck(
     memory: Array | None,
     moving: MovingDevices | None = None,
 ) -> str:
-    """A deck of a whole layer: its arrays on shared word lines, and its gates, memory and hidden state as behavioural
-    sources.
+    """Deck of a whole layer: arrays on shared word lines; gates, memory and hidden state as behavioural sources.
 
     `volts` holds the voltage of every driven word line; `memory` (H,) is c_{t-1} of an LSTM. The deck prints the column
-    currents, then the new state: V(memory*) and V(hidden*), in the model's units. The peephole lines of the output
-    gate are driven by c_t inside the same operating point (eq. 11).
+    currents in amperes, then the new state, V(memory*) and V(hidden*), in the model's units. The peephole lines of the
+    output gate are driven by c_t within the same operating point (eq. 11).
     """
     layout = arrays[0].layout
     pairs, pulses = layout.lines_per_row == 2, layout.hardware.coding == "pulse_width"
@@ -298,7 +295,7 @@ def layer_deck(
 
 
 def _preactivation_lines(array: GateArray, volts_per_unit: float) -> Iterator[str]:
-    """Sense amplifiers' gain: amperes to the model's units. Sums of row blocks, and what is subtracted, are in it."""
+    """Sources of the pre-activations: column currents, summed over row blocks and signed, in the model's units."""
     layout, unit = array.layout, array.unit
     sums: dict[str, tuple[list[str], list[str]]] = {}
     for name, plus, minus in output_terms(layout):

@@ -9,10 +9,10 @@ CONDUCTANCES = "conductances.safetensors"
 
 
 def elements_file(unit: CrossbarUnit) -> str:
-    """The file with the elements of the unit's array."""
+    """File with the elements of the unit's array."""
     return f"{unit.array}.inc"
 
 
 def deck_file(part: CrossbarLayer | CrossbarUnit) -> str:
-    """The deck that drives one array alone with its test vector, or that wires a whole layer."""
+    """Deck of one array with its test vector, or of a whole layer."""
     return f"{part.array if isinstance(part, CrossbarUnit) else part.name}.cir"

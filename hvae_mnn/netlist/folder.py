@@ -1,4 +1,4 @@
-"""Reads a netlist folder: its manifest, with every value, every hash and every line of its decks checked."""
+"""Reads a netlist folder, and checks every value of its manifest, every hash and every line of its decks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from hvae_mnn.reading import is_missing, open_regular, shown
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read the manifest of `folder`; with `verify`, check every file's hash, and that decks and models hold what builds
-    write and nothing else.
+    """Read and check the manifest of `folder`; with `verify`, also check the hashes and the contents of all files.
 
-    Raises `ManifestError`, naming the file, what was found and what to do.
+    Raises `ManifestError` with the file, the value found and the next step.
     """
     folder = Path(folder)
     if folder.name == MANIFEST:
@@ -28,15 +27,15 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         recover(folder.parent, folder.name)
     if is_missing(path):
         raise ManifestError(
-            f"{shown(folder)} is no netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
+            f"{shown(folder)} is not a netlist folder: it has no {MANIFEST}; make one with hvae-mnn build-netlist"
         )
     try:
         stored = read_json(path, "manifest")
     except InputError as error:
         raise ManifestError(f"{error}; build the netlists again") from None
     if stored.get("format") != FORMAT:
-        found = shown(repr(stored.get("format")))
-        raise ManifestError(f"{path}: format is {found}, allowed is {FORMAT!r}; build the netlists again")
+        other = shown(repr(stored.get("format")))
+        raise ManifestError(f"{path}: format is {other}; allowed: {FORMAT!r}; build the netlists again")
     if stored.get(SEAL) != seal(stored):
         raise ManifestError(f"{path} does not match its checksum: a value was changed; build the netlists again")
     manifest = manifest_from_dict(stored, folder)
@@ -46,7 +45,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
 
 
 def _check_size(manifest: Manifest) -> None:
-    """Raise `ManifestError` where the conductances cannot be those of arrays as large as the manifest says."""
+    """Raise `ManifestError` if the file of conductances is too small for the arrays in the manifest."""
     path, claimed = manifest.folder / CONDUCTANCES, 8 * manifest.memristors
     try:
         handle, size = open_regular(path, HASHED_BYTES, "file of conductances")
@@ -65,12 +64,12 @@ def _verify(manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = manifest.folder / name
         try:
-            found = sha256(path)
+            digest = sha256(path)
         except InputError as error:
             raise ManifestError(f"{error}; the manifest lists it: build the netlists again") from None
-        if found != expected:
+        if digest != expected:
             raise ManifestError(
-                f"{path}: SHA-256 is {found[:16]}..., the manifest says {expected[:16]}...; the file was changed or cut"
-                " short: build the netlists again"
+                f"{path}: SHA-256 is {digest[:16]}..., the manifest says {expected[:16]}...; the file was changed or"
+                " cut short: build the netlists again"
             )
     check_contents(manifest)

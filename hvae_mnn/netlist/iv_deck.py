@@ -1,4 +1,4 @@
-"""A deck of one memristor on a voltage source: what its current and its state do over time."""
+"""Deck of one memristor on a voltage source: its current and state over time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine
 from hvae_mnn.netlist.device_lines import TRANSIENT_OPTIONS, control_prologue, device_header, device_line
 
 SOURCE, ELECTRODE, STATE = "Vdrive", "te", "x"
-"""The source, the node it drives, and the node that carries the state."""
+"""The source, the node that it drives, and the node of the state."""
 TIME, VOLTS, X, CURRENT = "time", f"v({ELECTRODE})", f"v({STATE})", f"i({SOURCE.lower()})"
-"""Vectors of the raw file. The current is the source's: the device's is its negative."""
+"""Vectors of the raw file. The device's current is the negative of this current, which is the source's."""
 _CORNERS_PER_LINE = 4
 
 
@@ -24,10 +24,9 @@ def iv_deck(
     x0: float,
     max_step_s: float,
 ) -> str:
-    """A deck that drives a device of state `x0` with `waveform` from a time step to the next of at most `max_step_s`
-    seconds, and writes `name.raw`.
+    """Deck that drives a device with the initial state `x0` by `waveform` and writes `name.raw`.
 
-    No `uic`: the operating point holds the state at x0.
+    `max_step_s` is the longest time step in seconds. The deck has no `uic`: the operating point holds the state at x0.
     """
     lines = [
         f"hvae-mnn memristor {spec.name}, {backend}: current and state under a {_kind(waveform)} voltage",

@@ -1,4 +1,4 @@
-"""A netlist folder's manifest: the network, where its weights came from, and the hash of every file."""
+"""Manifest of a netlist folder: the network, the origin of its weights, and the hash of every file."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from hvae_mnn.reading import shown
 FORMAT = "hvae-mnn-netlist/3"
 _ROUNDING = 1 + 1e-9
 _MOST = 10**12
-"""Of rows, columns and weights: more than any machine holds, less than an array's size overflows at."""
+"""Upper limit for rows, columns and weights: beyond any machine's memory, and below the overflow of array sizes."""
 
 
 @dataclass(frozen=True)
 class Manifest(CrossbarNetwork):
-    """A network with the folder that its netlists lie in."""
+    """A network and the folder of its netlists."""
 
     folder: Path
     name: str
     source: dict[str, Any]
-    """Where the weights came from."""
+    """Origin of the weights."""
     files: dict[str, str]
-    """SHA-256 of every file but the manifest."""
+    """SHA-256 of every file except the manifest."""
 
     @property
     def path(self) -> Path:
-        """The manifest's own file."""
+        """Path of `manifest.json`."""
         return self.folder / MANIFEST
 
     def deck(self, part: CrossbarLayer | CrossbarUnit) -> Path:
-        """The deck of a layer, or of one gate unit alone; `ngspice -n -b` runs it in the folder."""
+        """Path of the deck of a layer, or of one gate unit; `ngspice -n -b` runs it in the folder."""
         return self.folder / deck_file(part)
 
     def elements(self, unit: CrossbarUnit) -> Path:
-        """The file with the elements of a gate unit's array."""
+        """Path of the file with the elements of a gate unit's array."""
         return self.folder / elements_file(unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `manifest.json` holds."""
+        """Contents of `manifest.json`."""
         body = {
             "format": FORMAT,
             "name": self.name,
@@ -68,7 +68,7 @@ class Manifest(CrossbarNetwork):
 
 
 def manifest_from_dict(stored: Mapping[str, Any], folder: Path) -> Manifest:
-    """What `to_dict` gave, checked. Raises `ManifestError` for a value that is missing, or that no build writes."""
+    """The manifest of `folder`, from its contents `stored`. Raises `ManifestError` for missing or invalid values."""
     try:
         manifest = Manifest(
             hardware=hardware_from_dict(stored["hardware"], "hardware"),
@@ -88,21 +88,21 @@ def manifest_from_dict(stored: Mapping[str, Any], folder: Path) -> Manifest:
 
 
 def _layer_to_dict(layer: CrossbarLayer) -> dict[str, Any]:
-    """The fields, and the names of files that follow from them."""
+    """Fields of a layer, and the file names that follow from them."""
     units = [asdict(unit) | {"include": elements_file(unit), "deck": deck_file(unit)} for unit in layer.units]
     return {**asdict(layer), "deck": deck_file(layer), "units": units}
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} should be text")
+        raise ValueError(f"found {value!r}; allowed: text")
     return value
 
 
 def _folder_name(value: Any) -> str:
-    """A name that results are called by: it must not lead to another folder."""
+    """The name for results of the build, which must not lead to another folder."""
     if "/" in _text(value) or "\0" in value or value in (".", "..") or len(value.encode(errors="replace")) > 255:
-        raise ValueError(f"name {shown(repr(value))}; allowed is the name of one folder")
+        raise ValueError(f"name is {shown(repr(value))}; allowed: the name of one folder")
     return str(value)
 
 
@@ -110,40 +110,42 @@ def _backend(value: Any) -> DeviceBackend:
     for name in DEVICE_BACKENDS:
         if value == name:
             return name
-    raise ValueError(f"device_backend is {value!r}, allowed are {', '.join(DEVICE_BACKENDS)}")
+    raise ValueError(f"device_backend is {value!r}; allowed: {', '.join(DEVICE_BACKENDS)}")
 
 
 def _plain(value: Any) -> str:
     if not PLAIN_NAME.fullmatch(_text(value)):
-        raise ValueError(f"name {value!r}; allowed are plain names inside the folder")
+        raise ValueError(f"name is {value!r}; allowed: plain names inside the folder")
     return str(value)
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
-        raise ValueError(f"{value!r} should be a whole number from 1 to {_MOST:,}")
+        raise ValueError(f"found {value!r}; allowed: a whole number from 1 to {_MOST:,}")
     return value
 
 
 def _positive(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{value!r} should be a number above 0")
+        raise ValueError(f"found {value!r}; allowed: a number above 0")
     return float(value)
 
 
 def _layer(stored: Mapping[str, Any]) -> CrossbarLayer:
     cell = stored["cell"]
     if cell not in GATE_UNITS:
-        raise ValueError(f"cell {cell!r}, allowed are {', '.join(GATE_UNITS)}")
-    ranges = stored["input_range"]
-    if not isinstance(stored["peepholes"], bool) or not isinstance(ranges, dict):
-        raise ValueError("peepholes should be true or false, and input_range a number per role")
+        raise ValueError(f"cell is {cell!r}; allowed: {', '.join(GATE_UNITS)}")
+    peepholes, ranges = stored["peepholes"], stored["input_range"]
+    if not isinstance(peepholes, bool):
+        raise ValueError(f"peepholes is {peepholes!r}; allowed: true, false")
+    if not isinstance(ranges, dict):
+        raise ValueError(f"input_range is {ranges!r}; allowed: a number per role")
     layer = CrossbarLayer(
         name=_plain(stored["name"]),
         cell=cell,
         input_size=_count(stored["input_size"]),
         hidden_size=_count(stored["hidden_size"]),
-        peepholes=stored["peepholes"],
+        peepholes=peepholes,
         volts_per_unit=_positive(stored["volts_per_unit"]),
         input_range={role: _positive(value) for role, value in ranges.items()},
         weights=_count(stored["weights"]),
@@ -181,7 +183,7 @@ def _unit(stored: Mapping[str, Any]) -> CrossbarUnit:
 
 
 def _check_unit(layer: CrossbarLayer, unit: CrossbarUnit, gate: GateUnit) -> None:
-    """Names and shape that follow from the layer."""
+    """Raise `ValueError` unless the unit has the names and the shape that follow from the layer."""
     array = f"{layer.name}_{unit.name}"
     if unit.array != array:
         raise ValueError(f"array {unit.array!r}, expected {array!r}")
@@ -202,13 +204,13 @@ def _check_unit(layer: CrossbarLayer, unit: CrossbarUnit, gate: GateUnit) -> Non
 
 
 def _check_together(manifest: Manifest, stored: Mapping[str, Any]) -> None:
-    """What must agree between the parts."""
+    """Raise `ValueError` unless the parts agree with each other."""
     if stored["fixed_siemens"] != manifest.device.g_mid:
         raise ValueError(f"fixed_siemens is {stored['fixed_siemens']}, the device's middle is {manifest.device.g_mid}")
     for layer in manifest.layers:
         volts = layer.volts_per_unit * max(1.0, *layer.input_range.values())
         if volts > manifest.device.read_v * _ROUNDING:
-            raise ValueError(f"layer {layer.name}: reads up to {volts} V, allowed are {manifest.device.read_v} V")
+            raise ValueError(f"layer {layer.name}: reads up to {volts} V; allowed: up to {manifest.device.read_v} V")
     for _, unit in manifest.units():
         layout = manifest.layout(unit)
         if unit.adc_range is not None and len(unit.adc_range) != layout.sums:

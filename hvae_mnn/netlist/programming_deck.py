@@ -1,9 +1,9 @@
-"""A deck that programs a wired array of moving memristors cell by cell, and then reads it row by row.
+"""Deck that programs a wired array of moving memristors cell by cell, and then reads it row by row.
 
 Word line i is driven at its left end, bit line j at its bottom end; with wires, `wire_ohm` lies between a driver and
 the nearest cell and between neighbouring cells. Device D<i>_<j> stands between word node w<i>_<j> and bit node b<i>_<j>
-(ideal wires: w<i> and b<j>), and its state is on node x<i>_<j>. With 1T1R a switch lies between word node and device,
-which the gate line g<j> of its column closes.
+(ideal wires: w<i> and b<j>), and its state is on node x<i>_<j>. With 1T1R, the gate line g<j> of a column closes a
+switch between word node and device.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hvae_mnn.netlist.device_lines import control_prologue, device_header, devic
 
 Array = NDArray[np.float64]
 OPTIONS = ".options klu reltol=1e-7 vntol=1e-9 trtol=10"
-"""As for every moving device, but a finer time step: hundreds of pulses of different widths share it."""
+"""As for every moving device, with a finer time step: hundreds of pulses of different widths share it."""
 EDGE_S = 1e-8
-"""Rise and fall of every pulse: small against the widths, so that what counts is the flat top."""
+"""Rise and fall time of every pulse, seconds: small against the widths, so that the flat top dominates."""
 GAP_S = 1e-6
-"""Between two pulses; gates switch in its middle."""
+"""Time between two pulses, seconds; gates switch in its middle."""
 _STEPS_PER_PULSE = 25
-"""At least as many time steps on the longest pulse."""
+"""Smallest number of time steps on the longest pulse."""
 _CORNERS_PER_LINE = 6
 """Corners of a waveform on one line of text."""
 _GATE = ".model gate sw(ron=1 roff=1e12 vt=0.5 vh=0)"
@@ -42,32 +42,32 @@ class WiredArray:
     backend: Backend
     scheme: BiasScheme
     amplitude_v: float
-    """Volts on a selected cell, but for what the wires take."""
+    """Voltage of a selected cell before drops along the wires, volts."""
     wire_ohm: float
-    """Resistance of a wire from cell to cell; 0: ideal wires."""
+    """Resistance of a wire from cell to cell, ohms; 0: ideal wires."""
     read_s: float
-    """Seconds for which a row is driven at the spec's read voltage."""
+    """Duration of a row's read at the spec's read voltage, seconds."""
 
 
 @dataclass(frozen=True)
 class PulseSchedule:
-    """When what happens; seconds."""
+    """Times of all pulses and reads, seconds."""
 
     cells: NDArray[np.intp]
     """(E, 2) row and column of each pulsed cell, in the order of time."""
     begin_s: Array
-    """(E,) when a pulse begins to rise."""
+    """(E,) beginning of each pulse's rise."""
     width_s: Array
-    """(E,) signed: positive SET, negative RESET."""
+    """(E,) signed duration of each pulse: positive SET, negative RESET."""
     read_s: Array
-    """(R,) when a row's read begins to rise."""
+    """(R,) beginning of the rise of each row's read."""
     sample_s: Array
-    """(R,) when its column currents are taken: near the end of its flat top."""
+    """(R,) sampling time of each row's column currents: near the end of the flat top."""
     stop_s: float
 
 
 def schedule(array: WiredArray, seconds: Array) -> PulseSchedule:
-    """The pulses of signed `seconds` (R, C), row by row, and a read of each of the R rows after them."""
+    """Schedule of the pulses of signed `seconds` (R, C), row by row, and of a read of each of the R rows after them."""
     cells = np.argwhere(seconds)
     width = seconds[seconds != 0]
     begin = GAP_S + np.concatenate([[0.0], np.cumsum(np.abs(width) + EDGE_S + GAP_S)])
@@ -77,23 +77,23 @@ def schedule(array: WiredArray, seconds: Array) -> PulseSchedule:
 
 
 def programming_deck(array: WiredArray, x0: Array, seconds: Array, name: str) -> str:
-    """The deck: states `x0` (R, C), signed pulse `seconds` (R, C), 0 where a cell is left alone.
+    """Deck for the initial states `x0` (R, C) and signed pulse `seconds` (R, C), which are 0 for cells without a pulse.
 
-    It writes `name.raw` with time, states v(x<i>_<j>) and bit line currents i(vb<j>), from the first read on.
+    It writes time, states v(x<i>_<j>) and bit-line currents i(vb<j>) from the first read on to `name.raw`.
     """
-    plan = schedule(array, seconds)
+    times = schedule(array, seconds)
     rows, columns = seconds.shape
-    longest = float(np.abs(plan.width_s).max(initial=array.read_s))
+    longest = float(np.abs(times.width_s).max(initial=array.read_s))
     lines = [
-        f"hvae-mnn programming: {rows} x {columns} {array.spec.name} devices, {len(plan.cells)} pulses of"
+        f"hvae-mnn programming: {rows} x {columns} {array.spec.name} devices, {len(times.cells)} pulses of"
         f" {array.amplitude_v:g} V, scheme {array.scheme}, wires of {array.wire_ohm:g} ohm per cell, then a read of"
         " every row",
         "* Vw<i> drives word line i, Vb<j> bit line j; the current through Vb<j> is the column current.",
         OPTIONS,
         *device_header(array.spec, array.backend),
-        *_sources(array, plan, rows, columns),
+        *_sources(array, times, rows, columns),
         *_cells(array, x0),
-        f".tran {longest / _STEPS_PER_PULSE!r} {plan.stop_s!r} {float(plan.read_s[0])!r}"
+        f".tran {longest / _STEPS_PER_PULSE!r} {times.stop_s!r} {float(times.read_s[0])!r}"
         f" {longest / _STEPS_PER_PULSE!r}",
         *(f".save v(x{i}_{j})" for i in range(rows) for j in range(columns)),
         *(f".save i(vb{j})" for j in range(columns)),
@@ -127,32 +127,32 @@ def _cells(array: WiredArray, x0: Array) -> Iterator[str]:
             )
 
 
-def _sources(array: WiredArray, plan: PulseSchedule, rows: int, columns: int) -> Iterator[str]:
+def _sources(array: WiredArray, times: PulseSchedule, rows: int, columns: int) -> Iterator[str]:
     chosen, others = _levels(array.scheme)
-    volts = np.sign(plan.width_s) * array.amplitude_v
-    ends = plan.begin_s + np.abs(plan.width_s)
+    volts = np.sign(times.width_s) * array.amplitude_v
+    ends = times.begin_s + np.abs(times.width_s)
     for line, count, axis in (("w", rows, 0), ("b", columns, 1)):
         for k in range(count):
-            level = np.where(plan.cells[:, axis] == k, chosen[axis], others[axis]) * volts
-            pulses = list(zip(plan.begin_s.tolist(), ends.tolist(), level.tolist(), strict=True))
+            level = np.where(times.cells[:, axis] == k, chosen[axis], others[axis]) * volts
+            pulses = list(zip(times.begin_s.tolist(), ends.tolist(), level.tolist(), strict=True))
             if line == "w":
-                pulses.append((float(plan.read_s[k]), float(plan.read_s[k]) + array.read_s, array.spec.read_v))
+                pulses.append((float(times.read_s[k]), float(times.read_s[k]) + array.read_s, array.spec.read_v))
             yield from _source(f"V{line}{k} {line}{k} 0", _corners(pulses, EDGE_S))
     if array.scheme == "1T1R":
         half = GAP_S / 2
         for k in range(columns):
-            own = plan.cells[:, 1] == k
+            own = times.cells[:, 1] == k
             # Gates open and close while every line is at 0 V.
             gates = [
                 (begin - half, end + half - EDGE_S, 1.0)
-                for begin, end in zip(plan.begin_s[own].tolist(), ends[own].tolist(), strict=True)
+                for begin, end in zip(times.begin_s[own].tolist(), ends[own].tolist(), strict=True)
             ]
-            gates.append((float(plan.read_s[0]) - half, plan.stop_s - half, 1.0))
+            gates.append((float(times.read_s[0]) - half, times.stop_s - half, 1.0))
             yield from _source(f"Vg{k} g{k} 0", _corners(gates, EDGE_S))
 
 
 def _levels(scheme: BiasScheme) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Voltages of the selected lines and of the others, word and bit, as parts of the amplitude."""
+    """Voltages (word, bit) of the selected lines, and of the others, as fractions of the amplitude."""
     if scheme == "V/2":
         return (1 / 2, -1 / 2), (0.0, 0.0)
     if scheme == "V/3":
@@ -161,7 +161,7 @@ def _levels(scheme: BiasScheme) -> tuple[tuple[float, float], tuple[float, float
 
 
 def _corners(pulses: list[tuple[float, float, float]], edge_s: float) -> _Corners:
-    """Trapezoids from (begin, end, level): rising from `begin`, falling from `end`, half-way up for end - begin."""
+    """Corners of trapezoids (begin, end, level): they rise from `begin`, fall from `end`, and last end - begin."""
     corners: _Corners = [(0.0, 0.0)]
     for begin, end, level in pulses:
         if level:

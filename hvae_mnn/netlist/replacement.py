@@ -1,7 +1,7 @@
-"""A netlist folder takes the place of an older one, in one step of the system.
+"""Replaces a netlist folder by a newer one, in one step of the operating system.
 
-Where the system has no such step, the older one moves aside first. A process that is killed between the two leaves it
-there, and `recover` puts it back under its name at the next start.
+On systems without such a step, the older folder is first renamed. If the process is killed between the two steps,
+`recover` gives the older folder its name back at the next start.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from hvae_mnn.reading import absolute
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _LEFT = re.compile(r"\.(?P<name>.+)(?P<kind>\.hvae-mnn-old|\.[a-z0-9_]{8}\.(?:old|part))")
-"""What stands aside; and, ending in eight letters and `.old` or `.part`, what version 0.1 left."""
+"""Temporary name of an older folder; names that end in eight letters and `.old` or `.part` are of version 0.1."""
 _BUILT = {".cir", ".inc", ".lib", ".osdi", ".pt", ".safetensors", ".json"}
 _OLD_S = 3600.0
 
 
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place on success, and vanishes on failure.
+    """Yield a temporary folder beside `folder` that replaces `folder` on success and is removed on failure.
 
-    A link at `folder` stays a link: what it points to is replaced. Raises `RunError` when another process writes
-    `folder`, `StorageError` when the disk is full or not writable.
+    If `folder` is a link, the link stays, and its target is replaced. Raises `RunError` if another process writes
+    `folder`, `StorageError` if the disk is full or not writable.
     """
     with disk_errors(folder):
         target = absolute(folder) if folder.is_symlink() else folder
@@ -46,11 +46,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         with alone_at(target, "being built"), temporary_folder(target.parent) as temporary:
             yield temporary
             temporary.chmod(0o755)
-            _take_place(temporary, target)
+            _move_to(temporary, target)
 
 
-def _take_place(new: Path, target: Path) -> None:
-    """What was at `target` is left at `new`, or gone."""
+def _move_to(new: Path, target: Path) -> None:
+    """Move `new` to `target`. An older folder at `target` is then at `new`, or removed."""
     if not target.exists():
         new.rename(target)
     elif not exchange(new, target):
@@ -67,7 +67,7 @@ def _take_place(new: Path, target: Path) -> None:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Let two paths change places in one step; False where the system cannot. Raises `OSError`."""
+    """Exchange two paths in one step; False if the system cannot do that. Raises `OSError`."""
     call = _renameat2()
     if call is None:
         return False
@@ -81,7 +81,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 @functools.cache
 def _renameat2() -> Any:
-    """Of the C library; None where it has none."""
+    """The C library's `renameat2`, or None if there is none."""
     try:
         return ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -89,23 +89,23 @@ def _renameat2() -> Any:
 
 
 def recover(root: Path, name: str | None = None) -> None:
-    """Put right what killed processes left in `root`, of the folder called `name` or of all.
+    """Repair what killed processes left in `root`: the folder called `name`, or all folders.
 
-    A netlist folder that stands aside gets its name back, or is removed where a newer one has it. Nothing is raised:
-    what another process is at work on, or cannot be changed, stays.
+    A renamed netlist folder gets its name back, or is removed if a newer folder has that name. Nothing is raised:
+    folders that another process is writing, or that cannot be changed, stay as they are.
     """
     left: dict[str, list[Path]] = {}
     with contextlib.suppress(OSError):
-        for found in os.listdir(root):
-            match = _LEFT.fullmatch(found)
+        for entry in os.listdir(root):
+            match = _LEFT.fullmatch(entry)
             if match and name in (None, match["name"]):
-                left.setdefault(match["name"], []).append(root / found)
-    for own, paths in left.items():
-        with contextlib.suppress(HvaeMnnError, OSError), alone_at(root / own, "being put right"):
-            _put_right(root / own, paths)
+                left.setdefault(match["name"], []).append(root / entry)
+    for target, paths in left.items():
+        with contextlib.suppress(HvaeMnnError, OSError), alone_at(root / target, "being repaired"):
+            _repair(root / target, paths)
 
 
-def _put_right(folder: Path, left: list[Path]) -> None:
+def _repair(folder: Path, left: list[Path]) -> None:
     ours = [path for path in left if not path.is_symlink() and path.is_dir() and path.stat().st_uid == os.geteuid()]
     for path in sorted(ours, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if path.suffix == ".part":
@@ -120,7 +120,7 @@ def _put_right(folder: Path, left: list[Path]) -> None:
 
 
 def _is_build(folder: Path) -> bool:
-    """Whether a folder holds netlists of ours, of any version."""
+    """Whether a folder holds netlists of this package, of any version."""
     try:
         return str(read_json(folder / "manifest.json", "manifest").get("format")).startswith("hvae-mnn-netlist/")
     except HvaeMnnError:
@@ -128,7 +128,7 @@ def _is_build(folder: Path) -> bool:
 
 
 def _is_old_part(folder: Path) -> bool:
-    """Whether a folder holds what a build writes, nothing else, and nobody has touched it for an hour."""
+    """Whether a folder holds only files of a build and was not changed for an hour."""
     paths = list(folder.iterdir())
     latest = max(path.lstat().st_mtime for path in (folder, *paths))
     return all(path.suffix in _BUILT for path in paths) and time.time() - latest > _OLD_S

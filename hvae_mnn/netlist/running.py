@@ -1,4 +1,4 @@
-"""The deck of a worker: an array whose word lines are driven from outside, one window of time per read."""
+"""Deck of a worker: an array with externally driven word lines, and one window of time per read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hvae_mnn.netlist.device_lines import READ_OPTIONS
 WINDOW_S = 1e-3
 """Length of one read in seconds; without reactive elements it only spaces the time points."""
 WINDOWS_PER_RUN = 2048
-"""Windows of a transient of resistors at most, the first of which is idle."""
+"""Largest number of windows in a transient of resistors; the first window is idle."""
 _SAVED_PER_LINE = 100
 
 
@@ -25,13 +25,15 @@ def running_deck(
     windows: int,
     moving: MovingDevices | None = None,
 ) -> list[str]:
-    """Lines of the deck; memristors that move are read for as long as a read lasts, and their states are saved.
+    """Lines of the deck, for a transient of `windows` windows.
 
-    What is read of the bit lines stands first: a `.save` looks for its name among all nodes, in the order of the deck,
-    and a quarter of a million of them in front of 3,000 names take minutes.
+    A window takes `WINDOW_S`; with `moving` memristors, whose states are saved as well, it takes their `read_s`.
 
-    The clock's edge at the end of every window makes ngspice take a time point there, and begin the next window with
-    a short step of first order, so that no step averages over two reads.
+    Bit-line outputs come first: ngspice searches every name of a `.save` among all nodes in the order of the deck, and
+    3,000 names behind a quarter of a million nodes take minutes.
+
+    The clock's edge at the end of every window makes ngspice take a time point there, and begin the next window with a
+    short first-order step, so that no step averages over two reads.
     """
     window_s = WINDOW_S if moving is None else moving.read_s
     clock = [] if moving is None else [f"Vclock clock 0 PWL(0 0 {window_s!r} 1) r=0"]
@@ -51,21 +53,21 @@ def running_deck(
 
 
 def reading_lines(layout: ArrayLayout, unit: str) -> Iterator[str]:
-    """A node whose voltage is a bit line's current, where no amplifier has one: names of currents come after those of
-    all nodes."""
+    """Nodes whose voltages are the bit-line currents, for bit lines without an amplifier: ngspice searches the names of
+    currents behind those of all nodes."""
     if layout.hardware.amplifier.kind == "ideal":
         for label in sense_labels(layout):
             yield f"Hs{unit}{label} {amplifier_output(unit, label)} 0 {sense_source(unit, label)} 1"
 
 
 def save_lines(layout: ArrayLayout, unit: str, moving: MovingDevices | None) -> Iterator[str]:
-    """Keep what is read of the bit lines, and the states of memristors that move, and nothing else."""
+    """Lines that save only the bit-line outputs, and the states of moving memristors."""
     saved = [*sensed_vectors(layout, unit), *([] if moving is None else state_nodes(layout, unit))]
-    # Many short lines: a line of this length would be cut.
+    # Many short lines: ngspice would truncate one long line.
     for start in range(0, len(saved), _SAVED_PER_LINE):
         yield f".save {' '.join(f'v({name})' for name in saved[start : start + _SAVED_PER_LINE])}"
 
 
 def sensed_vectors(layout: ArrayLayout, unit: str) -> list[str]:
-    """Names of the vectors in which ngspice keeps what is read of the bit lines, tile by tile."""
+    """Names of ngspice's vectors of the bit-line outputs, tile by tile."""
     return [amplifier_output(unit, label) for label in sense_labels(layout)]

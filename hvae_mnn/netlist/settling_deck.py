@@ -1,5 +1,4 @@
-"""The deck of one tile with a capacitance on every segment of its lines: a step on the word lines, and the currents
-that follow it."""
+"""Deck of one tile with a capacitance on every wire segment: currents after a voltage step on the word lines."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ Array = NDArray[np.float64]
 
 FINAL, CURVE = "final", "curve"
 _OPTIONS = ".options klu method=gear"
-"""Gear's method damps what is faster than a time step; the trapezoidal rule lets it ring."""
+"""Gear's method damps modes that are faster than a time step; with the trapezoidal rule they ring."""
 _RISE = 1e-4
 _POINTS = 200
 
@@ -35,14 +34,14 @@ def settling_deck(
     farads: float,
     expected_s: float,
 ) -> str:
-    """A deck in which the tile's rows step from 0 V to `volts` (M,): the bit lines' final answers in `final.raw`, and
-    those over twice the `expected_s` seconds in `curve.raw`.
+    """Deck in which the tile's rows step from 0 V to `volts` (M,), with `farads` on every segment.
 
+    It writes the final bit-line outputs to `final.raw`, and their transient over 2 `expected_s` seconds to `curve.raw`.
     `elements` is the tile's part of the array's file; `word_lines` are those of the whole array.
     """
     own = [word_lines[row] for row in tile.rows]
     pairs = layout.lines_per_row == 2
-    # The operating point takes the value behind DC, a transient the one of the curve.
+    # The operating point uses the DC value, the transient the PWL curve.
     steps = [f"DC {v!r} PWL(0 0 {expected_s * _RISE!r} {v!r})" for v in volts.tolist()]
     step_s = expected_s / _POINTS
     vectors = [sensed(layout, unit, label) for label in tile_labels(layout, tile)]
@@ -69,7 +68,7 @@ def settling_deck(
 
 
 def _capacitors(layout: ArrayLayout, tile: Tile, unit: str, word_lines: Sequence[str], farads: float) -> list[str]:
-    """A capacitor per node that no source holds, of as many segments as the node stands for."""
+    """A capacitor per node without a source: `farads` for every segment that the node represents."""
     segments: Counter[str] = Counter()
     for row in tile.rows:
         line = word_lines[row]

@@ -1,4 +1,4 @@
-"""The deck of a single tile, cut out of an array's file as it was built."""
+"""Deck of a single tile, cut out of its array's file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ Array = NDArray[np.float64]
 
 
 def tile_elements(include: Path, array: str, layout: ArrayLayout, sha256: str) -> list[str]:
-    """The text of every tile in the file `include`, in the layout's order. Raises `ManifestError` when one is missing,
-    or the file is not the one that its manifest lists."""
+    """Text of every tile in the file `include`, in the layout's order.
+
+    Raises `ManifestError` if a tile is missing, or if the file's hash is not `sha256`, as in its manifest.
+    """
     content = include.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ManifestError(f"{include} was changed since it was checked; build the netlists again")
@@ -35,17 +37,17 @@ def tile_elements(include: Path, array: str, layout: ArrayLayout, sha256: str) -
 
 
 def tile_labels(layout: ArrayLayout, tile: Tile) -> list[str]:
-    """What follows the unit's name in the names of the tile's sense ends."""
-    place = 0
+    """Labels of the tile's sense ends: the part of their names behind the unit's name."""
+    offset = 0
     for other in layout.tiles:
         if other == tile:
             break
-        place += len(other.bit_lines)
-    return sense_labels(layout)[place : place + len(tile.bit_lines)]
+        offset += len(other.bit_lines)
+    return sense_labels(layout)[offset : offset + len(tile.bit_lines)]
 
 
 def tile_vectors(layout: ArrayLayout, tile: Tile, unit: str) -> list[str]:
-    """Names, in ngspice's raw file, of what is read of the tile's bit lines."""
+    """Names of the tile's bit-line outputs in ngspice's raw file."""
     if layout.hardware.amplifier.kind == "ideal":
         return [f"i({sense_source(unit, label).lower()})" for label in tile_labels(layout, tile)]
     return [f"v({amplifier_output(unit, label)})" for label in tile_labels(layout, tile)]
@@ -61,10 +63,10 @@ def tile_deck(
     volts: Array,
     names: Sequence[str],
 ) -> str:
-    """A deck that reads one tile with every row of `volts` (K, M) and writes all potentials to `<name>.raw`, by
-    `names` (K).
+    """Deck that reads one tile once per row of `volts` (K, M), in volts.
 
-    `elements` is the tile's part of the array's file; `word_lines` are those of the whole array.
+    Read k writes all potentials to `<name>.raw`, with the name `names[k]`. `elements` is the tile's part of the array's
+    file; `word_lines` are those of the whole array.
     """
     own = [word_lines[row] for row in tile.rows]
     pairs = layout.lines_per_row == 2

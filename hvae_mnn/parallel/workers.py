@@ -140,13 +140,14 @@ class Workers:
         """The object of class `kind` on this worker: made on first use, removed on close."""
         if (kind, address) not in self._actors:
             future = self.submit(address, kind, actor=True)
-            found = self._actors[kind, address] = self.wait_for(future, address)
+            actor = self._actors[kind, address] = self.wait_for(future, address)
             # By itself, Dask 2024 to 2026 uses the default client of this process, or none.
-            found._client, found._future = self._client, future
+            actor._client, actor._future = self._client, future
         return self._actors[kind, address]
 
-    def place(self, name: str) -> str:
-        """Address of the worker with the fewest objects, except the one on which `name` failed last."""
+    def assign(self, name: str) -> str:
+        """Address of a worker for the object `name`: the worker with the fewest objects per thread, except the one on
+        which `name` failed last. Raises `RunError` if no worker is left."""
         until = time.monotonic() + _SETTLE_S
         while True:
             threads = self.some_alive()
@@ -159,8 +160,8 @@ class Workers:
         self._load[chosen] += 1
         return chosen
 
-    def leave(self, address: str, failed: str | None = None) -> None:
-        """Note that an object has left this worker; `failed`: its name, if it failed there."""
+    def release(self, address: str, failed: str | None = None) -> None:
+        """End the assignment of an object to this worker; `failed`: its name, if it failed there."""
         self._load[address] -= 1
         if failed is not None:
             self._failed_on[failed] = address

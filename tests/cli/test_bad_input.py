@@ -111,7 +111,7 @@ def test_limits_below_one(fails, netlist, value):
 
 def test_no_netlists_at_all(fails):
     assert "build some: hvae-mnn build-netlist" in fails("simulate")
-    assert "is no netlist folder" in fails("simulate", "elsewhere")
+    assert "is not a netlist folder" in fails("simulate", "elsewhere")
 
 
 def test_a_changed_netlist(fails, netlist):
@@ -172,7 +172,7 @@ def test_options_that_contradict_each_other(fails, netlist):
 
 
 def test_names_are_printed_as_they_are(fails):
-    assert "[/red]x is no netlist folder" in fails("simulate", "[/red]x")
+    assert "[/red]x is not a netlist folder" in fails("simulate", "[/red]x")
 
 
 @pytest.mark.parametrize("limit_kib", [1, 8])

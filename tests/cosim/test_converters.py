@@ -15,8 +15,8 @@ from hvae_mnn.errors import InputError
 def test_three_bits_by_hand():
     # Codes -3 ... 3 over +-1.5, so a step of 0.5.
     converter = Converter(3, 1.5)
-    found = converter(np.array([0.0, 0.2, 0.3, -0.3, 0.74, 0.76, 1.5, 2.0, -9.0]))
-    np.testing.assert_allclose(found, [0, 0, 0.5, -0.5, 0.5, 1.0, 1.5, 1.5, -1.5])
+    converted = converter(np.array([0.0, 0.2, 0.3, -0.3, 0.74, 0.76, 1.5, 2.0, -9.0]))
+    np.testing.assert_allclose(converted, [0, 0, 0.5, -0.5, 0.5, 1.0, 1.5, 1.5, -1.5])
     assert (converter.samples, converter.clipped) == (9, 2)
     assert not converter.histogram.any()
 
@@ -32,9 +32,9 @@ def test_no_bits_pass_values_through_and_still_count():
 def test_error_is_half_a_step_inside_full_scale_and_the_sign_does_not_matter(bits, full_scale, part):
     value = np.array([part * full_scale])
     step = full_scale / (2 ** (bits - 1) - 1)
-    found = Converter(bits, full_scale)(value)
-    assert abs(found - value) <= step / 2 * (1 + 1e-9)
-    assert Converter(bits, full_scale)(-value) == -found
+    converted = Converter(bits, full_scale)(value)
+    assert abs(converted - value) <= step / 2 * (1 + 1e-9)
+    assert Converter(bits, full_scale)(-value) == -converted
 
 
 @pytest.mark.parametrize("kind", ["dac", "adc"])
@@ -54,20 +54,20 @@ def test_every_column_has_its_full_scale():
     scales = np.array([1.5, 3.0])
     converter = Converter(3, scales)
     scales[:] = 7  # the caller's array is the caller's
-    found = converter(np.array([[0.3, 0.3], [-1.6, -1.6], [0.76, 0.76], [9.0, -9.0]]))
-    np.testing.assert_allclose(found, [[0.5, 0.0], [-1.5, -2.0], [1.0, 1.0], [1.5, -3.0]])
+    converted = converter(np.array([[0.3, 0.3], [-1.6, -1.6], [0.76, 0.76], [9.0, -9.0]]))
+    np.testing.assert_allclose(converted, [[0.5, 0.0], [-1.5, -2.0], [1.0, 1.0], [1.5, -3.0]])
     assert converter.clipped == 3
     np.testing.assert_allclose(converter.step, [0.5, 1.0])
 
 
 @pytest.mark.parametrize("bits", [1, -3, 25])
 def test_impossible_widths_are_refused(bits):
-    with pytest.raises(InputError, match=f"converter of {bits} bits; allowed are 2 to 24, or 0"):
+    with pytest.raises(InputError, match=f"converter of {bits} bits; allowed: 2 to 24, or 0"):
         Converter(bits, 1.0)
 
 
 def test_full_scale_must_be_positive():
-    with pytest.raises(InputError, match="full scale is 0"):
+    with pytest.raises(InputError, match=r"full scale is 0\.0; allowed: above 0; build"):
         Converter(8, 0.0)
     with pytest.raises(InputError, match=r"full scale is -2"):
         Converter(8, np.array([1.0, -2.0, 3.0]))
@@ -88,7 +88,7 @@ def test_impossible_imperfections_are_refused():
         Converter(8, 1.0, inl_lsb=float("nan"))
     with pytest.raises(InputError, match="0 bits has no step"):
         Converter(0, 1.0, noise_lsb=0.5)
-    with pytest.raises(InputError, match=r"falls where it should rise; needed is less than 2\.228"):
+    with pytest.raises(InputError, match=r"is not monotonic; allowed: less than 2\.228"):
         Converter(4, 1.0, inl_lsb=7 / math.pi)
 
 
@@ -119,11 +119,11 @@ def test_moments_of_an_adcs_noise():
     # It is rounded with the value. From about half a step on, rounding is an independent error of 1/12 steps squared.
     converter = Converter(6, np.array([1.0, 4.0]), kind="adc", noise_lsb=0.7)
     noise = np.random.default_rng(1).standard_normal((200_000, 2))
-    found = converter(np.full((200_000, 2), 0.4), noise) / converter.step
-    np.testing.assert_allclose(found, np.rint(found), atol=1e-9)
+    converted = converter(np.full((200_000, 2), 0.4), noise) / converter.step
+    np.testing.assert_allclose(converted, np.rint(converted), atol=1e-9)
     for column, value in enumerate((0.4 * 31, 0.1 * 31)):
-        assert found[:, column].mean() == pytest.approx(value, abs=0.01)
-        assert found[:, column].std() == pytest.approx(math.sqrt(0.7**2 + 1 / 12), rel=0.01)
+        assert converted[:, column].mean() == pytest.approx(value, abs=0.01)
+        assert converted[:, column].std() == pytest.approx(math.sqrt(0.7**2 + 1 / 12), rel=0.01)
     assert converter.clipped == 0
 
 
@@ -165,9 +165,9 @@ def test_inl_of_an_adc_moves_its_transitions_by_the_sine():
 def test_the_characteristic_never_falls(bits, part, kind):
     largest = 2 ** (bits - 1) - 1
     converter = Converter(bits, 0.8, kind=kind, inl_lsb=part * largest / math.pi)
-    found = converter(np.linspace(-1, 1, 5001))
-    assert (np.diff(found) >= -1e-12).all()
-    np.testing.assert_allclose(found[[0, 2500, -1]], [-0.8, 0, 0.8], atol=1e-12)
+    converted = converter(np.linspace(-1, 1, 5001))
+    assert (np.diff(converted) >= -1e-12).all()
+    np.testing.assert_allclose(converted[[0, 2500, -1]], [-0.8, 0, 0.8], atol=1e-12)
 
 
 def test_the_histogram_by_hand():
@@ -176,8 +176,8 @@ def test_the_histogram_by_hand():
     assert converter.histogram.sum() == 7  # all but NaN
     assert converter.histogram[30] == 2
     assert converter.histogram[0] == converter.histogram[60] == 2
-    place = np.searchsorted(histogram_edges(), 0.99, side="right") - 1
-    assert converter.histogram[place] == 1
+    index = np.searchsorted(histogram_edges(), 0.99, side="right") - 1
+    assert converter.histogram[index] == 1
     converter(np.zeros((4, 2)))
     assert converter.histogram[30] == 10
 

@@ -93,7 +93,7 @@ def test_other_cells_on_tiles(netlist, tmp_path, cells):
 
 
 class _Dies:
-    """An engine that breaks down after a number of answers."""
+    """An engine that fails after a number of answers."""
 
     def __init__(self, engine, answers):
         self._engine, self._left = engine, answers
@@ -158,15 +158,15 @@ def test_histograms_count_what_the_converters_saw(netlist, tmp_path):
 
 @pytest.mark.parametrize("name", ["reference_column", "amplifiers", "pulses", "sinh", "after-adc"])
 def test_verify_finds_the_exact_engine_right(netlist, tmp_path, name):
-    found = verify(netlist(name), tiles=3, steps=2, seed=1, out=tmp_path / "verify")
-    assert found.passed
-    assert len(found.verdicts) == 3
-    assert all(verdict.exact_ngspice < 1e-9 for verdict in found.verdicts)
-    assert all((verdict.nodal_ngspice is None) == (name == "sinh") for verdict in found.verdicts)
+    result = verify(netlist(name), tiles=3, steps=2, seed=1, out=tmp_path / "verify")
+    assert result.passed
+    assert len(result.verdicts) == 3
+    assert all(verdict.exact_ngspice < 1e-9 for verdict in result.verdicts)
+    assert all((verdict.nodal_ngspice is None) == (name == "sinh") for verdict in result.verdicts)
     with pytest.raises(RunError, match="exists and is not empty"):
         verify(netlist(name), tiles=3, out=tmp_path / "verify")
     again = verify(netlist(name), tiles=3, steps=2, seed=1, out=tmp_path / "again")
-    assert [v.tile for v in again.verdicts] == [v.tile for v in found.verdicts]
+    assert [v.tile for v in again.verdicts] == [v.tile for v in result.verdicts]
     summary = json.loads((tmp_path / "verify" / "verify.json").read_text())
     assert summary["passed"] is True
     for figure in ("deviation", "potentials"):

@@ -1,4 +1,4 @@
-"""The journal of an engine's answers: what is damaged is asked again or refused, and never taken for an answer."""
+"""The journal of an engine's answers: damaged answers are computed again or refused, and never used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hvae_mnn.tensors import read_tensors, write_tensors
 Array = NDArray[np.float64]
 MEMRISTORS = np.random.default_rng(0).uniform(1e-5, 1e-4, (3, 2))
 VOLTS = [{"a": np.random.default_rng(n).uniform(-0.1, 0.1, (1 + n % 2, 3))} for n in range(12)]
-"""Of twelve reads."""
+"""Voltages (B, R) of twelve calls."""
 
 
 def engine() -> IdealEngine:
@@ -32,10 +32,10 @@ def engine() -> IdealEngine:
 
 
 def answers(path: Path, count: int = len(VOLTS)) -> tuple[list[Array], int]:
-    """What `count` reads give, and how many of them the journal gave."""
+    """Currents of `count` calls, and the number of calls that the journal answered."""
     with closing(JournalEngine(engine(), path, {"a": 2})) as journal:
-        found = [journal.currents(volts)["a"] for volts in VOLTS[:count]]
-        return found, journal.replayed
+        currents = [journal.currents(volts)["a"] for volts in VOLTS[:count]]
+        return currents, journal.replayed
 
 
 @pytest.fixture
@@ -45,27 +45,27 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_answers_come_from_the_journal(path: Path) -> None:
-    found, replayed = answers(path)
+    currents, replayed = answers(path)
     assert replayed == len(VOLTS)
-    for volts, own in zip(VOLTS, found, strict=True):
+    for volts, own in zip(VOLTS, currents, strict=True):
         np.testing.assert_array_equal(own, engine().currents(volts)["a"])
 
 
-def test_what_a_kill_left_of_an_answer_is_cut_off_without_a_word(path: Path) -> None:
+def test_a_part_of_an_answer_that_a_kill_left_is_removed_silently(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     assert answers(path)[1] == len(VOLTS) - 1
     assert answers(path)[1] == len(VOLTS)
 
 
-def test_damage_in_the_middle_is_told_and_asked_again(path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_computed_again(path: Path) -> None:
     good = path.read_bytes()
-    place = len(good) // 2
-    path.write_bytes(good[:place] + bytes([good[place] ^ 8]) + good[place + 1 :])
-    with pytest.warns(MendedWarning, match=r"journal\.bin is damaged: [\d,]+ bytes of answers are asked again"):
-        found, replayed = answers(path)
+    offset = len(good) // 2
+    path.write_bytes(good[:offset] + bytes([good[offset] ^ 8]) + good[offset + 1 :])
+    with pytest.warns(MendedWarning, match=r"journal\.bin is damaged: [\d,]+ bytes of answers are computed again"):
+        currents, replayed = answers(path)
     assert 0 < replayed < len(VOLTS)
     assert path.read_bytes() == good
-    for volts, own in zip(VOLTS, found, strict=True):
+    for volts, own in zip(VOLTS, currents, strict=True):
         np.testing.assert_array_equal(own, engine().currents(volts)["a"])
 
 
@@ -73,28 +73,28 @@ def test_no_damage_gives_another_answer(path: Path) -> None:
     good, rng = path.read_bytes(), random.Random(7)
     expected, _ = answers(path)
     for number in range(300):
-        data, place = bytearray(good), rng.randrange(len(good))
+        data, offset = bytearray(good), rng.randrange(len(good))
         if number % 4 == 0:
-            del data[place : place + rng.randrange(1, 100)]
+            del data[offset : offset + rng.randrange(1, 100)]
         elif number % 4 == 1:
             other = rng.randrange(len(good))
-            data[place : place + 40] = data[other : other + 40]
+            data[offset : offset + 40] = data[other : other + 40]
         else:
-            data[place] ^= rng.randrange(1, 256)
+            data[offset] ^= rng.randrange(1, 256)
         path.write_bytes(bytes(data))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MendedWarning)
             try:
-                found, _ = answers(path)
+                currents, _ = answers(path)
             except RunError as error:
                 assert len(str(error).splitlines()) == 1  # noqa: PT017
                 continue
-        for own, right in zip(found, expected, strict=True):
+        for own, right in zip(currents, expected, strict=True):
             np.testing.assert_array_equal(own, right)
 
 
 class Moving:
-    """An engine with a past: every read moves a state, which the next one sees."""
+    """An engine with a history: every read moves a state, which changes the next read."""
 
     name = "moving"
     seconds = seconds_loading = 0.0
@@ -124,7 +124,7 @@ class Moving:
 
 @pytest.fixture
 def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A journal with a position after four answers of six."""
+    """A journal of six answers, with a position after the fourth."""
     monkeypatch.setattr(module, "POSITION_EVERY", 4)
     lived(tmp_path / "journal.bin", 6)
     return tmp_path / "journal.bin"
@@ -145,8 +145,8 @@ def test_a_damaged_position_is_refused(moved: Path) -> None:
     path = moved.with_suffix(".position")
     good, rng = path.read_bytes(), random.Random(8)
     for _ in range(60):
-        place = rng.randrange(len(good))
-        path.write_bytes(good[:place] + bytes([good[place] ^ rng.randrange(1, 256)]) + good[place + 1 :])
+        offset = rng.randrange(len(good))
+        path.write_bytes(good[:offset] + bytes([good[offset] ^ rng.randrange(1, 256)]) + good[offset + 1 :])
         if b'"sha256"' in path.read_bytes():
             with pytest.raises(RunError, match=r"journal\.position cannot be used: .*; start the run again"):
                 lived(moved, 6)

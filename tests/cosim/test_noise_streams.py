@@ -1,4 +1,4 @@
-"""Streams of noise: moments, spectrum, and what their numbers depend on."""
+"""Streams of noise: moments, spectrum, and independence of the batch."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import pytest
 
 from hvae_mnn.cosim.noise_streams import NoiseStreams
 
-PLACE = ("decoder", "read", "flicker")
+STREAM = ("decoder", "read", "flicker")
 
 
 def pink(streams, steps, width, octaves, sentences=(3,)):
     streams.begin(sentences)
-    return np.stack([streams.pink(PLACE, (len(sentences), width), octaves) for _ in range(steps)])
+    return np.stack([streams.pink(STREAM, (len(sentences), width), octaves) for _ in range(steps)])
 
 
 def test_pink_noise_has_mean_zero_and_variance_one():
-    found = pink(NoiseStreams(1), 64, 4000, 6)[:, 0]  # (T, n)
-    for row in found[::9]:
+    noise = pink(NoiseStreams(1), 64, 4000, 6)[:, 0]  # (T, n)
+    for row in noise[::9]:
         assert abs(row.mean()) < 5 / np.sqrt(row.size)
         assert abs(row.var() - 1) < 5 * np.sqrt(2 / row.size)
 
 
 def test_neighbouring_steps_share_all_octaves_but_those_drawn_anew():
     octaves = 5
-    found = pink(NoiseStreams(2), 32, 20000, octaves)[:, 0]
+    noise = pink(NoiseStreams(2), 32, 20000, octaves)[:, 0]
     for step, lag in ((4, 1), (8, 3), (0, 31), (15, 1), (16, 4)):
         shared = sum(step >> octave == (step + lag) >> octave for octave in range(octaves)) / octaves
-        correlation = float(np.mean(found[step] * found[step + lag]))
+        correlation = float(np.mean(noise[step] * noise[step + lag]))
         assert correlation == pytest.approx(shared, abs=5 / np.sqrt(20000)), (step, lag)
 
 
 def test_its_power_falls_as_one_over_frequency():
     steps, octaves = 256, 8
-    found = pink(NoiseStreams(3), steps, 3000, octaves)[:, 0]
-    power = (np.abs(np.fft.rfft(found, axis=0)) ** 2).mean(axis=1)[1:-1]
+    noise = pink(NoiseStreams(3), steps, 3000, octaves)[:, 0]
+    power = (np.abs(np.fft.rfft(noise, axis=0)) ** 2).mean(axis=1)[1:-1]
     frequency = np.arange(1, len(power) + 1)
     slope = np.polyfit(np.log(frequency), np.log(power), 1)[0]
     assert -1.3 < slope < -0.7
@@ -52,13 +52,13 @@ def test_a_second_pass_over_all_sentences_follows_one_that_ended_with_few():
     streams = NoiseStreams(6)
     streams.begin([0, 1, 2])
     for rows in (3, 2, 1):
-        streams.pink(PLACE, (rows, 4), 4)
-    assert streams.pink(PLACE, (3, 4), 4).shape == (3, 4)
+        streams.pink(STREAM, (rows, 4), 4)
+    assert streams.pink(STREAM, (3, 4), 4).shape == (3, 4)
 
 
-def test_places_and_steps_are_independent():
+def test_streams_and_steps_are_independent():
     streams = NoiseStreams(8)
     streams.begin([0])
-    found = np.stack([streams.normal((place,), (1, 20000))[0] for place in "abaab"])
-    correlation = np.corrcoef(found) - np.eye(len(found))
+    noise = np.stack([streams.normal((stream,), (1, 20000))[0] for stream in "abaab"])
+    correlation = np.corrcoef(noise) - np.eye(len(noise))
     assert np.abs(correlation).max() < 5 / np.sqrt(20000)

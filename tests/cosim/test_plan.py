@@ -21,10 +21,10 @@ def choose(checkpoint, **changes):
 
 @pytest.mark.parametrize("steps", [1, 7, 40, 123])
 def test_steps_are_used_up_exactly(checkpoint, steps):
-    origin, found = choose(checkpoint, steps=steps)
+    origin, chosen = choose(checkpoint, steps=steps)
     assert origin.endswith("/test")
-    assert sum(len(sentence) - 1 for sentence in found) == steps
-    assert all(sentence[0] == SOS and sentence[-1] == EOS for sentence in found)
+    assert sum(len(sentence) - 1 for sentence in chosen) == steps
+    assert all(sentence[0] == SOS and sentence[-1] == EOS for sentence in chosen)
 
 
 def test_forty_steps_when_nothing_is_said(checkpoint):
@@ -32,28 +32,28 @@ def test_forty_steps_when_nothing_is_said(checkpoint):
 
 
 def test_sentences_come_in_order_and_whole(checkpoint):
-    _, found = choose(checkpoint, sentences=3)
+    _, chosen = choose(checkpoint, sentences=3)
     expected = [checkpoint.vocabulary.encode_sentence(words) for words in grammar_corpus().test[:3]]
-    assert found == expected
+    assert chosen == expected
 
 
 def test_the_tighter_limit_holds(checkpoint):
-    _, found = choose(checkpoint, sentences=1, steps=400)
-    assert len(found) == 1
-    _, found = choose(checkpoint, sentences=5, steps=3)
-    assert [len(sentence) for sentence in found] == [4]
+    _, chosen = choose(checkpoint, sentences=1, steps=400)
+    assert len(chosen) == 1
+    _, chosen = choose(checkpoint, sentences=5, steps=3)
+    assert [len(sentence) for sentence in chosen] == [4]
 
 
 def test_text_is_one_sentence_whole(checkpoint):
     words = " ".join(grammar_corpus().test[0])
-    origin, found = choose(checkpoint, text=f"  {words} ")
+    origin, chosen = choose(checkpoint, text=f"  {words} ")
     assert origin == "text"
-    assert checkpoint.vocabulary.decode(found[0][1:-1]) == words.split()
+    assert checkpoint.vocabulary.decode(chosen[0][1:-1]) == words.split()
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("steps", -4), ("sentences", 0)])
 def test_limits_below_one_are_refused(checkpoint, name, value):
-    with pytest.raises(InputError, match=f"--{name} is {value}; it must be 1 or more"):
+    with pytest.raises(InputError, match=f"--{name} is {value}; allowed: 1 or more"):
         choose(checkpoint, **{name: value})
 
 

@@ -1,4 +1,4 @@
-"""The main job: text through ngspice beside the digital model, and runs that are interrupted."""
+"""Runs of text through ngspice beside the digital model, and their interruption."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_tokens_are_those_of_the_trained_model_as_torch_runs_it(netlist, tmp_pat
     result = simulate(netlist("lstm"), sentences=2, options=EXACT, out=tmp_path / "run")
     checkpoint = load_checkpoint(netlist("lstm").folder / "checkpoint.pt")
     whole = copy.deepcopy(checkpoint.model).double().eval()
-    for sentence, found in zip(result.sentences, result.tokens, strict=True):
+    for sentence, written in zip(result.sentences, result.tokens, strict=True):
         tokens = torch.tensor([sentence])
         with torch.no_grad():
             mean, _ = whole.encode(tokens, torch.tensor([len(sentence)]), masked=True).last()
             expected = whole.decode(tokens, mean)[0].argmax(-1)
-        assert list(found.hardware) == expected.tolist()
+        assert list(written.hardware) == expected.tolist()
 
 
 def test_coarse_converters_show_and_finer_ones_show_less(netlist, tmp_path):
@@ -96,15 +96,15 @@ def test_free_running_reads_its_own_tokens_and_ends(netlist, tmp_path):
     result = simulate(netlist("gru"), sentences=2, options=options, out=tmp_path / "run")
     checkpoint = load_checkpoint(netlist("gru").folder / "checkpoint.pt")
     whole = copy.deepcopy(checkpoint.model).double().eval()
-    for sentence, found in zip(result.sentences, result.tokens, strict=True):
-        assert found.digital == found.hardware
+    for sentence, written in zip(result.sentences, result.tokens, strict=True):
+        assert written.digital == written.hardware
         with torch.no_grad():
             mean, _ = whole.encode(torch.tensor([sentence]), torch.tensor([len(sentence)]), masked=True).last()
             own = [sentence[0]]
             while len(own) < len(sentence) and own[-1] != EOS:
                 logits = whole.decode(torch.tensor([[*own, 0]]), mean)
                 own.append(int(logits[0, -1].argmax()))
-        assert list(found.hardware) == own[1:]
+        assert list(written.hardware) == own[1:]
 
 
 def test_a_model_that_has_ended_says_eos_until_the_other_one_ends(make_checkpoint, tmp_path, monkeypatch):
@@ -114,11 +114,11 @@ def test_a_model_that_has_ended_says_eos_until_the_other_one_ends(make_checkpoin
     logits, ends = Stepper.logits, {}
 
     def ending(self, state):  # the digital model says eos at its third step, the hardware at its sixth
-        found = logits(self, state).clone()
+        changed = logits(self, state).clone()
         ends[id(self)] = count = ends.get(id(self), 0) + 1
         first = id(self) == next(iter(ends))
-        found[0, EOS] = 1e9 if count == (3 if first else 6) else -1e9
-        return found
+        changed[0, EOS] = 1e9 if count == (3 if first else 6) else -1e9
+        return changed
 
     monkeypatch.setattr(Stepper, "logits", ending)
     options = Options(engine="ideal", dac_bits=0, adc_bits=0, decoding="free-running")
@@ -159,7 +159,7 @@ def stop_after(count):
 
 
 def results(folder):
-    """Everything that must not depend on interruptions: tables bit for bit, the summary without its times."""
+    """Results that must not depend on interruptions: tables bit for bit, the summary without its times."""
     summary = json.loads((folder / "summary.json").read_text())
     for key in [key for key in summary if key.startswith("seconds_")] + ["engine_facts", "sha256"]:
         summary.pop(key)

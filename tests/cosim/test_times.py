@@ -1,4 +1,4 @@
-"""What a summary says of a run's time: loading, stepping and figures apart, and the engine's part of the stepping."""
+"""Times in a run's summary: loading, stepping and figures, and the engine's part of the stepping."""
 
 from __future__ import annotations
 

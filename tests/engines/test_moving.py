@@ -1,4 +1,4 @@
-"""Memristors that move while they are read: three answers, and a past that is never lost."""
+"""Memristors that move during reads: three engines agree, and restarts keep the history."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_at_the_safe_read_voltage_nothing_moves(tmp_path, backend, start):
     engine, expected = start(manifest), ideal(manifest)
     for seed in range(40):
         volts = reads(manifest, 1, seed)
-        found = engine.currents(volts)
+        read = engine.currents(volts)
         for name, currents in expected.currents(volts).items():
-            np.testing.assert_allclose(found[name], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
+            np.testing.assert_allclose(read[name], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
             assert engine.drift(name)[0] <= 1e-12
             assert engine.drift(name)[2] == 0
 
@@ -103,16 +103,16 @@ def test_above_threshold_states_move_as_the_equation_says(tmp_path, backend, sta
     engine, expected = start(manifest), ideal(manifest)
     for seed in range(6):
         volts = reads(manifest, 2, seed)
-        found, wanted = engine.currents(volts), expected.currents(volts)
+        currents, wanted = engine.currents(volts), expected.currents(volts)
         for name in volts:
             np.testing.assert_allclose(states(engine)[name], expected._states[name], rtol=0, atol=5e-4)
-            np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=2e-3 * np.abs(wanted[name]).max())
+            np.testing.assert_allclose(currents[name], wanted[name], rtol=0, atol=2e-3 * np.abs(wanted[name]).max())
             np.testing.assert_allclose(engine.drift(name)[:2], expected.drift(name)[:2], rtol=2e-3)
             assert engine.drift(name)[2] == expected.drift(name)[2] > 0
 
 
 def test_a_read_below_threshold_moves_nothing_after_one_above_it(tmp_path, backend, start):
-    """At ngspice's usual tolerance Newton's method keeps the rate it extrapolated from the voltage before."""
+    """At ngspice's usual tolerance, Newton's method keeps a rate extrapolated from the previous voltage."""
     manifest = disturbing(tmp_path / "n", backend)
     engine = start(manifest)
     name = manifest.units()[0][1].array
@@ -144,10 +144,10 @@ def test_transients_hand_their_states_over(tmp_path, backend, start, monkeypatch
     monkeypatch.setattr(array_process, "_POINTS_BYTES", 0)  # eight reads a transient, the least
     assert array_decks(manifest)[0].reads_per_transient == 8
     engine = start(manifest)
-    found = engine.currents(volts)
+    currents = engine.currents(volts)
     for name in volts:
         # Time steps differ a little: a transient's first ones depend on its length.
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-6 * np.abs(expected[name]).max())
+        np.testing.assert_allclose(currents[name], expected[name], rtol=0, atol=1e-6 * np.abs(expected[name]).max())
         np.testing.assert_allclose(engine.drift(name), whole.drift(name), rtol=1e-4)
 
 
@@ -161,9 +161,9 @@ def test_a_worker_that_dies_lives_through_its_past_again(tmp_path, backend, star
         expected = undisturbed.currents(one)
         if read in (5, 11):  # in the first transient, and in the second
             os.kill(next(iter(engine.pids().values())), signal.SIGKILL)
-        found = engine.currents(one)
+        currents = engine.currents(one)
         for name in one:
-            np.testing.assert_array_equal(found[name], expected[name])
+            np.testing.assert_array_equal(currents[name], expected[name])
     assert engine.restarts == 2
     for name in volts:
         np.testing.assert_array_equal(engine.drift(name), undisturbed.drift(name))
@@ -177,9 +177,9 @@ def test_a_restored_engine_gives_the_same_bits(tmp_path, backend, start, monkeyp
         first.currents(reads(manifest, 11, seed=1))
         second.restore({name: value.copy() for name, value in first.position().items()})
         for seed in (2, 3):
-            expected, found = first.currents(reads(manifest, 3, seed)), second.currents(reads(manifest, 3, seed))
+            expected, currents = first.currents(reads(manifest, 3, seed)), second.currents(reads(manifest, 3, seed))
             for name in expected:
-                np.testing.assert_array_equal(found[name], expected[name])
+                np.testing.assert_array_equal(currents[name], expected[name])
                 np.testing.assert_array_equal(second.drift(name), first.drift(name))
 
 
@@ -308,7 +308,7 @@ def test_the_scale_keeps_every_input_within_the_read_voltage(tmp_path):
 
 
 def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, backend):
-    """As a stranger runs them, with the models that lie beside them, even read above the threshold."""
+    """The decks use the models beside them and hold the states even above the threshold."""
     manifest = disturbing(tmp_path / "n", backend)
     stored = load_file(manifest.folder / "conductances.safetensors")
     for _, unit in manifest.units():
@@ -321,9 +321,9 @@ def test_decks_of_moving_memristors_run_alone_and_hold_their_states(tmp_path, ba
         )
         assert done.returncode == 0, done.stderr
         printed = dict(re.findall(r"^(i\(\S+\)) = (\S+)$", done.stdout, re.MULTILINE))
-        found = [float(printed[f"i(vs{unit.name}{k})"]) for k in range(unit.columns)]
+        currents = [float(printed[f"i(vs{unit.name}{k})"]) for k in range(unit.columns)]
         expected = stored[f"{unit.array}.ideal_currents"]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+        np.testing.assert_allclose(currents, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     (layer,) = manifest.layers
     done = subprocess.run(
         ["ngspice", "-n", "-b", manifest.deck(layer).name],
@@ -344,9 +344,9 @@ def test_what_was_checked_is_what_runs_whatever_becomes_of_the_folder(tmp_path, 
         with manifest.elements(unit).open("a") as file:
             file.write(f".control\nshell touch {tmp_path}/executed\n.endc\n")
     volts = reads(manifest, 20)
-    found = engine.currents(volts)
+    read = engine.currents(volts)
     for name, currents in ideal(manifest).currents(volts).items():
-        np.testing.assert_allclose(found[name], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
+        np.testing.assert_allclose(read[name], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
     with pytest.raises(ManifestError, match="was changed since it was checked"):
         start(manifest)
     assert not (tmp_path / "executed").exists()
@@ -385,22 +385,22 @@ def test_a_failure_leaves_a_deck_that_fails_again(tmp_path, backend, start, monk
     assert done.returncode == 0, done.stderr
     told = re.findall(r"\)\s*-?1\]\s*=\s*(\S+)$", done.stdout, re.MULTILINE)
     assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in told)  # a whole double
-    found = [float(value) for value in told]
+    currents = [float(value) for value in told]
     unit = next(unit for _, unit in manifest.units() if unit.array == name)
-    assert len(found) == unit.columns
+    assert len(currents) == unit.columns
     expected = engine.currents({name: volts[name]})[name][0]
-    # What the deck's time steps differ in from the living transient's, in which the device moves.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    # The device moves, and the deck's time steps differ from those of the persistent transient.
+    np.testing.assert_allclose(currents, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_models_beside_the_arrays_are_never_run(tmp_path, backend, start):
-    """The folder's copies are for people; the engine uses its own."""
+    """The folder's copies are for manual runs; the engine uses the package's own."""
     manifest = build(tmp_path / "n", backend)
     name = "memristor.osdi" if backend == "osdi" else "aist.lib"
     (manifest.folder / name).write_text("* nothing\n")
     volts = reads(manifest, 1)
-    found = start(manifest).currents(volts)
+    read = start(manifest).currents(volts)
     for array, currents in ideal(manifest).currents(volts).items():
-        np.testing.assert_allclose(found[array], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
+        np.testing.assert_allclose(read[array], currents, rtol=0, atol=1e-9 * np.abs(currents).max())
     with pytest.raises(ManifestError, match="SHA-256"):
         read_manifest(manifest.folder)

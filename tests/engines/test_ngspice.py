@@ -1,4 +1,4 @@
-"""The ngspice engine: right, steady over long runs, and honest when ngspice dies."""
+"""The ngspice engine: its currents are right, also over long runs, and it reports an ngspice that dies."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def reads(manifest, count, seed=0, units="ifgo"):
     return {deck.name: generator.uniform(-0.05, 0.05, (count, len(deck.word_lines))) for deck in decks(manifest, units)}
 
 
-def same(found, expected, tolerance=1e-12):
-    assert found.keys() == expected.keys()
+def same(currents, expected, tolerance=1e-12):
+    assert currents.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance * np.abs(value).max())
+        np.testing.assert_allclose(currents[name], value, rtol=0, atol=tolerance * np.abs(value).max())
 
 
 def test_currents_are_those_of_the_ideal_engine_read_after_read(manifest, engine):
@@ -121,10 +121,10 @@ def test_a_worker_that_dies_in_the_middle_of_a_batch(manifest, engine):
     volts = reads(manifest, 5000)
     killer = threading.Timer(0.1, os.kill, (engine.pids()["lstm_f"], signal.SIGKILL))
     killer.start()
-    found = engine.currents(volts)
+    currents = engine.currents(volts)
     killer.join()
     assert engine.restarts == 1
-    same(found, ideal(manifest).currents(volts))
+    same(currents, ideal(manifest).currents(volts))
 
 
 def test_the_second_death_carries_deck_log_and_command(manifest):
@@ -155,8 +155,8 @@ def test_the_second_death_carries_deck_log_and_command(manifest):
     # The command really repeats the read, in the very circuit.
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     expected = ideal(manifest).currents(reads(manifest, 1, units="i"))["lstm_i"][0]
-    found = [float(line.split("=")[1]) for line in done.stdout.splitlines() if line.startswith("i(vsi")]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    currents = [float(line.split("=")[1]) for line in done.stdout.splitlines() if line.startswith("i(vsi")]
+    np.testing.assert_allclose(currents, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 def test_a_deck_that_ngspice_refuses_is_an_error_with_its_words(manifest, tmp_path):
@@ -184,9 +184,9 @@ def test_a_missing_library_is_one_line(manifest, monkeypatch):
 
 @pytest.mark.parametrize("solver", ["SPARSE 1.3", None])
 def test_a_large_array_without_klu_is_refused_before_it_is_loaded(manifest, monkeypatch, solver):
-    # No ngspice without KLU can be installed beside the other one, so only what the probe found is replaced here.
-    found = dataclasses.replace(probe(), solver=solver)
-    monkeypatch.setattr(ngspice, "probe", lambda: found)
+    # No ngspice without KLU can be installed beside the other one, so only the probe's result is replaced here.
+    facts = dataclasses.replace(probe(), solver=solver)
+    monkeypatch.setattr(ngspice, "probe", lambda: facts)
     rows = ngspice.SPARSE_CELLS // 256 + 1
     layout = ArrayLayout(rows, 256, PAPER)
     large = ArrayDeck("large", "i", tuple(f"x{k}" for k in range(rows)), layout, manifest.folder / "not-there.inc")
@@ -195,7 +195,7 @@ def test_a_large_array_without_klu_is_refused_before_it_is_loaded(manifest, monk
     ) as caught:
         NgspiceEngine([large])
     assert caught.value.exit_code == 2
-    assert "allowed without KLU are 65536 cells: install ngspice 42 or later" in str(caught.value)
+    assert "allowed: 65536 cells without KLU; install ngspice 42 or later" in str(caught.value)
     small = NgspiceEngine(decks(manifest, "i"))  # needs no KLU
     small.close()
 

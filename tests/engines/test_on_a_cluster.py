@@ -1,4 +1,4 @@
-"""Arrays and functions on other processes: the same bits wherever they run, and whoever dies or hangs meanwhile."""
+"""Arrays and functions on other processes give the same bits as here, even if a worker dies or hangs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def still(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory):
-    """Arrays whose answers depend on every read before."""
+    """Arrays whose currents depend on all earlier reads."""
     folder = tmp_path_factory.mktemp("cluster") / "moving"
     options = {"device_backend": "behavioural", "read_s": 2e-5, "read_voltage": 0.2, "allow_disturb": True}
     return build_netlist(network(nn.GRU), folder, **options)
@@ -61,7 +61,7 @@ def local_cluster():
 
 @pytest.fixture
 def two(local_cluster):
-    """Two workers, whatever the test before did to them."""
+    """Two live workers, even after a test that killed one."""
     until(lambda: local_cluster.workers == 2)
     return local_cluster
 
@@ -88,19 +88,19 @@ def reads(manifest, count, seed=0):
 
 
 def one_by_one(engine, volts, between=None):
-    """Currents of reads asked for one at a time; `between(index)` before each."""
-    found = []
+    """Currents of the reads `volts`, one at a time; `between(index)` is called before each."""
+    steps = []
     for index in range(len(next(iter(volts.values())))):
         if between is not None:
             between(index)
-        found.append(engine.currents({name: value[index : index + 1] for name, value in volts.items()}))
-    return {name: np.concatenate([step[name] for step in found]) for name in volts}
+        steps.append(engine.currents({name: value[index : index + 1] for name, value in volts.items()}))
+    return {name: np.concatenate([step[name] for step in steps]) for name in volts}
 
 
-def same_bits(found, expected):
-    assert found.keys() == expected.keys()
+def same_bits(currents, expected):
+    assert currents.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(currents[name], value)
 
 
 def worker_pids(where):
@@ -188,9 +188,9 @@ def test_a_worker_killed_in_the_middle_of_reads(manifest, two, engine_on):
     orphans = [pid for pid in engine.pids().values() if parent(pid) == worker]
     killer = threading.Timer(0.1, os.kill, (worker, signal.SIGKILL))
     killer.start()
-    found = engine.currents(volts)
+    currents = engine.currents(volts)
     killer.join()
-    same_bits(found, expected)
+    same_bits(currents, expected)
     assert engine.restarts > 0
     for pid in orphans:
         until(lambda pid=pid: is_gone(pid))
@@ -201,10 +201,10 @@ def test_the_only_worker_is_killed(moving, engine_on):
     expected = one_by_one(engine_on(moving), volts)
     with Cluster.local(1) as one:
         engine = engine_on(moving, one)
-        found = one_by_one(
+        currents = one_by_one(
             engine, volts, lambda index: os.kill(worker_pids(one)[0], signal.SIGKILL) if index == 3 else None
         )
-        same_bits(found, expected)
+        same_bits(currents, expected)
         engine.close()
 
 
@@ -259,9 +259,9 @@ def test_a_hanging_worker_is_left_alone(moving, two, engine_on, monkeypatch):
     monkeypatch.setattr(two.remote, "silence_s", 4.0)
     engine = engine_on(moving, two)
     hung = worker_pids(two)[0]
-    found = one_by_one(engine, volts, lambda index: os.kill(hung, signal.SIGSTOP) if index == 3 else None)
-    same_bits(found, expected)
-    until(lambda: is_gone(hung))  # one of our own, so it is ended
+    currents = one_by_one(engine, volts, lambda index: os.kill(hung, signal.SIGSTOP) if index == 3 else None)
+    same_bits(currents, expected)
+    until(lambda: is_gone(hung))  # ended, because it belongs to this package's own cluster
 
 
 def test_a_changed_file_does_not_travel(still, two):
@@ -302,8 +302,8 @@ def test_map_keeps_the_order_and_tells_how_far_it_is(two):
 
     for where in (Cluster.here(), two):
         told = []
-        found = where.map(wait_and_square, range(12), progress=lambda done, of: told.append((done, of)))  # noqa: B023
-        np.testing.assert_array_equal(found, [[n * n] * 3 for n in range(12)])
+        values = where.map(wait_and_square, range(12), progress=lambda done, of: told.append((done, of)))  # noqa: B023
+        np.testing.assert_array_equal(values, [[n * n] * 3 for n in range(12)])
         assert told[-1] == (12, 12)
         assert [done for done, _ in told] == sorted({done for done, _ in told})
         assert where.map(squares(), []) == []
@@ -357,7 +357,7 @@ def test_an_item_that_kills_its_worker_twice(two):
     with pytest.raises(RunError, match=r"deadly, part 3 of 4, failed twice on 2 local workers: .* died") as caught:
         two.map(deadly, range(4))
     assert "\n" not in str(caught.value)
-    assert two.map(squares(), range(4)) == [0, 1, 4, 9]  # and life goes on
+    assert two.map(squares(), range(4)) == [0, 1, 4, 9]  # the cluster still works
 
 
 def test_a_hanging_item_is_tried_elsewhere_once(two, tmp_path):
@@ -390,15 +390,15 @@ def test_each_tells_what_failed_and_goes_on(two):
 
     here = os.getpid()
     for where, lost in ((Cluster.here(), set()), (two, {5})):
-        found, failed, told = {}, {}, []
+        values, failed, told = {}, {}, []
         where.each(
             difficult,
             range(8),
-            found.__setitem__,
+            values.__setitem__,
             failed.__setitem__,
             progress=lambda done, of: told.append((done, of)),  # noqa: B023
         )
-        assert found == {number: number**2 for number in range(8) if number not in {1, 3} | lost}
+        assert values == {number: number**2 for number in range(8) if number not in {1, 3} | lost}
         assert {number: type(error) for number, error in failed.items() if number == 1} == {1: ManifestError}
         assert str(failed[3]) == "failed: IndexError: list index out of range; this is an error in hvae-mnn, report it"
         if lost:
@@ -407,7 +407,7 @@ def test_each_tells_what_failed_and_goes_on(two):
 
 
 def test_each_tells_values_as_they_come(two, tmp_path):
-    """The second item waits until the first one was told."""
+    """The second item waits until the first one was reported."""
     told = tmp_path / "told"
 
     def patient(number):
@@ -445,7 +445,7 @@ def test_an_existing_cluster(still, scheduler, connected, engine_on):
         assert there.map(squares(), range(3)) == [0, 1, 4]
         pids = list(engine.pids().values())
         assert {parent(pid) for pid in pids} == {worker.pid}
-    # The cluster goes on without what we had put there, even though the engine was not closed.
+    # The cluster continues without this session's objects, even though the engine was not closed.
     for pid in pids:
         until(lambda pid=pid: is_gone(pid))
     assert worker.poll() is None

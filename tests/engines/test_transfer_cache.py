@@ -1,4 +1,4 @@
-"""Solved arrays on disk: what a key depends on, and what becomes of a damaged file."""
+"""The cache of solved arrays: keys depend on everything that determines a solution; damaged files are replaced."""
 
 from __future__ import annotations
 

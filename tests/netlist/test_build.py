@@ -32,16 +32,16 @@ def test_every_value_reads_back_as_the_same_float(tmp_path):
     write_netlists(tmp_path / "net", [export], PAPER, {})
     for array in map_layer(export.layer, PAPER):
         lines = (tmp_path / "net" / f"{array.name}.inc").read_text().splitlines()
-        found = {}
+        ohms = {}
         for line in lines:
             if match := re.fullmatch(rf"Rm{array.unit}(\d+)_(\d+) (\S+)n bl{array.unit}(\d+) (\S+)", line):
                 row, column = int(match[1]), int(match[2])
                 assert match[3] == array.word_lines[row]
                 assert int(match[4]) == column
-                found[row, column] = float(match[5])
-        assert len(found) == array.conductance.size
-        for place, ohm in found.items():
-            assert ohm == 1 / array.conductance[place]
+                ohms[row, column] = float(match[5])
+        assert len(ohms) == array.conductance.size
+        for cell, ohm in ohms.items():
+            assert ohm == 1 / array.conductance[cell]
         stored = load_file(tmp_path / "net" / "conductances.safetensors")
         np.testing.assert_array_equal(stored[f"{array.name}.conductance"], array.conductance)
 
@@ -99,7 +99,7 @@ def test_a_build_that_fails_leaves_nothing_and_the_old_one_alone(tmp_path):
 
 def test_a_folder_with_something_else_is_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
+    with pytest.raises(ManifestError, match="exists and holds something other than netlists"):
         write_netlists(tmp_path, exports(), PAPER, {})
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -110,7 +110,7 @@ def test_a_folder_that_only_looks_like_ours_is_not_touched(tmp_path, foreign):
     write_netlists(folder, exports(), PAPER, {})
     (folder / foreign).write_text('{"name": "my web app"}')
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(ManifestError, match="exists and holds something else than netlists"):
+    with pytest.raises(ManifestError, match="exists and holds something other than netlists"):
         write_netlists(folder, exports(), PAPER, {})
     assert sorted(path.name for path in folder.iterdir()) == before
 
@@ -133,7 +133,7 @@ def built(tmp_path):
 
 
 def change(folder, edit):
-    """Edit the manifest as someone would who also knows how to make its fingerprint."""
+    """Edit the manifest and renew its fingerprint."""
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
     edit(stored)
@@ -172,7 +172,7 @@ def test_a_line_that_is_no_resistor_is_not_run_even_with_the_right_hashes(built,
     path = built / "net_i.inc"
     path.write_text(path.read_text() + line + "\n", newline="")
     change(built, lambda stored: stored["files"].update({"net_i.inc": sha256(path)}))
-    with pytest.raises(ManifestError, match="is no element of an array; not run"):
+    with pytest.raises(ManifestError, match="is not an element of an array; not run"):
         read_manifest(built)
 
 

@@ -1,4 +1,4 @@
-"""Conductances of a build: what agrees with the manifest's hashes has to be an array all the same."""
+"""Conductances of a build are checked even where they agree with the manifest's hashes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def with_right_hashes(folder: Path, data: bytes) -> Manifest:
-    """The folder with another file of conductances, as someone leaves it who knows how to hash."""
+    """The folder with another file of conductances and with matching hashes."""
     (folder / NAME).write_bytes(data)
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
@@ -78,12 +78,12 @@ def spoil(name: str, value: float) -> Change:
     [
         (
             spoil("conductance", np.nan),
-            "net_h.conductance holds 1 values that no array has, nan the first; allowed",
+            "net_h.conductance has 1 impossible values, nan the first; allowed: finite numbers",
         ),
-        (spoil("conductance", np.inf), "inf the first; allowed are finite numbers, 0 or above"),
+        (spoil("conductance", np.inf), "inf the first; allowed: finite numbers, 0 or above; build"),
         (spoil("conductance", -1e-5), "-1e-05 the first"),
-        (spoil("test_volts", np.nan), "net_h.test_volts holds 1 values"),
-        (spoil("ideal_currents", -np.inf), "net_h.ideal_currents holds 1 values"),
+        (spoil("test_volts", np.nan), "net_h.test_volts has 1 impossible values"),
+        (spoil("ideal_currents", -np.inf), "net_h.ideal_currents has 1 impossible values"),
         (lambda t: t.pop("net_h.conductance"), "has no tensor 'net_h.conductance'"),
         (lambda t: t.update(more=np.zeros(1)), "has an unknown tensor 'more'"),
         (

@@ -1,4 +1,4 @@
-"""What a netlist folder may hold: everything that builds write, and nothing that ngspice would execute."""
+"""Allowed contents of a netlist folder: everything that builds write, and no commands for ngspice to execute."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MODULES = {
 }
 BACKENDS = ("static", "behavioural", "osdi")
 UNLIKE = {"amplifiers", "clipping", "pulses", "pulses-amplifiers", "sinh"}
-"""Of which memristors do not move."""
+"""Hardware whose memristors cannot move."""
 
 
 def build(folder: Path, module: str = "lstm", hardware: str = "paper", backend: str = "static") -> Path:
@@ -82,7 +82,7 @@ def test_the_committed_build_is_opened():
 
 
 def sealed(folder: Path, name: str, text: str) -> None:
-    """Put a file there as someone would who also knows how to make its hash and the manifest's fingerprint."""
+    """Write a file, and renew its hash and the manifest's fingerprint."""
     (folder / name).write_text(text, newline="")
     path = folder / "manifest.json"
     stored = json.loads(path.read_text())
@@ -164,30 +164,30 @@ def test_a_command_that_no_build_writes_is_refused_even_with_the_right_hashes(tm
     text = (folder / deck).read_text()
     number = text[: text.index("op\n")].count("\n") + 1
     sealed(folder, deck, text.replace("op\n", f"{line}\nop\n"))
-    with pytest.raises(ManifestError, match=rf"{deck}, line {number}: .* is no line of a deck; not run"):
+    with pytest.raises(ManifestError, match=rf"{deck}, line {number}: .* is not a line of a deck; not run"):
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("place", ["first", "before .control", "last"])
+@pytest.mark.parametrize("position", ["first", "before .control", "last"])
 @pytest.mark.parametrize("line", HOSTILE_LINES)
-def test_a_line_that_no_build_writes_is_refused_even_with_the_right_hashes(tmp_path, line, place):
+def test_a_line_that_no_build_writes_is_refused_even_with_the_right_hashes(tmp_path, line, position):
     folder = build(tmp_path / "net")
     text = (folder / "net_f.cir").read_text()
-    if place == "first":
+    if position == "first":
         text = f"{line}\n{text}"
-    elif place == "last":
+    elif position == "last":
         text += f"{line}\n"
     else:
         text = text.replace(".control\n", f"{line}\n.control\n")
     sealed(folder, "net_f.cir", text)
-    with pytest.raises(ManifestError, match=r"net_f\.cir.* is no (line|title) of a deck; not run"):
+    with pytest.raises(ManifestError, match=r"net_f\.cir.* is not (a line|the title) of a deck; not run"):
         read_manifest(folder)
 
 
 def test_a_deck_without_an_end_of_line_is_refused(tmp_path):
     folder = build(tmp_path / "net")
     sealed(folder, "net_f.cir", (folder / "net_f.cir").read_text() + "shell touch pwned")
-    with pytest.raises(ManifestError, match="'shell touch pwned' is no line of a deck"):
+    with pytest.raises(ManifestError, match="'shell touch pwned' is not a line of a deck"):
         read_manifest(folder)
 
 
@@ -221,10 +221,10 @@ def test_every_documented_run_of_a_deck_reads_no_spiceinit():
         for folder in ("docs", "examples", "hvae_mnn", "netlists", "device_models")
         for path in (root / folder).rglob("*")
     ]
-    found = []
+    unsafe = []
     for path in [
         *root.glob("*.md"),
         *(path for path in texts if path.suffix in (".md", ".py", ".sh", ".cir", ".inc", ".lib")),
     ]:
-        found += [f"{path}: {line}" for line in path.read_text().splitlines() if "ngspice -b" in line]
-    assert not found
+        unsafe += [f"{path}: {line}" for line in path.read_text().splitlines() if "ngspice -b" in line]
+    assert not unsafe

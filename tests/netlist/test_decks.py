@@ -1,4 +1,4 @@
-"""Every exported deck, run as a stranger would: `ngspice -n -b`, without this package. Torch is the second answer."""
+"""Every exported deck gives torch's results with `ngspice -n -b` alone, without this package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODULES = {
 
 
 def run_deck(folder, deck):
-    """Printed values by name, from the deck as it lies on disk."""
+    """Values by name, as ngspice prints them for the deck on disk."""
     command = shutil.which("ngspice")
     assert command, "the ngspice command is part of the set-up: make system"
     done = subprocess.run(
@@ -36,9 +36,9 @@ def run_deck(folder, deck):
     )
     assert done.returncode == 0, done.stderr
     assert "Using KLU" in done.stdout
-    found = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))
-    assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in found.values())  # a whole double
-    return {name: float(value) for name, value in found.items()}
+    printed = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))
+    assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in printed.values())  # a whole double
+    return {name: float(value) for name, value in printed.items()}
 
 
 @pytest.fixture(params=list(MODULES))
@@ -57,7 +57,7 @@ def test_column_currents_are_those_of_eq_12(build):
     stored = load_file(manifest.folder / "conductances.safetensors")
     for _, unit in manifest.units():
         printed = run_deck(manifest.folder, manifest.deck(unit).name)
-        found = np.array([printed[f"i(vs{unit.name}{k})"] for k in range(unit.columns)])
+        currents = np.array([printed[f"i(vs{unit.name}{k})"] for k in range(unit.columns)])
         volts, conductance = stored[f"{unit.array}.test_volts"], stored[f"{unit.array}.conductance"]
         assert np.abs(volts).max() <= 0.05 * (1 + 1e-12)
         # Summed cell by cell here, not by the product that made the stored answer.
@@ -65,9 +65,9 @@ def test_column_currents_are_those_of_eq_12(build):
             sum(v * (manifest.fixed_siemens - g) for v, g in zip(volts, conductance[:, k], strict=True))
             for k in range(unit.columns)
         ]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+        np.testing.assert_allclose(currents, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
         np.testing.assert_allclose(
-            found, stored[f"{unit.array}.ideal_currents"], rtol=0, atol=1e-12 * np.abs(found).max()
+            currents, stored[f"{unit.array}.ideal_currents"], rtol=0, atol=1e-12 * np.abs(currents).max()
         )
 
 
@@ -91,12 +91,12 @@ def test_the_layer_deck_is_the_torch_cell(build):
         if layer.cell == "lstm":
             expected["memory"] = new[1]
         for name, value in expected.items():
-            found = [printed[f"v({name}{k})"] for k in range(layer.hidden_size)]
-            np.testing.assert_allclose(found, value.detach().flatten(), rtol=0, atol=1e-9)
+            values = [printed[f"v({name}{k})"] for k in range(layer.hidden_size)]
+            np.testing.assert_allclose(values, value.detach().flatten(), rtol=0, atol=1e-9)
 
 
 def one_layer(module, name):
-    """The single-layer, one-way torch module that the netlist layer `name` stands for."""
+    """The single-layer, unidirectional torch module of the netlist layer `name`."""
     suffix = name.partition("_l")[2]
     key = f"l{suffix or '0'}"
     weights = {n: p for n, p in module.named_parameters() if n.endswith(f"_{key}") or n.startswith("peephole")}

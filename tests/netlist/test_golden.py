@@ -1,4 +1,4 @@
-"""A small build, committed as text: what build-netlist writes, to read and to run. `--force-regen` writes it anew."""
+"""Netlists of a small build equal the committed ones, which `--force-regen` writes anew."""
 
 from __future__ import annotations
 

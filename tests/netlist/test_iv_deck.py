@@ -17,28 +17,28 @@ def lines(*arguments):
 
 
 def test_a_sine_on_a_subcircuit():
-    found = lines("one", AIST, "behavioural", Sine(0.5, 10, 2), 0.3, 1e-4)
-    assert found[2:6] == [
+    deck = lines("one", AIST, "behavioural", Sine(0.5, 10, 2), 0.3, 1e-4)
+    assert deck[2:6] == [
         ".options klu reltol=1e-7 vntol=1e-9 trtol=100",
         ".include aist.lib",
         "Vdrive te 0 SIN(0 0.5 10)",
         "Xmemristor te 0 x aist x0=0.3",
     ]
-    assert ".tran 0.0001 0.2 0 0.0001" in found
-    assert "write one.raw v(te) v(x) i(vdrive)" in found
-    assert not any("osdi" in line for line in found[1:])
+    assert ".tran 0.0001 0.2 0 0.0001" in deck
+    assert "write one.raw v(te) v(x) i(vdrive)" in deck
+    assert not any("osdi" in line for line in deck[1:])
 
 
 def test_a_triangle_on_a_compiled_device():
-    found = lines("two", HP_TIO2, "osdi", triangle(1.5, 4, 1), 0.25, 1e-3)
-    model = next(line for line in found if line.startswith(".model"))
+    deck = lines("two", HP_TIO2, "osdi", triangle(1.5, 4, 1), 0.25, 1e-3)
+    model = next(line for line in deck if line.startswith(".model"))
     assert model.startswith(".model memristor hp_memristor ron=100.0 roff=16000.0 d=1e-08 mu=1e-14 p=1.0")
-    source = " ".join(found[found.index("Vdrive te 0 PWL(") : found.index("+ )")])
+    source = " ".join(deck[deck.index("Vdrive te 0 PWL(") : deck.index("+ )")])
     assert source.replace("+ ", "").split("PWL( ")[1].split() == list(
         map(str, [0.0, 0.0, 0.0625, 1.5, 0.1875, -1.5, 0.25, 0.0])
     )
-    assert "Nmemristor te 0 x memristor x0=0.25" in found
-    assert "pre_osdi memristor.osdi" in found
+    assert "Nmemristor te 0 x memristor x0=0.25" in deck
+    assert "pre_osdi memristor.osdi" in deck
 
 
 def test_pulses_have_all_their_corners():

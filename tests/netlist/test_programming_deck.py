@@ -1,4 +1,4 @@
-"""The programming deck's text: voltages of every line at every pulse, wires, switches, what is saved."""
+"""Text of the programming deck: voltages of every line at every pulse, wires, switches, saved vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvae_mnn.netlist.programming_deck import EDGE_S, GAP_S, WiredArray, program
 X0 = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 SECONDS = np.array([[1e-3, 0.0, -2e-3], [0.0, 3e-3, 0.0]])
 PARTS = {"V/3": (1 / 3, -1 / 3), "V/2": (1 / 2, 0), "1T1R": (None, None)}
-"""On the cells of the selected row and column, on the rest."""
+"""Voltages of cells in the selected row or column, and of all others, as fractions of the amplitude."""
 
 
 def array(scheme="V/3", wire_ohm=2.0, backend="behavioural"):
@@ -22,14 +22,14 @@ def array(scheme="V/3", wire_ohm=2.0, backend="behavioural"):
 
 
 def waveforms(text):
-    """(times, volts) by name of the source."""
+    """(times, volts) by source name."""
     joined = text.replace("\n+ ", " ")
-    found = {name.lower(): ([0.0], [0.0]) for name in re.findall(r"^V(\w+) \w+ 0 DC 0$", joined, re.MULTILINE)}
+    by_source = {name.lower(): ([0.0], [0.0]) for name in re.findall(r"^V(\w+) \w+ 0 DC 0$", joined, re.MULTILINE)}
     for name, points in re.findall(r"^V(\w+) \w+ 0 PWL\( (.*) \)$", joined, re.MULTILINE):
         values = np.array(points.split(), dtype=float)
         assert (np.diff(values[::2]) > 0).all(), "times must rise"
-        found[name.lower()] = (values[::2], values[1::2])
-    return found
+        by_source[name.lower()] = (values[::2], values[1::2])
+    return by_source
 
 
 @pytest.mark.parametrize("scheme", BIAS_SCHEMES)

@@ -1,4 +1,4 @@
-"""A rebuild replaces a build in one step; killed wherever, one of the two has the name, and nothing stays beside it."""
+"""A rebuild replaces a build in one step: whenever it is killed, one complete build remains, and nothing else."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ count = 0
 def then_killed(call):
     def wrapped(*arguments):
         global count
-        found = call(*arguments)
+        answer = call(*arguments)
         count += 1
         if count == {calls}:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return answer
     return wrapped
 {patch}
 build(Path({folder!r}), 2)
@@ -72,7 +72,7 @@ def killed(folder, patch, calls):
 
 @pytest.fixture
 def without_exchange(monkeypatch):
-    """A system that has no step for two names to change places."""
+    """A system that cannot exchange two names in one step."""
     monkeypatch.setattr(replacement, "_renameat2", lambda: None)
 
 
@@ -155,11 +155,11 @@ def test_without_the_step_a_rebuild_works_as_well(tmp_path, without_exchange):
 
 def test_a_reader_always_finds_a_build(tmp_path):
     build(tmp_path / "net")
-    over, found = threading.Event(), set()
+    over, numbers = threading.Event(), set()
 
     def read():
         while not over.is_set():
-            found.add(read_manifest(tmp_path / "net", verify=False).source["number"])
+            numbers.add(read_manifest(tmp_path / "net", verify=False).source["number"])
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -169,8 +169,8 @@ def test_a_reader_always_finds_a_build(tmp_path):
     finally:
         over.set()
         reader.join()
-    assert found <= set(range(1, 12))
-    assert len(found) > 1
+    assert numbers <= set(range(1, 12))
+    assert len(numbers) > 1
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -194,7 +194,7 @@ def test_two_builds_into_one_folder(tmp_path):
 
 def test_what_comes_while_netlists_are_written_is_not_lost(tmp_path):
     build(tmp_path / "net")
-    with pytest.raises(ManifestError, match=r"holds something else than netlists \(notes.txt\)"):
+    with pytest.raises(ManifestError, match=r"holds something other than netlists \(notes.txt\)"):
         build(tmp_path / "net", 2, progress=lambda *_: (tmp_path / "net" / "notes.txt").touch())
     assert "notes.txt" in names(tmp_path / "net")
     assert names(tmp_path) == ["net"]
@@ -215,10 +215,10 @@ def test_a_build_that_the_earlier_version_lost_comes_back(tmp_path):
 
 
 def test_of_two_lost_builds_the_newer_comes_back(tmp_path):
-    for place, number in enumerate((1, 2)):
+    for age, number in enumerate((1, 2)):
         folder = tmp_path / f".net.abcd123{number}.old"
         build(folder, number)
-        os.utime(folder, (1e9 + place,) * 2)
+        os.utime(folder, (1e9 + age,) * 2)
     recover(tmp_path)
     assert names(tmp_path) == ["net"]
     assert number_of(tmp_path / "net") == 2
@@ -283,5 +283,5 @@ def test_another_source_is_replaced_with_force_only(tmp_path, there, new, same):
 
 def test_force_does_not_touch_what_is_no_build(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ManifestError, match="holds something else than netlists"):
+    with pytest.raises(ManifestError, match="holds something other than netlists"):
         build(tmp_path, force=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvae_mnn.engines.array_process import ArrayDeck, place_files
+from hvae_mnn.engines.array_process import ArrayDeck, copy_files
 from hvae_mnn.netlist.array_deck import array_deck
 from hvae_mnn.netlist.decks import amperes_per_sensed
 from hvae_mnn.netlist.running import sensed_vectors
@@ -40,7 +40,7 @@ def ngspice_currents(case: ArrayCase) -> Array:
     inside = case.noise if layout.hardware.amplifier.kind == "ideal" else None
     vectors = [f"v({name})" for name in sensed_vectors(layout, deck.unit)]
     with deck_folder("verify") as folder:
-        include = place_files(deck, folder)
+        include = copy_files(deck, folder)
         text = array_deck(deck.name, deck.unit, deck.word_lines, layout, include, case.volts, inside, names)
         reads = [read_point(path) for path in run_text(text, folder, "array", names, LIMIT_S)]
     sensed = np.array([[read[name] for name in vectors] for read in reads])

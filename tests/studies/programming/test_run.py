@@ -141,7 +141,7 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
         ({"targets": "text.npy", "random": None}, InputError, "text.npy cannot be read"),
         ({"targets": "empty.csv", "random": None}, InputError, "empty.csv holds float64 of shape (0, 1)"),
         ({"targets": "text.txt", "random": None}, InputError, "files of target conductances end in .npy or .csv"),
-        ({"targets": "folder", "random": None}, ManifestError, "is no netlist folder"),
+        ({"targets": "folder", "random": None}, ManifestError, "is not a netlist folder"),
         ({"targets": "large.csv", "random": None}, DeviceError, "at (0, 1), is 0.2 S; allowed: 1e-05 to 0.0001 S"),
     ],
 )
