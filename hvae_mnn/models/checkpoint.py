@@ -106,7 +106,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint onto the CPU; the model comes in eval mode.
 
-    Errors: `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
+    Raises `CheckpointError` if the file is missing, damaged, foreign, holds code, or its parts do not fit each other.
     """
     path = Path(path)
     content = read_archive(path)
