@@ -16,8 +16,8 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.errors import InputError
 from hvae_mnn.evaluation import report as reports
 from hvae_mnn.files import read_sealed, sha256, write_sealed
-from hvae_mnn.finetune import loop as finetuning
-from hvae_mnn.finetune.config import FinetuneConfig
+from hvae_mnn.finetuning import loop as finetuning
+from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.folders import refuse_other
 from hvae_mnn.gates import Cell
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
@@ -236,7 +236,7 @@ def finetune(
     `hardware` is a description, the name of a preset or a TOML file; `noise` its non-idealities. Text comes from the
     corpus in `data_dir` (default: the built-in one). `out` is by default the checkpoint's folder with `-finetuned`
     behind its name; with `resume`, an interrupted run there is resumed. The other settings are the fields of
-    `hvae_mnn.finetune.config.FinetuneConfig`. `progress` is False for silence, True for a bar where a person watches,
+    `hvae_mnn.finetuning.config.FinetuneConfig`. `progress` is False for silence, True for a bar where a person watches,
     or a function, called with updates done, updates in all, and the loss in nats per sentence.
 
     Raises `InputError`, `CheckpointError`, `HardwareError`, `TextError`, `RunError` for bad input, `TrainingError` when

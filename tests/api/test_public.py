@@ -106,6 +106,14 @@ def test_only_what_is_used_is_imported(use, unwanted):
     assert done.stdout.strip() == ""
 
 
+def test_no_public_name_is_a_module_too():
+    """An imported module hides the public name: `hvae_mnn.finetune` was a folder, and the function was gone."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.parent.name for path in PACKAGE.glob("*/__init__.py")
+    }
+    assert not modules & set(hvae_mnn.__all__)
+
+
 def test_an_unknown_name_is_told():
     with pytest.raises(AttributeError, match="module 'hvae_mnn' has no attribute 'simulat'"):
         hvae_mnn.simulat  # noqa: B018

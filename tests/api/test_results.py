@@ -115,7 +115,7 @@ def test_simulate_and_its_converters(checkpoint, capsys):
 def test_plot_crossbar(checkpoint, capsys):
     plot = plot_crossbar(build_netlist(checkpoint, hardware=tiled()), seed=1)
     check(plot, ["crossings", "column_errors"], capsys)
-    errors = [abs(value) for value in plot.table("column_errors")["error"].to_pylist()]
+    errors = [abs(value) for value in plot.table("column_errors")["error_of_largest"].to_pylist()]
     assert plot.worst_error == pytest.approx(max(errors))
 
 

@@ -161,7 +161,9 @@ def test_a_group_alone_shows_its_help(capsys, words):
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-    assert "Commands" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Usage: hvae-mnn" in printed
+    assert ("doctor" if not words else "Commands") in printed
 
 
 def test_names_that_do_not_exist_name_the_nearest(fails, make_checkpoint):

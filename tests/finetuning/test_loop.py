@@ -19,10 +19,10 @@ from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
-from hvae_mnn.finetune import loop as module
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.loop import clip_weights, costs, finetune, weight_bounds
-from hvae_mnn.finetune.stepper import MixedStepper
+from hvae_mnn.finetuning import loop as module
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.loop import clip_weights, costs, finetune, weight_bounds
+from hvae_mnn.finetuning.stepper import MixedStepper
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.hsrvae import sample_latent
 from hvae_mnn.models.objective import charged_kl, reconstruction

@@ -30,9 +30,9 @@ from hvae_mnn.errors import CheckpointError, InputError, TrainingError
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.evaluation.text_metrics import compute_metrics
 from hvae_mnn.files import require_room, sha256, write_sealed
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.state import Place, read_state, write_state
-from hvae_mnn.finetune.stepper import HardwareWeights, MixedStepper, unit_parameters
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.state import Place, read_state, write_state
+from hvae_mnn.finetuning.stepper import HardwareWeights, MixedStepper, unit_parameters
 from hvae_mnn.folders import taken
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hvae_mnn.models.hsrvae import Posterior, sample_latent
