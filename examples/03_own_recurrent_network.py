@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hvae_mnn import build_netlist, read_manifest
-from hvae_mnn.gates import GATE_UNITS
+from hvae_mnn import GATE_UNITS, build_netlist, read_manifest
 
 kind = sys.argv[1] if len(sys.argv) > 1 else "GRU"
 folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp()) / "my_network"

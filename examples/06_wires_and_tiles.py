@@ -11,9 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from hvae_mnn import Options, build_netlist, read_hardware, simulate, verify
-from hvae_mnn.crossbar.hardware.spec import SCHEMES
-from hvae_mnn.crossbar.hardware.wires import Wires
+from hvae_mnn import SCHEMES, Options, Wires, build_netlist, read_hardware, simulate, verify
 
 parser = argparse.ArgumentParser()
 parser.add_argument("checkpoint", type=Path)

@@ -5,17 +5,13 @@ python examples/07_accuracy_against_noise.py checkpoints/demo/best.pt [--spread 
 
 The network is finetuned on hardware that is drawn anew for every batch. A sweep runs both networks over the spread,
 with several draws each; its figure shows them beside the digital model. ngspice then proves that one of the points is
-the circuit that it says. Called again, it goes on where it was stopped.
+the circuit that it says. Rerun it to resume.
 """
 
 import argparse
 from pathlib import Path
 
-from hvae_mnn import Nonidealities, finetune, sweep, verify_point
-from hvae_mnn.crossbar.nonidealities.spec import Programming
-from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
-from hvae_mnn.sweeps.gather import all_curves
-from hvae_mnn.sweeps.results import read_sweeps
+from hvae_mnn import Nonidealities, Programming, finetune, plot_accuracy, sweep, verify_point
 
 
 def main() -> None:
@@ -44,7 +40,7 @@ name = "spread"
 seeds = {given.seeds}
 sentences = {given.sentences}
 metrics = ["top1", "ppl"]
-models = {{ trained = "{given.checkpoint.resolve()}", finetuned = "{tuned.resolve()}" }}
+models = {{ trained = "{given.checkpoint.resolve()}", finetuned = "{tuned.checkpoint.resolve()}" }}
 set = {{ "noise.programming.error" = "lognormal" }}
 
 [[grid]]
@@ -55,9 +51,8 @@ name = "spread"
         encoding="utf-8",
     )
     result = sweep(file, out=given.out / "sweep")
-    for curves in all_curves(read_sweeps([result.folder])):
-        for path in save_accuracy_figures(curves, ("top1", "ppl"), given.out):
-            print(f"wrote {path}")
+    for path in plot_accuracy(result.folder, out=given.out).files:
+        print(f"wrote {path}")
     for task in result.plan.tasks.values():
         sigma = task.noise["programming"]["sigma"] if task.noise else 0.0
         if sigma in (0.0, given.spread) and task.seed in (None, 0):

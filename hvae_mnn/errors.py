@@ -6,6 +6,12 @@ line prints it and exits with ``exit_code``: 2 for bad input, 1 for a run that f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
+_MOST_PROBLEMS = 20
+"""Problems of a file that a message lists."""
+
 
 class HvaeMnnError(Exception):
     """Base of every error that hvae-mnn raises on purpose."""
@@ -17,6 +23,21 @@ class InputError(HvaeMnnError):
     """An input of the user that cannot be used: a file, a value, an option."""
 
     exit_code = 2
+    problems: tuple[str, ...] = ()
+    """The lines of a message that lists all problems of a file, without the file's name; else empty."""
+
+    @classmethod
+    def of(cls, where: object, problems: Sequence[str]) -> Self:
+        """All problems of a file at once: one line for one problem, else their number and a line each, so that all can
+        be corrected together. Of very many, the first are listed. `where` names the file."""
+        left = len(problems) - _MOST_PROBLEMS
+        listed = problems if left <= 0 else [*problems[:_MOST_PROBLEMS], f"and {left:,} more"]
+        if len(problems) == 1:
+            error = cls(f"{where}: {problems[0]}")
+        else:
+            error = cls("\n".join([f"{where}: {len(problems)} problems", *(f"  {line}" for line in listed)]))
+        error.problems = tuple(listed)
+        return error
 
 
 class TextError(InputError):

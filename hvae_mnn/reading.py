@@ -41,7 +41,6 @@ _MARKS = {
 }
 """Encodings by their byte order marks."""
 _SHOWN = 80
-_MOST_PROBLEMS = 20
 _STRINGS = re.compile(
     r"""#[^\n]*|\"{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*+(?:'{3,5})?"""
     r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?""",
@@ -281,12 +280,6 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{shown(text)} is beyond the largest number")
     return value
-
-
-def few(problems: list[str]) -> list[str]:
-    """The first problems of a file, and the number of the others, so that a message stays short."""
-    left = len(problems) - _MOST_PROBLEMS
-    return problems if left <= 0 else [*problems[:_MOST_PROBLEMS], f"and {left:,} more"]
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+import hvae_mnn
 
-pytestmark = [pytest.mark.spice, pytest.mark.slow]
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run(folder, example, *arguments):
@@ -36,11 +37,26 @@ def run(folder, example, *arguments):
 IGNORED = ["-W", "ignore:invalid escape sequence", "-W", "ignore:pkg_resources is deprecated"]
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_examples_use_public_names_only(path):
+    used = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hvae_mnn":
+            assert node.module == "hvae_mnn", ast.unparse(node)
+            used |= {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.split(".")[0] == "hvae_mnn" for alias in node.names), ast.unparse(node)
+    assert used
+    assert used <= set(hvae_mnn.__all__)
+
+
 def test_every_example_is_tested():
     tested = set(re.findall(r'"(\d\d_\w+\.(?:py|sh))"', Path(__file__).read_text(encoding="utf-8")))
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_command_line(tmp_path):
     printed = run(tmp_path, "01_command_line.sh", tmp_path / "here")
     assert "the main job runs here" in printed
@@ -51,12 +67,16 @@ def test_command_line(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_notebook_in_five_lines(tmp_path, make_checkpoint):
     printed = run(tmp_path, "02_notebook_in_five_lines.py", make_checkpoint("gru"))
     assert re.search(r"tokens that agree: \d+%", printed)
     assert len(list(tmp_path.glob("runs/*/summary.json"))) == 1
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "units"), [("LSTM", 4), ("GRU", 4), ("RNN", 1)])
 def test_own_recurrent_network(tmp_path, kind, units):
     printed = run(tmp_path, "03_own_recurrent_network.py", kind, tmp_path)
@@ -64,6 +84,8 @@ def test_own_recurrent_network(tmp_path, kind, units):
     assert (tmp_path / "my_network/manifest.json").is_file()
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_converters(tmp_path, make_checkpoint):
     checkpoint = make_checkpoint("rnn")
     printed = run(tmp_path, "04_converters.py", checkpoint, "--steps", 12, "--bits", 4, 10, "--out", tmp_path / "out")
@@ -75,6 +97,8 @@ def test_converters(tmp_path, make_checkpoint):
     assert (tmp_path / "out/converters.png").stat().st_size > 10_000
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_read_disturb(tmp_path, make_checkpoint):
     arguments = ("--steps", 6, "--volts", 0.05, 0.2, "--referee", "behavioural", "--out", tmp_path / "out")
     printed = run(tmp_path, "05_read_disturb.py", make_checkpoint("rnn"), *arguments)
@@ -86,6 +110,8 @@ def test_read_disturb(tmp_path, make_checkpoint):
     assert (tmp_path / "out/read_disturb.png").stat().st_size > 10_000
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_wires_and_tiles(tmp_path, make_checkpoint):
     arguments = ("--steps", 5, "--ohms", 1, 100, "--tile", 4, "--tiles-verified", 2, "--out", tmp_path / "out")
     printed = run(tmp_path, "06_wires_and_tiles.py", make_checkpoint("rnn"), *arguments)
@@ -98,6 +124,8 @@ def test_wires_and_tiles(tmp_path, make_checkpoint):
     assert max(map(float, referee)) < 1e-9
 
 
+@pytest.mark.spice
+@pytest.mark.slow
 def test_accuracy_against_noise(tmp_path, make_checkpoint):
     arguments = ("--updates", 4, "--sentences", 6, "--seeds", 2, "--out", tmp_path / "out")
     printed = run(tmp_path, "07_accuracy_against_noise.py", make_checkpoint("lstm"), *arguments)

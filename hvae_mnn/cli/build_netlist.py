@@ -6,17 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hvae_mnn.cli.mistakes import refuse_beside
-from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, WORD, BuildName, Choice
-from hvae_mnn.cli.progress import progress_bar
-from hvae_mnn.crossbar.network import CrossbarNetwork
+from hvae_mnn.cli.options import (
+    NUMBER,
+    PLACE,
+    BuildName,
+    Choice,
+    data_dir_option,
+    hardware_option,
+    memristor_option,
+    option,
+    out_option,
+)
+from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 
 if TYPE_CHECKING:
     from hvae_mnn.devices.moving import DeviceBackend
+    from hvae_mnn.netlist.manifest import Manifest
 
 EPILOG = """
 Examples:
@@ -43,45 +50,36 @@ Every deck runs alone:
     "Device", options=["--device", "--device-backend", "--read-voltage", "--read-time", "--allow-disturb"]
 )
 @click.argument("checkpoint", type=PLACE)
-@click.option("--name", type=BuildName(), help="Name of the build: a folder in netlists/.  [default: the checkpoint's]")
-@click.option("--out", type=FOLDER, help="Write here instead of netlists/NAME.")
+@option("--name", type=BuildName(), text="Name of the build, a folder in netlists/.", default="the checkpoint's")
+@out_option("build", default="netlists/NAME")
 @click.option("--force", is_flag=True, help="Replace netlists of another checkpoint.")
 @click.option(
     "--calibration",
     type=Choice(["max", "p99.99", "p99.9", "p99"]),
     default="max",
     show_default=True,
-    help="Part of the values met in validation that the converters' full scale covers.",
+    help="Full scale of the converters: the largest value in validation, or a percentile of all values.",
 )
-@click.option(
-    "--hardware",
-    type=WORD,
-    default="paper",
-    show_default=True,
-    help="Preset or TOML file: scheme, wires, amplifiers, converters, tiles (hvae-mnn hardware).",
-)
-@click.option(
-    "--data-dir",
-    type=FOLDER,
-    help="Corpus folder, for calibrating ADCs behind single tiles.  [default: the built-in corpus]",
-)
-@click.option(
-    "--device",
-    type=WORD,
-    help="Another memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.  [default: the hardware's]",
-)
+@hardware_option()
+@data_dir_option(" for calibrating ADCs behind single tiles")
+@memristor_option("the hardware's")
 @click.option(
     "--device-backend",
     type=Choice(["static", "behavioural", "osdi"]),
     default="static",
     show_default=True,
-    help="static: memristors that stand still; behavioural, osdi: that move in ngspice, as subcircuits or compiled.",
+    help="Memristors in ngspice: static (fixed resistors), behavioural (moving, as subcircuits) or osdi (moving,"
+    " compiled).",
 )
-@click.option("--read-voltage", type=NUMBER, help="Volts that the largest input becomes.  [default: the device's]")
+@option("--read-voltage", type=NUMBER, text="Word-line voltage of the largest input, V.", default="the device's")
 @click.option(
-    "--read-time", type=NUMBER, default=1e-6, show_default=True, help="Seconds of a read; matters if memristors move."
+    "--read-time",
+    type=NUMBER,
+    default=1e-6,
+    show_default=True,
+    help="Duration of a read, s; matters only for memristors that move.",
 )
-@click.option("--allow-disturb", is_flag=True, help="Accept a read voltage that moves the states.")
+@click.option("--allow-disturb", is_flag=True, help="Allow a read voltage that moves the memristors' states.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -98,8 +96,7 @@ def command(
     read_time: float,
     allow_disturb: bool,
 ) -> None:
-    """Export CHECKPOINT as ngspice netlists: a crossbar array and a deck per gate unit, a deck per layer, and a
-    manifest."""
+    """Export CHECKPOINT as ngspice netlists: an array and a deck per gate unit, a deck per layer, and a manifest."""
     from hvae_mnn.api import build_netlist
     from hvae_mnn.cosim.export import NETLISTS, default_name
     from hvae_mnn.netlist.file_names import MANIFEST
@@ -107,30 +104,38 @@ def command(
     if out is not None:
         refuse_beside(context, ("name",), "--name is a folder in netlists/, --out is the whole path")
     folder = out if out is not None else NETLISTS / (name or default_name(checkpoint))
-    console = Console()
-    with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("writing arrays", total=None)
-        manifest = build_netlist(
-            checkpoint,
-            folder,
-            hardware=hardware,
-            device=device,
-            device_backend=device_backend,
-            read_voltage=read_voltage,
-            read_s=read_time,
-            allow_disturb=allow_disturb,
-            calibration=calibration,
-            data_dir=data_dir,
-            force=force,
-            progress=lambda array, cells: bar.update(task, advance=1),
-        )
-    table = Table(title=Text(str(manifest.folder)), title_justify="left")
-    for heading in ("layer", "cell", "arrays", "rows x columns", "tiles", "weights", "paper's count", "V per unit"):
-        left = heading in ("layer", "cell", "arrays")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
+    manifest = build_netlist(
+        checkpoint,
+        folder,
+        hardware=hardware,
+        device=device,
+        device_backend=device_backend,
+        read_voltage=read_voltage,
+        read_s=read_time,
+        allow_disturb=allow_disturb,
+        calibration=calibration,
+        data_dir=data_dir,
+        force=force,
+    )
+    _show(manifest)
+    print_lines(
+        *_device_lines(manifest),
+        f"wrote {len(manifest.files)} files and {manifest.folder / MANIFEST}",
+        f"next: hvae-mnn simulate {manifest.folder} --steps 40",
+    )
+
+
+def _show(manifest: Manifest) -> None:
+    table = new_table(
+        str(manifest.folder),
+        ("layer", "cell", "arrays", "rows x columns", "tiles", "weights", "paper's count", "V per unit"),
+        left=("layer", "cell", "arrays"),
+        folded=("rows x columns", "tiles", "weights", "paper's count", "V per unit"),
+    )
     for layer in manifest.layers:
         sizes = dict.fromkeys(f"{unit.row_count} x {unit.columns}" for unit in layer.units)
-        table.add_row(
+        add_row(
+            table,
             layer.name,
             layer.cell,
             " ".join(unit.name for unit in layer.units),
@@ -140,34 +145,26 @@ def command(
             f"{layer.paper_weights:,}",
             f"{layer.volts_per_unit:.4g}",
         )
-    console.print(table)
-    for line in _device_lines(manifest):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    console.print(
-        f"wrote {len(manifest.files)} files and {manifest.folder / MANIFEST}", soft_wrap=True, highlight=False
-    )
-    console.print(
-        f"next: hvae-mnn simulate {manifest.folder} --steps 40", soft_wrap=True, highlight=False, markup=False
-    )
+    print_tables(table)
 
 
 _MANY_BEHAVIOURAL = 1000
 
 
-def _device_lines(network: CrossbarNetwork) -> list[str]:
-    """What a person should know of the memristors."""
-    device, hardware = network.device, network.hardware
-    count, wires = network.memristors, hardware.wires
+def _device_lines(manifest: Manifest) -> list[str]:
+    """The hardware, and warnings about its memristors."""
+    device, hardware = manifest.device, manifest.hardware
+    count, wires = manifest.memristors, hardware.wires
     lines = [
         f"hardware {hardware.name}: {hardware.cells.scheme}, word lines {wires.word_ohm:g} and bit lines"
         f" {wires.bit_ohm:g} Ohm a cell, {hardware.amplifier.kind} amplifiers, {hardware.coding} coding",
-        f"device {device.name}, {network.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV",
+        f"device {device.name}, {manifest.device_backend}; the largest input is read with {device.read_v * 1e3:g} mV",
     ]
-    if network.device_backend != "static":
-        lines.append(f"{count:,} memristors that may move; a read takes {network.read_s:g} s")
+    if manifest.device_backend != "static":
+        lines.append(f"{count:,} memristors that may move; a read takes {manifest.read_s:g} s")
     if device.read_v >= device.threshold_v:
         lines.append(f"warning: reading moves the states (threshold {device.threshold_v * 1e3:g} mV)")
-    if network.device_backend == "behavioural" and count > _MANY_BEHAVIOURAL:
+    if manifest.device_backend == "behavioural" and count > _MANY_BEHAVIOURAL:
         lines.append(
             f"warning: {count:,} behavioural devices are slow and take about 60 KB of memory each; --device-backend"
             " osdi is some hundred times faster"

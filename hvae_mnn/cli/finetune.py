@@ -6,10 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from rich.console import Console
 
-from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, PLACE, SEED, THREADS, WORD, Whole
-from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.options import (
+    COUNT,
+    NUMBER,
+    PLACE,
+    THREADS,
+    WORD,
+    Whole,
+    data_dir_option,
+    hardware_option,
+    option,
+    out_option,
+    resume_option,
+    seed_option,
+)
+from hvae_mnn.cli.show import print_lines
 from hvae_mnn.cli.signals import resumable
 
 EPILOG = """
@@ -41,40 +53,41 @@ Examples:
 @click.option_panel("Validation", options=["--validate-every", "--valid-sentences", "--valid-draws"])
 @click.option_panel("Run", options=["--data-dir", "--out", "--resume", "--threads"])
 @click.argument("checkpoint", type=PLACE)
-@click.option("--hardware", type=WORD, default="paper", show_default=True, help="Hardware preset, or TOML file.")
-@click.option("--noise", type=PLACE, help="TOML file with non-idealities (docs/nonidealities.md).")
+@hardware_option()
+@click.option("--noise", type=PLACE, help="TOML file of non-idealities (docs/nonidealities.md).")
 @click.option(
-    "--set", "changes", type=WORD, multiple=True, metavar="SECTION.KEY=VALUE", help="A non-ideality; may be repeated."
+    "--set", "changes", type=WORD, multiple=True, metavar="SECTION.KEY=VALUE", help="One non-ideality; may be repeated."
 )
 @click.option(
     "--updates",
     type=Whole(0),
     default=600,
     show_default=True,
-    help="Batches to train on; 0, with --clip-weights: only clip.",
+    help="Number of batches; 0, with --clip-weights: clip the weights and do not train.",
 )
 @click.option("--learning-rate", type=NUMBER, default=3e-4, show_default=True, help="Adam's step size at the start.")
 @click.option("--batch-size", type=COUNT, default=64, show_default=True, help="Sentences per batch.")
-@click.option("--dropout", type=NUMBER, default=0.0, show_default=True, help="Dropout on embeddings.")
-@click.option("--clip", type=NUMBER, default=5.0, show_default=True, help="Bound on the gradient's norm.")
 @click.option(
+    "--dropout", type=NUMBER, default=0.0, show_default=True, help="Dropout on embeddings, at least 0 and below 1."
+)
+@click.option("--clip", type=NUMBER, default=5.0, show_default=True, help="Bound on the gradient's norm.")
+@option(
     "--clip-weights",
     type=NUMBER,
-    help="Bound on weights, in standard deviations of their array; 2 is worth trying first.  [default: none]",
+    text="Bound on weights, in standard deviations of their array; try 2 first.",
+    default="none",
 )
 @click.option(
-    "--redraw-every", type=COUNT, default=1, show_default=True, help="Batches per programming of the hardware."
+    "--redraw-every", type=COUNT, default=1, show_default=True, help="Number of batches that share one drawn chip."
 )
 @click.option("--validate-every", type=COUNT, default=100, show_default=True, help="Updates between validations.")
 @click.option("--valid-sentences", type=Whole(2), default=200, show_default=True, help="Sentences to validate on.")
-@click.option("--valid-draws", type=COUNT, default=2, show_default=True, help="Chips that a validation draws.")
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Random seed for batches, hardware, dropout and latents."
-)
-@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--out", type=FOLDER, help="Folder of the result.  [default: the checkpoint's, with -finetuned]")
-@click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="CPU threads.")
+@click.option("--valid-draws", type=COUNT, default=2, show_default=True, help="Number of drawn chips to validate on.")
+@seed_option("batches, hardware draws, dropout and latents")
+@data_dir_option()
+@out_option("result", "the checkpoint's, with -finetuned")
+@resume_option()
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Number of CPU threads.")
 def command(
     checkpoint: Path,
     hardware: str,
@@ -86,47 +99,40 @@ def command(
     threads: int,
     **settings: Any,
 ) -> None:
-    """Train CHECKPOINT on hardware: values from the circuit, drawn anew for every batch, gradients in software.
+    """Train CHECKPOINT on hardware: forward passes through circuits drawn anew for every batch, gradients in software.
 
-    The best state is kept as OUT/best.pt, an ordinary checkpoint. Rerun a killed run with --resume and the same options
-    to resume it; the result is the same to the bit.
+    The best state is kept as OUT/best.pt, an ordinary checkpoint. Rerun an interrupted run with --resume and the same
+    options to resume it; the result is the same to the bit.
     """
     import torch
 
-    from hvae_mnn.api import finetune
+    from hvae_mnn import api
     from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
-    from hvae_mnn.files import read_sealed
-    from hvae_mnn.training.state import METRICS
 
     torch.set_num_threads(threads)
-    with progress_bar(Console(stderr=True)) as bar, resumable(lambda: "rerun with --resume to resume the run"):
-        task = bar.add_task("validating", total=settings["updates"])
-        folder = finetune(
+    with resumable(lambda: "rerun with --resume to resume the run"):
+        result = api.finetune(
             checkpoint,
             data_dir=data_dir,
             hardware=hardware,
             noise=read_nonidealities(noise, changes),
             out=out,
             resume=resume,
-            progress=lambda update, _, loss: bar.update(task, completed=update, description=f"loss {loss:.2f}"),
             **settings,
-        ).parent
-    stored = read_sealed(folder / METRICS, "history of finetuning")
-    history, kept = stored["history"], stored["best"]
+        )
+    history, best = result.history, result.best
     first, clipped = history[0], next((record for record in history if record["clipped"]), None)
-    between = f"{clipped['valid_top1']:.4f} with clipped weights -> " if clipped not in (None, kept) else ""
-    console = Console()
-    for line in (
+    between = f"{clipped['valid_top1']:.4f} with clipped weights -> " if clipped not in (None, best) else ""
+    print_lines(
         f"validation on {settings['valid_draws']} drawn chips: next word right {first['valid_top1']:.4f} -> {between}"
-        f"{kept['valid_top1']:.4f}, perplexity {first['valid_ppl']:.2f} -> {kept['valid_ppl']:.2f} ({_which(kept)} of"
+        f"{best['valid_top1']:.4f}, perplexity {first['valid_ppl']:.2f} -> {best['valid_ppl']:.2f} ({_which(best)} of"
         f" {settings['updates']} updates)",
-        f"wrote {folder}/: best.pt, last.pt, metrics.json, finetune (.png, .svg)",
-    ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        f"wrote {result.folder}/: best.pt, last.pt, metrics.json, finetune (.png, .svg)",
+    )
 
 
 def _which(record: dict[str, Any]) -> str:
-    """Which state was the best."""
+    """The update after which the state was the best."""
     if record["update"]:
         return f"after {record['update']}"
     return "clipped, before any" if record["clipped"] else "before any"

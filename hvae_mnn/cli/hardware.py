@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hvae_mnn.cli.mistakes import Group
 from hvae_mnn.cli.options import WORD
+from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
+from hvae_mnn.cli.streams import show_error
 
 if TYPE_CHECKING:
     from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Hardware
@@ -53,18 +52,18 @@ Examples:
 
     hvae-mnn hardware check chips/*.toml
 
-Exit code 0: all are good. Exit code 2: some are not; every problem is a line.
+Exit code 0: all files are good. Exit code 2: some are not; every problem is printed on a line of its own.
 """
 
 
 @click.group(cls=Group, epilog=EPILOG)
 def command() -> None:
-    """Describe the circuit in one TOML file: cells, wires, amplifiers, converters, tiles; show and check such files."""
+    """Show and check hardware: TOML files that describe cells, wires, amplifiers, converters and tiles."""
 
 
 @command.command(epilog=EPILOG)
 def presets() -> None:
-    """List the descriptions that come with hvae-mnn, a line each."""
+    """List the presets that come with hvae-mnn, one per line."""
     from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_summary
 
     width = max(map(len, HARDWARE_PRESETS))
@@ -74,17 +73,17 @@ def presets() -> None:
 
 @command.command(epilog=SHOW_EPILOG)
 @click.argument("name", metavar="[NAME_OR_FILE]", type=WORD, default="paper")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-@click.option("--toml", "as_toml", is_flag=True, help="Print a file to start from: a preset's own text, or all of it.")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of such files.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole description as JSON.")
+@click.option("--toml", "as_toml", is_flag=True, help="Print the description as a TOML file to start from.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of hardware files.")
 def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
-    """Print a description resolved, with what follows from it; NAME_OR_FILE is paper if left out."""
+    """Print every value of a preset or file (default: paper), with the quantities that follow from them."""
     from hvae_mnn.crossbar.hardware.file import hardware_to_dict, hardware_to_toml, read_hardware
     from hvae_mnn.crossbar.hardware.presets import HARDWARE_PRESETS, preset_text
     from hvae_mnn.errors import InputError
 
     if as_json + as_toml + schema > 1:
-        raise InputError("--json, --toml and --schema each print something else; give one of them")
+        raise InputError("--json, --toml and --schema exclude each other; give one of them")
     if schema:
         from hvae_mnn.crossbar.hardware.schema import hardware_schema
 
@@ -97,13 +96,13 @@ def show(name: str, as_json: bool, as_toml: bool, schema: bool) -> None:
         own = [preset_text(preset) for preset in HARDWARE_PRESETS if preset == name]
         click.echo(own[0] if own else hardware_to_toml(hardware), nl=False)
     else:
-        _show(Console(), hardware)
+        _show(hardware)
 
 
 @command.command(epilog=CHECK_EPILOG)
 @click.argument("names", metavar="FILE...", type=WORD, nargs=-1, required=True)
 def check(names: tuple[str, ...]) -> None:
-    """Say whether descriptions are good, or everything that is wrong with them."""
+    """Check hardware files, and print every problem of each."""
     from hvae_mnn.crossbar.hardware.file import read_hardware
     from hvae_mnn.errors import HardwareError
 
@@ -113,31 +112,29 @@ def check(names: tuple[str, ...]) -> None:
             hardware = read_hardware(name)
         except HardwareError as error:
             wrong = True
-            line = Text.assemble(("error:", "bold red"), f" {error}")
-            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+            show_error(error)
         else:
             click.echo(f"{name}: ok ({hardware.name})")
     if wrong:
         sys.exit(2)
 
 
-def _show(console: Console, hardware: Hardware) -> None:
-    table = Table(title=Text(f"{hardware.name}: {hardware.source}"), title_justify="left")
-    for heading in ("section", "what", "value", "unit"):
-        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
+def _show(hardware: Hardware) -> None:
+    headings = ("section", "what", "value", "unit")
+    left = ("section", "what", "unit")
+    table = new_table(f"{hardware.name}: {hardware.source}", headings, left, folded=headings)
     for section, rows in _sections(hardware):
         table.add_section()
         for index, (what, value, unit) in enumerate(rows):
-            table.add_row(*(Text(cell) for cell in ("" if index else section, what, value, unit)))
-    console.print(table)
-    for what, source in (("device", hardware.device.source), ("wires", hardware.wires_source)):
-        if source:
-            console.print(f"{what}: {source}", highlight=False, markup=False, soft_wrap=True)
-    console.print("-> what follows from the other lines", highlight=False, markup=False)
+            add_row(table, "" if index else section, what, value, unit)
+    print_tables(table)
+    sources = (("device", hardware.device.source), ("wires", hardware.wires_source))
+    print_lines(*(f"{what}: {source}" for what, source in sources if source))
+    print_lines("-> follows from the other lines")
 
 
 def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
-    """Rows by section of the file; "->" marks what is computed from the rest."""
+    """Rows by section of the file; "->" marks a quantity that follows from other rows."""
     device, cells, wires, amplifier = hardware.device, hardware.cells, hardware.wires, hardware.amplifier
     tiling = hardware.tiling
     threshold = f"{device.threshold_v:g}" if device.threshold_v else "none"

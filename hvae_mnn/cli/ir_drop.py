@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, FOLDER, SEED, WORD, Choice
-from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.options import COUNT, WORD, Choice, memristor_option, option, out_option, seed_option
+from hvae_mnn.cli.show import add_row, new_table, percent, print_lines, print_tables
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import quoted
 
 if TYPE_CHECKING:
-    from hvae_mnn.studies.ir_drop import IrDropSettings
+    from hvae_mnn.studies.ir_drop.run import IrDropResult
 
 EPILOG = """
 Examples:
@@ -32,7 +29,7 @@ sqrt(sum (I - I0)² / sum I0²), largest error = max |I - I0| / max |I0|.
 """
 
 
-def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any, ...]:
+def _numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[Any, ...]:
     """`1,2,5` as numbers; `none` as no number."""
     if text.strip() == "none":
         return ()
@@ -41,7 +38,7 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise InputError(
-            f"{option} is {quoted(text)}; allowed: {what} with commas between them, as in 16,32,64"
+            f"{name} is {quoted(text)}; allowed: {what} with commas between them, as in 16,32,64"
         ) from None
 
 
@@ -56,7 +53,7 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
     type=WORD,
     default="0.1,0.2,0.5,1,2,5,10",
     show_default=True,
-    help="Ohms of a segment of every line; 0: ideal.",
+    help="Resistance of a line from cell to cell, ohm; 0: ideal wires.",
 )
 @click.option(
     "--scheme",
@@ -64,91 +61,67 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> tuple[Any
     metavar="SCHEME",
     default="fixed_resistor_per_cell",
     show_default=True,
-    help="How a signed weight becomes conductances: fixed_resistor_per_cell, reference_column or differential_pair;"
-    " all three are compared at 1 ohm.",
+    help="Conductances of a signed weight: fixed_resistor_per_cell, reference_column or differential_pair. All three"
+    " are compared at 1 ohm.",
 )
-@click.option(
+@option(
     "--spice-sizes",
     type=WORD,
-    help="Those of --sizes, up to 128, that ngspice checks (above 64 at one resistance only); none: no check."
-    "  [default: those up to 64]",
+    text="Sizes, up to 128, that ngspice checks; above 64, at one resistance only. none: no check.",
+    default="sizes up to 64",
 )
-@click.option(
-    "--device",
-    type=WORD,
-    default="aist",
-    show_default=True,
-    help="Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.",
-)
+@memristor_option("aist")
 @click.option("--tiles", type=COUNT, default=8, show_default=True, help="Random tiles per point.")
 @click.option("--reads", type=COUNT, default=8, show_default=True, help="Random reads per tile.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed for weights and voltages.")
-@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
-def command(sizes: str, ohms: str, spice_sizes: str | None, out: Path | None, **given: Any) -> None:
-    """Measure what wires cost: error of column currents against tile size and wire resistance, and of the schemes.
+@seed_option("weights and voltages")
+@out_option()
+def command(sizes: str, ohms: str, spice_sizes: str | None, device: str | None, out: Path | None, **given: Any) -> None:
+    """Measure the error that wires make in column currents, against tile size and wire resistance, for each scheme.
 
-    Curves are exact solutions of random tiles; ngspice answers for the first of them from its netlist.
+    Random tiles are solved exactly; ngspice solves the first of them from its netlist as a check.
     """
-    from hvae_mnn.devices.presets import find_device
-    from hvae_mnn.folders import new_run
-    from hvae_mnn.plots.ir_drop import save_ir_drop_figures
-    from hvae_mnn.studies.ir_drop import IrDropSettings, run_study
+    from hvae_mnn import api
 
-    settings = IrDropSettings(
+    result = api.ir_drop(
         sizes=_numbers(sizes, "--sizes", int),
         ohms=_numbers(ohms, "--ohms", float),
         spice_sizes=None if spice_sizes is None else _numbers(spice_sizes, "--spice-sizes", int),
+        device=device or "aist",
+        out=out,
         **given,
     )
-    device = find_device(settings.device)  # before a folder is made
-    with new_run(out, f"ir-drop-{device.name}") as folder, progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("solving tiles", total=None)
-        rows, summary = run_study(
-            settings,
-            folder,
-            lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
-        save_ir_drop_figures(folder)
-    _show(Console(), settings, rows, summary, folder)
+    _show(result)
 
 
-def _show(
-    console: Console, settings: IrDropSettings, rows: list[dict[str, Any]], summary: dict[str, Any], folder: Path
-) -> None:
+def _show(result: IrDropResult) -> None:
     from hvae_mnn.crossbar.hardware.spec import SCHEMES
-    from hvae_mnn.studies.ir_drop import SCHEME_OHM, means
+    from hvae_mnn.studies.ir_drop.run import means
+    from hvae_mnn.studies.ir_drop.settings import SCHEME_OHM
 
-    by_point = means(rows, settings.scheme)
-    table = Table(
-        title=f"rms error / rms of ideal currents: {settings.scheme}, {summary['device']['name']}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
+    settings, summary = result.settings, result.summary
+    by_point = means(result.rows, settings.scheme)
+    by_ohm = new_table(
+        f"rms error / rms of ideal currents: {settings.scheme}, {summary['device']['name']}",
+        ("segment", *(f"{size} x {size}" for size in settings.sizes)),
+        plain=True,
     )
-    for heading in ("segment", *(f"{size} x {size}" for size in settings.sizes)):
-        table.add_column(heading, justify="right", no_wrap=True)
     for ohm in settings.ohms:
-        table.add_row(f"{ohm:g} ohm", *(_percent(by_point[size, ohm]) for size in settings.sizes))
-    console.print(table)
-    table = Table(
-        title=f"the schemes at {SCHEME_OHM:g} ohm: rms error, largest error", title_justify="left", box=SIMPLE_HEAD
+        add_row(by_ohm, f"{ohm:g} ohm", *(percent(by_point[size, ohm]) for size in settings.sizes))
+    by_scheme = new_table(
+        f"the schemes at {SCHEME_OHM:g} ohm: rms error, largest error",
+        ("tile", *(scheme.replace("_per_cell", "").replace("_", " ") for scheme in SCHEMES)),
+        plain=True,
     )
-    for heading in ("tile", *(scheme.replace("_per_cell", "").replace("_", " ") for scheme in SCHEMES)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    found = [(means(rows, scheme), means(rows, scheme, "max_error")) for scheme in SCHEMES]
+    errors = [(means(result.rows, scheme), means(result.rows, scheme, "max_error")) for scheme in SCHEMES]
     for size in settings.sizes:
-        pairs = (", ".join(_percent(kind[size, SCHEME_OHM]) for kind in kinds) for kinds in found)
-        table.add_row(f"{size} x {size}", *pairs)
-    console.print(table)
-    said = []
+        pairs = (", ".join(percent(kind[size, SCHEME_OHM]) for kind in kinds) for kinds in errors)
+        add_row(by_scheme, f"{size} x {size}", *pairs)
+    print_tables(by_ohm, by_scheme)
+    lines = []
     deviation = summary["ngspice_largest_deviation"]
     if deviation is not None:
         count = summary["ngspice_points"]
-        said.append(f"ngspice at {count} points: at most {deviation:.1e} of full scale from the exact solution")
-    said.append(f"{summary['seconds']:.1f} s; mean of {settings.tiles} tiles, {settings.reads} reads each")
-    said.append(f"wrote {folder}/: ir_drop (.parquet, .json, .png, .svg), ir_drop_schemes (.png, .svg)")
-    for line in said:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _percent(part: float) -> str:
-    return f"{part * 100:.3g} %"
+        lines.append(f"ngspice at {count} points: at most {deviation:.1e} of full scale from the exact solution")
+    lines.append(f"{summary['seconds']:.1f} s; mean of {settings.tiles} tiles, {settings.reads} reads each")
+    lines.append(f"wrote {result.folder}/: ir_drop (.parquet, .json, .png, .svg), ir_drop_schemes (.png, .svg)")
+    print_lines(*lines)

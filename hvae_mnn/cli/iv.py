@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
-from rich.table import Table
 
-from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, WORD, Choice
-from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.options import COUNT, NUMBER, WORD, Choice, memristor_option, option, out_option
+from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 
 if TYPE_CHECKING:
     from hvae_mnn.studies.iv.run import IvResult, Shape
@@ -28,7 +26,7 @@ Examples:
 
 my_device.toml names a preset and the values that differ: base = "aist", r_off_ohm = 120e3 (device_models/README.md).
 
-Decks and raw files lie in the run's folder, ngspice/; any of them runs again with ngspice -n -b.
+Decks and raw files are in the folder ngspice/ of the run; rerun any deck with ngspice -n -b.
 """
 
 
@@ -36,13 +34,9 @@ Decks and raw files lie in the run's folder, ngspice/; any of them runs again wi
 @click.option_panel("Device", options=["--device", "--preset", "--x0"])
 @click.option_panel("Drive", options=["--waveform", "--amplitude", "--frequency", "--cycles"])
 @click.option_panel("Run", options=["--backend", "--out"])
-@click.option(
-    "--device",
-    type=WORD,
-    help="Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file.  [default: aist]",
-)
-@click.option("--preset", type=WORD, help="The same as --device, under its older name.")
-@click.option("--x0", type=NUMBER, help="State at the beginning, 0 to 1.  [default: the preset's]")
+@memristor_option("aist")
+@click.option("--preset", type=WORD, help="Older name of --device.")
+@option("--x0", type=NUMBER, text="State at the beginning, 0 to 1.", default="the preset's")
 @click.option(
     "--waveform",
     type=Choice(["sine", "triangle", "pulses"]),
@@ -50,27 +44,28 @@ Decks and raw files lie in the run's folder, ngspice/; any of them runs again wi
     show_default=True,
     help="Shape of the voltage over time.",
 )
-@click.option("--amplitude", type=NUMBER, help="Largest voltage, V.  [default: 0.5; hp_tio2: 1]")
-@click.option(
+@option("--amplitude", type=NUMBER, text="Largest voltage, V.", default="0.5; hp_tio2: 1")
+@option(
     "--frequency",
     "frequencies",
     type=NUMBER,
     multiple=True,
-    help="Hertz; repeat for several on one plot. With pulses, width and pause are half a period.  [default: 10, 50,"
-    " 250; hp_tio2: 1, 2, 5]",
+    text="Frequency, Hz; may be repeated, for several curves in one figure. Pulses and pauses last half a period each.",
+    default="10, 50, 250; hp_tio2: 1, 2, 5",
 )
 @click.option(
-    "--cycles", type=COUNT, default=2, show_default=True, help="Periods; with pulses, their number per polarity."
+    "--cycles", type=COUNT, default=2, show_default=True, help="Number of periods; of pulses: number per polarity."
 )
 @click.option(
     "--backend",
     type=Choice(["behavioural", "osdi", "reference", "all"]),
+    metavar="NAME",
     default="all",
     show_default=True,
-    help="behavioural: ngspice, subcircuit; osdi: ngspice, compiled; reference: LSODA alone; all: every one that runs"
-    " here.",
+    help="Simulation: behavioural (ngspice, subcircuit), osdi (ngspice, compiled), reference (LSODA alone), or all of"
+    " them that run here.",
 )
-@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
+@out_option()
 def command(
     device: str | None,
     preset: str | None,
@@ -84,50 +79,42 @@ def command(
 ) -> None:
     """Draw the hysteresis of one memristor: I-V loops, state and resistance, switching times, pulse trains.
 
-    Every back end of ngspice is compared with an independent integration. The AIST numbers are circuit-friendly ones
-    from one secondary source, not measured; in its equation SET slows as the voltage rises.
+    Every ngspice back end is compared with an independent integration. The AIST values come from one secondary source
+    and were chosen for circuits, not measured; in its equation SET slows as the voltage rises.
     """
-    # Not from hvae_mnn.api, which imports torch.
-    from hvae_mnn.devices.presets import find_device
+    from hvae_mnn.api import devices
     from hvae_mnn.errors import InputError
-    from hvae_mnn.plots.iv import save_iv_figures
-    from hvae_mnn.studies.iv.run import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive, iv
+    from hvae_mnn.studies.iv.run import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ
 
-    spec = find_device(device or preset or "aist")
-    if device is not None and preset is not None and find_device(preset) != spec:
+    spec = devices.find_device(device or preset or "aist")
+    if device is not None and preset is not None and devices.find_device(preset) != spec:
         raise InputError(f"--device {device} and --preset {preset} name two memristors; leave out one of them")
     volts = USUAL_AMPLITUDE_V[spec.law] if amplitude is None else amplitude
-    drive = Drive(volts, frequencies or USUAL_FREQUENCIES_HZ[spec.law], waveform, cycles, x0)
-    with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("running", total=None)
-        result = iv(
-            spec,
-            backend=backend,
-            drive=drive,
-            out=out,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-            draw=save_iv_figures,
-        )
-    _show(Console(), result)
+    drive = devices.Drive(volts, frequencies or USUAL_FREQUENCIES_HZ[spec.law], waveform, cycles, x0)
+    _show(devices.iv(spec, backend=backend, drive=drive, out=out))
 
 
-def _show(console: Console, result: IvResult) -> None:
+def _show(result: IvResult) -> None:
     summary = result.summary
-    table = Table(title=f"{summary['device']['name']}: state against the reference", title_justify="left")
-    for heading in ("frequency", "back end", "max |dx|", "rms dx", "time points", "seconds"):
-        table.add_column(heading, justify="left" if heading == "back end" else "right", no_wrap=True)
-    for run in summary["runs"]:
-        for backend in summary["back_ends"]:
-            found = run[backend]
-            figures = (
-                f"{found['max_dx']:.1e}",
-                f"{found['rms_dx']:.1e}",
-                f"{found['points']:,}",
-                f"{found['seconds']:.2f}",
-            )
-            table.add_row(f"{run['frequency_hz']:g} Hz", backend, *figures)
     if summary["back_ends"]:
-        console.print(table)
+        table = new_table(
+            f"{summary['device']['name']}: state against the reference",
+            ("frequency", "back end", "max |dx|", "rms dx", "time points", "seconds"),
+            left=("back end",),
+        )
+        for run in summary["runs"]:
+            for backend in summary["back_ends"]:
+                figures = run[backend]
+                add_row(
+                    table,
+                    f"{run['frequency_hz']:g} Hz",
+                    backend,
+                    f"{figures['max_dx']:.1e}",
+                    f"{figures['rms_dx']:.1e}",
+                    f"{figures['points']:,}",
+                    f"{figures['seconds']:.2f}",
+                )
+        print_tables(table)
     lines = []
     if summary["drive"]["waveform"] != "pulses":
         lobes = (f"{run['lobe_area_va']:.3g} VA at {run['frequency_hz']:g} Hz" for run in summary["runs"])
@@ -138,14 +125,12 @@ def _show(console: Console, result: IvResult) -> None:
     for backend, error in summary["switching_largest_error"].items():
         lines.append(f"switching times, {backend}: within {error:.1e} of the quadrature")
     lines += [f"not run: {backend}: {why}" for backend, why in summary["missing"].items()]
-    lines.append(f"numbers: {summary['device']['source']}")
+    lines.append(f"source of the device's values: {summary['device']['source']}")
     if summary["device"]["law"] == "aist":
-        lines.append("mind: in this equation SET slows as the voltage rises, the opposite of every measured device")
+        lines.append("note: in this equation SET slows as the voltage rises, unlike in every measured device")
     drawn = [path.stem for path in sorted(result.folder.glob("*.svg"))]
     if "potentiation_depression" not in drawn:
         lines.append("no pulse train: this amplitude does not switch both ways; choose a larger one")
     decks = " ngspice/ (.cir, .raw);" if summary["back_ends"] else ""
     lines.append(f"wrote {result.folder}/: summary.json; iv, switching, pulse_train (.parquet);{decks}")
-    lines.append(f"  {', '.join(drawn)} (.png, .svg)")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_lines(*lines, f"  {', '.join(drawn)} (.png, .svg)")

@@ -32,11 +32,12 @@ COMMANDS = (
     "cost",
     "simulate",
     "sweep",
+    "verify-point",
     "finetune",
     "plot",
 )
 """In the order of the work."""
-_FULL = "the disk is full; free some of it, or choose another folder"
+_FULL = "the disk is full; free some space, or choose another folder"
 _LIMITS = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n), or use fewer workers",
     errno.ENFILE: "too many files are open on this machine; end other programs",
@@ -45,7 +46,7 @@ _LIMITS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
 }
-"""What to do, by the operating system's error number."""
+"""Cause and remedy by the operating system's error number."""
 _THREAD, _MEMORY = "can't start new thread", "can't allocate memory"
 """Python's and torch's words for the same."""
 
@@ -96,10 +97,15 @@ Examples:
 """
 
 
+@click.command_panel("This machine", commands=["doctor"])
+@click.command_panel("Devices and hardware", commands=["hardware", "iv", "program", "ir-drop"])
+@click.command_panel("Sweeps and figures", commands=["sweep", "verify-point", "plot"])
+@click.command_panel("Networks in the circuit", commands=["build-netlist", "simulate", "verify", "cost"])
+@click.command_panel("Models of text", commands=["train", "evaluate", "finetune"])
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvae-mnn")
 def cli() -> None:
-    """Run a recurrent text VAE in the circuit: train, export to memristor crossbars, step through ngspice."""
+    """Run a recurrent text VAE on memristor crossbars in ngspice: train it, export it, run text through it."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -146,15 +146,99 @@ WORD = Word()
 PLACE, FOLDER = Place(), Place(folder=True)
 
 
-def workers_option(does: str, default: str = "this one") -> Callable[[_Command], _Command]:
+def option(*names: str, default: str | None = None, text: str, **more: Any) -> Callable[[_Command], _Command]:
+    """An option whose default, where a word is needed for it, stands behind its help text."""
+    if default is not None:
+        text = f"{text} [default: {default}]"
+    return click.option(*names, help=text, **more)
+
+
+def data_dir_option(purpose: str = "") -> Callable[[_Command], _Command]:
+    """`--data-dir`; `purpose`: what the text is for, where that is not plain."""
+    text = f"Corpus folder{purpose}: train, valid and test text, gzipped or not."
+    return option("--data-dir", type=FOLDER, text=text, default="the built-in corpus")
+
+
+def out_option(what: str = "run", default: str | None = "a new one in runs/") -> Callable[[_Command], _Command]:
+    """`--out`; `what`: what goes there."""
+    return option("--out", type=FOLDER, text=f"Folder of the {what}.", default=default)
+
+
+def seed_option(what: str) -> Callable[[_Command], _Command]:
+    """`--seed`, 0 by default; `what`: what is drawn."""
+    return click.option("--seed", type=SEED, default=0, show_default=True, help=f"Random seed for {what}.")
+
+
+def split_option(*splits: str) -> Callable[[_Command], _Command]:
+    """`--split`, test by default."""
+    return click.option(
+        "--split", type=Choice(splits), default="test", show_default=True, help="Part of the corpus that is read."
+    )
+
+
+def text_option() -> Callable[[_Command], _Command]:
+    """`--text`."""
+    return option("--text", type=WORD, text="One sentence to read, instead of a corpus.")
+
+
+def memristor_option(default: str) -> Callable[[_Command], _Command]:
+    """`--device`, a memristor."""
+    text = "Memristor: preset (aist, aist_literal, hp_tio2 or hp) or TOML file."
+    return option("--device", type=WORD, text=text, default=default)
+
+
+def hardware_option() -> Callable[[_Command], _Command]:
+    """`--hardware`, the preset `paper` by default."""
+    return click.option(
+        "--hardware",
+        type=WORD,
+        default="paper",
+        show_default=True,
+        help="Hardware: preset or TOML file; see hvae-mnn hardware.",
+    )
+
+
+def torch_device_option() -> Callable[[_Command], _Command]:
+    """`--device`, where torch computes."""
+    return click.option(
+        "--device",
+        type=WORD,
+        default="auto",
+        show_default=True,
+        help="Processor that torch uses: auto, cpu, cuda or cuda:N.",
+    )
+
+
+def threads_option(default: str) -> Callable[[_Command], _Command]:
+    """`--threads`."""
+    return option("--threads", type=THREADS, text="Number of CPU threads.", default=default)
+
+
+def resume_option() -> Callable[[_Command], _Command]:
+    """`--resume` of a training run."""
+    return click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
+
+
+def tolerance_option() -> Callable[[_Command], _Command]:
+    """`--tolerance` of a proof."""
+    return click.option(
+        "--tolerance",
+        type=NUMBER,
+        default=1e-9,
+        show_default=True,
+        help="Largest allowed difference, as a part of full scale.",
+    )
+
+
+def workers_option(does: str, default: str = "this one alone") -> Callable[[_Command], _Command]:
     """`--workers`; `does`: what they do, as "solve tiles"."""
-    return click.option("--workers", type=WORKERS, help=f"Processes that {does}.  [default: {default}]")
+    return option("--workers", type=WORKERS, text=f"Number of processes that {does}.", default=default)
 
 
 def scheduler_option(does: str) -> Callable[[_Command], _Command]:
     """`--scheduler`; `does`: what its workers do, as "solve tiles"."""
     text = (
         f"Address of a Dask scheduler whose workers {does}: tcp://host:port, or tls://host:port with Dask's own TLS"
-        " settings. Name only one that you trust with your account: it can run code here."
+        " settings. Only use a scheduler that you trust with your account: it can run code here."
     )
     return click.option("--scheduler", type=WORD, help=text)

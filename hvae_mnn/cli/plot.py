@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
 
 from hvae_mnn.cli.mistakes import Group
-from hvae_mnn.cli.options import FOLDER, PLACE, SEED, WORD, Choice
+from hvae_mnn.cli.options import PLACE, SEED, WORD, Choice, option, out_option
+from hvae_mnn.cli.show import print_lines
 
 if TYPE_CHECKING:
     from hvae_mnn.sweeps.bands import BandKind
@@ -51,57 +50,47 @@ Examples:
 
 @click.group(cls=Group, epilog=EPILOG)
 def command() -> None:
-    """Draw a tile of a build, what the converters of a run saw, or a sweep's accuracy against what is not ideal."""
+    """Draw one tile of a build, the values that a run's converters met, or a sweep's accuracy against noise."""
 
 
 @command.command(epilog=CROSSBAR_EPILOG)
 @click.argument("netlist", required=False, type=PLACE)
-@click.option("--array", type=WORD, help="Array, <layer>_<gate unit>.  [default: the first]")
+@option("--array", type=WORD, text="Array, as <layer>_<gate unit>.", default="the first")
 @click.option("--tile", type=WORD, default="0,0", show_default=True, help="Row block and column block of the tile.")
-@click.option(
-    "--seed", type=SEED, help="Random seed for the voltages.  [default: the build's test vector, nothing random]"
-)
-@click.option("--out", type=FOLDER, help="Folder of figure and tables.  [default: a new one in runs/]")
+@option("--seed", type=SEED, text="Random seed for the voltages.", default="the build's test vector, nothing random")
+@out_option("figure and its tables")
 def crossbar(netlist: Path | None, array: str | None, tile: str, seed: int | None, out: Path | None) -> None:
     """Draw one tile of NETLIST (default: the newest build): conductances, potentials, column errors."""
-    from hvae_mnn.cosim.simulation import newest_netlist
-    from hvae_mnn.folders import new_run
-    from hvae_mnn.netlist.folder import read_manifest
-    from hvae_mnn.plots.crossbar import save_crossbar_figure
-    from hvae_mnn.studies.inspection import inspect_tile, write_inspection
+    from hvae_mnn import api
 
-    manifest = read_manifest(netlist if netlist is not None else newest_netlist())
-    found = inspect_tile(manifest, array, tile, seed)
-    with new_run(out, f"crossbar-{manifest.name}") as folder:
-        write_inspection(found, folder)
-        save_crossbar_figure(found, folder)
-    worst = float(abs(found.error).max())
-    _say(f"{found.array}, tile {found.tile.name}: columns are off by up to {worst:.3g} of the largest ideal current")
-    _say(f"wrote {folder}/: crossbar (.png, .svg); crossings, column_errors (.parquet)")
+    plot = api.plot_crossbar(netlist, array=array, tile=tile, seed=seed, out=out)
+    print_lines(
+        f"{plot.array}, tile {plot.tile}: columns are off by up to {plot.worst_error:.3g} of the largest ideal current",
+        f"wrote {plot.folder}/: crossbar (.png, .svg); crossings, column_errors (.parquet)",
+    )
 
 
 @command.command(epilog=CONVERTERS_EPILOG)
 @click.argument("run", required=False, type=PLACE)
 def converters(run: Path | None) -> None:
-    """Draw what the ADCs and DACs of RUN (default: the newest finished one) saw, and what they clipped."""
-    from hvae_mnn.cosim.simulation import newest_finished
-    from hvae_mnn.plots.converters import save_converters_figure
+    """Draw the values that the ADCs and DACs of RUN (default: the newest finished one) met, and how many they
+    clipped."""
+    from hvae_mnn import api
 
-    folder = run if run is not None else newest_finished()
-    save_converters_figure(folder)
-    _say(f"wrote {folder}/: converters (.png, .svg)")
+    print_lines(f"wrote {api.plot_converters(run).folder}/: converters (.png, .svg)")
 
 
 @command.command("accuracy-vs-noise", epilog=ACCURACY_EPILOG)
 @click.argument("sweeps", metavar="[SWEEP]...", nargs=-1, type=PLACE)
-@click.option("--grid", type=WORD, metavar="NAME", help="One grid of the sweep's file.  [default: all]")
-@click.option(
+@option("--grid", type=WORD, metavar="NAME", text="Name of one grid in the sweep's file.", default="all")
+@option(
     "--metric",
     "metrics",
     type=WORD,
     metavar="NAME",
     multiple=True,
-    help="A panel; may be repeated.  [default: top1, ppl]",
+    text="Metric to draw, a panel each; may be repeated.",
+    default="top1, ppl",
 )
 @click.option("--relative", is_flag=True, help="Draw metrics as parts of the digital model's.")
 @click.option(
@@ -109,14 +98,10 @@ def converters(run: Path | None) -> None:
     type=Choice(["expanded", "percentile", "student"]),
     default="expanded",
     show_default=True,
-    help="95 % band of the mean over seeds: bootstrap percentiles, widened for few seeds (expanded) or plain"
+    help="95 % band of the mean over seeds: bootstrap percentiles, widened for few seeds (expanded) or as they are"
     " (percentile), or Student's t.",
 )
-@click.option(
-    "--out",
-    type=FOLDER,
-    help="Folder of the figures.  [default: the sweep's own; of several sweeps, a new one in runs/]",
-)
+@out_option("figures", "the sweep's own; of several sweeps, a new one in runs/")
 def accuracy_vs_noise(
     sweeps: tuple[Path, ...],
     grid: str | None,
@@ -125,38 +110,19 @@ def accuracy_vs_noise(
     band: BandKind,
     out: Path | None,
 ) -> None:
-    """Draw every grid of SWEEP (default: the newest finished one): metrics along its axis, with bands over seeds and
-    baselines; a map where two axes have numbers. Several sweeps are drawn over each other, grid by grid."""
-    from hvae_mnn.folders import new_run, refuse_other
-    from hvae_mnn.plots.sweeps.accuracy import save_accuracy_figures
-    from hvae_mnn.sweeps.curves import chosen_metrics, relative_to_digital
-    from hvae_mnn.sweeps.gather import all_curves
-    from hvae_mnn.sweeps.results import newest_sweep, read_sweeps
-    from hvae_mnn.sweeps.run import SWEEP
+    """Draw metrics of SWEEP (default: the newest finished one) along its axes, a figure per grid.
 
-    folders = sweeps or (newest_sweep(),)
-    chosen = []
-    found = read_sweeps(folders)
-    for sweep in found:
-        if not sweep.finished:
-            _say(f"{sweep.folder} is not finished: what is there is drawn; resume it with hvae-mnn sweep")
-    for curves in all_curves(found, grid):
-        names = chosen_metrics(curves, metrics)
-        chosen.append((relative_to_digital(curves, names) if relative else curves, names))
-    with contextlib.ExitStack() as stack:
-        folder = out or folders[0]
-        if out is None and len(folders) > 1:
-            folder = stack.enter_context(new_run(None, "accuracy-vs-noise"))
-        refuse_other(folder, SWEEP)
-        for curves, names in chosen:
-            paths = save_accuracy_figures(curves, names, folder, chosen=bool(metrics), kind=band)
-            stems = dict.fromkeys(path.stem for path in paths)
-            left_out = f"; {curves.failed} of {curves.runs} runs failed and are left out" if curves.failed else ""
-            _say(f"{curves.name}: {curves.runs} runs{left_out}")
-            for stem in stems:
-                endings = ", ".join(path.suffix for path in paths if path.stem == stem)
-                _say(f"wrote {folder / stem} ({endings})")
+    Curves have bands over seeds and stand beside baselines; two axes with numbers give a map as well. Several sweeps
+    are drawn over each other, grid by grid.
+    """
+    from hvae_mnn import api
 
-
-def _say(line: str) -> None:
-    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+    plots = api.plot_accuracy(*sweeps, grid=grid, metrics=metrics, relative=relative, band=band, out=out)
+    for folder in plots.unfinished:
+        print_lines(f"{folder} is not finished: only its finished tasks are drawn; resume it with hvae-mnn sweep")
+    for one in plots.grids:
+        left_out = f"; {one.failed} of {one.runs} runs failed and are left out" if one.failed else ""
+        print_lines(f"{one.name}: {one.runs} runs{left_out}")
+        for stem in dict.fromkeys(path.stem for path in one.files):
+            endings = ", ".join(path.suffix for path in one.files if path.stem == stem)
+            print_lines(f"wrote {plots.folder / stem} ({endings})")

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hvae_mnn.cli.mistakes import refuse_beside
-from hvae_mnn.cli.options import COUNT, FOLDER, PLACE, SEED, WORD, Choice, Whole, scheduler_option, workers_option
-from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.options import (
+    COUNT,
+    PLACE,
+    Choice,
+    Whole,
+    data_dir_option,
+    option,
+    out_option,
+    scheduler_option,
+    seed_option,
+    split_option,
+    text_option,
+    workers_option,
+)
+from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import HvaeMnnError
 
@@ -50,94 +62,75 @@ _SHOWN_SENTENCES = 4
 @click.option_panel("Hardware", options=["--engine", "--dac-bits", "--adc-bits"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--out", "--resume"])
 @click.argument("netlist", required=False, type=PLACE)
-@click.option(
+@option(
     "--steps",
     type=COUNT,
-    help="Time steps in all, each a pass through the three layers; the last sentence is cut to fit.  [default: 40]",
+    text="Number of time steps in all, each a pass through every layer; the last sentence is cut to fit.",
+    default="40",
 )
-@click.option("--sentences", type=COUNT, help="Number of sentences at most, taken in order.")
-@click.option("--text", type=WORD, help="One sentence, instead of a corpus.")
-@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
-@click.option(
-    "--split", type=Choice(["test", "valid", "train"]), default="test", show_default=True, help="Part of the corpus."
-)
+@click.option("--sentences", type=COUNT, help="Largest number of sentences, taken in order.")
+@text_option()
+@data_dir_option()
+@split_option("test", "valid", "train")
 @click.option(
     "--decoding",
     type=Choice(["teacher-forced", "free-running"]),
     default="teacher-forced",
     show_default=True,
-    help="What the decoder reads: the text's tokens, or its own until it writes <eos> (no longer than the text).",
+    help="Input of the decoder: the text's tokens, or its own last token until it writes <eos> (at most as many as the"
+    " text has).",
 )
 @click.option(
     "--latent",
     type=Choice(["mean", "sampled"]),
     default="mean",
     show_default=True,
-    help="z is the posterior's mean, or drawn from it with --seed.",
+    help="Latent z of a sentence: the posterior's mean, or a sample drawn with --seed.",
 )
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    show_default=True,
-    help="Random seed for a sampled latent and for converters' noise.",
-)
+@seed_option("a sampled latent and for converters' noise")
 @click.option(
     "--engine",
     type=Choice(["ngspice", "exact", "ideal"]),
     default="ngspice",
     show_default=True,
-    help="ngspice solves the circuit step by step; exact solves it once, then multiplies; ideal is eq. 12 without"
-    " wires.",
+    help="Solver of the arrays: ngspice at every step; exact, which solves the circuit once and then multiplies; or"
+    " ideal, eq. 12 without wires.",
 )
-@click.option(
-    "--dac-bits", type=Whole(0, 24, never=1), help="Bits of the DACs, 2 to 24; 0: no DACs.  [default: the hardware's]"
+@option(
+    "--dac-bits", type=Whole(0, 24, never=1), text="Bits of the DACs, 2 to 24; 0: no DACs.", default="the hardware's"
 )
-@click.option(
-    "--adc-bits", type=Whole(0, 24, never=1), help="Bits of the ADCs, 2 to 24; 0: no ADCs.  [default: the hardware's]"
+@option(
+    "--adc-bits", type=Whole(0, 24, never=1), text="Bits of the ADCs, 2 to 24; 0: no ADCs.", default="the hardware's"
 )
 @workers_option("solve arrays", "this one, with ngspice beside it")
 @scheduler_option("solve arrays")
-@click.option("--out", type=FOLDER, help="Folder of the run.  [default: a new one in runs/]")
+@out_option()
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
 def command(ctx: click.RichContext, /, netlist: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Run text through the netlists in NETLIST (default: the newest build), step by step, beside the digital model."""
     from hvae_mnn import api
 
-    console = Console()
-    with progress_bar(Console(stderr=True)) as bar:
-        tasks = {
-            what: bar.add_task(what, total=None, visible=False, start=False)
-            for what in ("loading arrays", "encoder and decoder steps")
-        }
-
-        def progress(what: str, done: int, total: int) -> None:
-            task = tasks["loading arrays" if what == "loading" else "encoder and decoder steps"]
-            bar.start_task(task)
-            bar.update(task, completed=done, total=total, visible=True)
-
-        if resume:
-            others = {name for name in ctx.params if name not in ("out", "resume", "workers", "scheduler")}
-            refuse_beside(ctx, others, "--resume continues a run with its own options")
-            folder = out or api.newest_run()
-            console.print(f"resuming {folder}", highlight=False, markup=False)
-            where = {name: given[name] for name in ("workers", "scheduler")}
-            with resumable(_how_to_resume(folder)):
-                result = api.resume(folder, progress=progress, **where)
-        else:
-            if given["text"] is not None:
-                refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence of its run")
-            options = api.Options(
-                **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
-            )
-            with resumable(_how_to_resume(out)):
-                result = api.simulate(netlist, options=options, out=out, progress=progress, **given)
-    _show(console, result)
+    if resume:
+        others = {name for name in ctx.params if name not in ("out", "resume", "workers", "scheduler")}
+        refuse_beside(ctx, others, "--resume continues a run with its own options")
+        folder = out or api.newest_run()
+        print_lines(f"resuming {folder}")
+        with resumable(_how_to_resume(folder)):
+            result = api.resume(folder, workers=given["workers"], scheduler=given["scheduler"])
+    else:
+        if given["text"] is not None:
+            refuse_beside(ctx, ("data_dir", "sentences", "split"), "--text is the one sentence that is read")
+        options = api.Options(
+            **{name: given.pop(name) for name in ("engine", "decoding", "latent", "dac_bits", "adc_bits", "seed")}
+        )
+        with resumable(_how_to_resume(out)):
+            result = api.simulate(netlist, options=options, out=out, **given)
+    _show(result)
 
 
 def _how_to_resume(out: Path | None) -> Callable[[], str | None]:
-    """A function that says how to resume the run that begins now, if there is something to resume."""
+    """A function that returns how to resume the run that begins now, or None if there is nothing to resume."""
     began = time.time()
 
     def how() -> str | None:
@@ -154,50 +147,53 @@ def _how_to_resume(out: Path | None) -> Callable[[], str | None]:
     return how
 
 
-def _show(console: Console, result: SimulationResult) -> None:
+def _show(result: SimulationResult) -> None:
     summary = result.summary
-    for index in range(min(_SHOWN_SENTENCES, len(result.tokens))):
-        words = result.words(index)
-        table = Table(title=f"sentence {index + 1} of {len(result.tokens)}", title_justify="left", show_header=False)
-        table.add_column(style="dim")
-        table.add_column(overflow="fold")
-        table.add_row("text", Text(" ".join(words["text"])))
-        table.add_row("digital", Text(" ".join(words["digital"])))
-        table.add_row("hardware", _marked(words["digital"], words["hardware"]))
-        console.print(table)
-    table = Table(
-        title="pre-activation error, hardware against digital (read: of one read alone, same inputs)",
-        title_justify="left",
-    )
-    for heading in ("layer", "gate", "max", "rms", "full scale", "max/scale", "read/scale"):
-        table.add_column(heading, justify="left" if heading in ("layer", "gate") else "right", no_wrap=True)
-    for layer, units in summary["preactivation_error"].items():
-        for unit, error in units.items():
-            figures = (
-                error[key] for key in ("max", "rms", "full_scale", "max_of_full_scale", "array_max_of_full_scale")
-            )
-            table.add_row(layer, unit, *(f"{figure:.3g}" for figure in figures))
-    console.print(table)
+    print_tables(*_sentences(result), _errors(summary))
     lines = [
         f"{summary['steps']} steps of {len(summary['preactivation_error'])} layers, hardware {summary['hardware']},"
         f" engine {summary['engine']} ({summary['engine_facts']['solver']})",
         *_times(summary),
         f"tokens equal to the digital model's: {summary['token_agreement']:.1%}",
         f"largest word-line voltage: {summary['max_word_line_volts'] * 1e3:.3g} mV",
+        *_device_lines(summary["devices"], summary["engine"]),
     ]
-    lines += _device_lines(summary["devices"], summary["engine"])
     for kind, entries in summary["clipping"].items():
         clipped, samples = (sum(entry[key] for entry in entries.values()) for key in ("clipped", "samples"))
         lines.append(f"{kind.upper()} values beyond full scale: {clipped} of {samples}")
     lines.append(f"wrote {result.folder}/: summary.json; steps, tokens, preactivations, converters (.parquet);")
     moving = summary["devices"]["backend"] != "static"
     lines.append(f"  preactivations, error_over_steps{', read_disturb' if moving else ''} (.png, .svg)")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_lines(*lines)
+
+
+def _sentences(result: SimulationResult) -> Iterator[Table]:
+    """The first sentences: the text, and what the model and the hardware wrote."""
+    for index in range(min(_SHOWN_SENTENCES, len(result.tokens))):
+        words = result.words(index)
+        title = f"sentence {index + 1} of {len(result.tokens)}"
+        table = new_table(title, ("", "tokens"), ("", "tokens"), folded=("tokens",), show_header=False)
+        add_row(table, Text("text", "dim"), " ".join(words["text"]))
+        add_row(table, Text("digital", "dim"), " ".join(words["digital"]))
+        add_row(table, Text("hardware", "dim"), _marked(words["digital"], words["hardware"]))
+        yield table
+
+
+def _errors(summary: dict[str, Any]) -> Table:
+    table = new_table(
+        "pre-activation error, hardware against digital (read: one read alone, with the same inputs)",
+        ("layer", "gate", "max", "rms", "full scale", "max/scale", "read/scale"),
+        left=("layer", "gate"),
+    )
+    for layer, units in summary["preactivation_error"].items():
+        for unit, error in units.items():
+            names = ("max", "rms", "full_scale", "max_of_full_scale", "array_max_of_full_scale")
+            add_row(table, layer, unit, *(f"{error[name]:.3g}" for name in names))
+    return table
 
 
 def _times(summary: dict[str, Any]) -> list[str]:
-    """What took how long."""
+    """How long loading, stepping and drawing took."""
     loading = "tiles solved" if summary["engine"] == "exact" else "arrays loaded"
     lines = [
         f"{loading} in {summary['seconds_loading']:.1f} s; stepping {summary['seconds_stepping']:.1f} s,"
@@ -210,7 +206,7 @@ def _times(summary: dict[str, Any]) -> list[str]:
 
 
 def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:
-    """What reading did to the memristors."""
+    """How far reading drove and moved the memristors."""
     lines = []
     if devices["above_threshold"]:
         threshold = devices["threshold_v"]
@@ -228,7 +224,7 @@ def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:
 
 
 def _marked(digital: list[str], hardware: list[str]) -> Text:
-    """The hardware's tokens, those that differ from the digital ones in red."""
+    """The hardware's tokens; those that differ from the digital ones are red."""
     text = Text()
     for position, word in enumerate(hardware):
         same = position < len(digital) and word == digital[position]

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
-from rich.progress import TaskID
-from rich.table import Table
 
-from hvae_mnn.cli.options import FOLDER, NUMBER, PLACE, Whole, scheduler_option, workers_option
-from hvae_mnn.cli.progress import progress_bar
+from hvae_mnn.cli.options import (
+    NUMBER,
+    PLACE,
+    Whole,
+    data_dir_option,
+    option,
+    out_option,
+    scheduler_option,
+    workers_option,
+)
+from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables, shown_first
 from hvae_mnn.cli.signals import resumable
 from hvae_mnn.errors import InputError
 
@@ -44,7 +51,6 @@ Exit code 0: all tasks gave a result; 1: some failed; 2: bad input.
 """
 ASK_ABOVE = 10_000
 """Tasks."""
-_DAY_S = 86_400.0
 _SHOWN = 24
 """Points per grid."""
 _MAIN = ("top1", "ppl", "agreement", "bleu", "reconstruction", "top5")
@@ -56,19 +62,19 @@ _POINT_WIDTH, _METRIC_WIDTH = 36, 20
 @click.option_panel("What", options=["--data-dir", "--sentences", "--seeds", "--dry-run", "--yes"])
 @click.option_panel("Run", options=["--workers", "--scheduler", "--task-limit", "--out", "--retry-failed", "--fresh"])
 @click.argument("file", type=PLACE)
-@click.option("--data-dir", type=FOLDER, help="Corpus folder.  [default: the built-in corpus]")
-@click.option("--sentences", type=Whole(2), help="Number of sentences, the first of the split.  [default: the file's]")
-@click.option("--seeds", type=Whole(1, 10_000), help="Number of seeds, from 0 on.  [default: the file's]")
-@click.option("--dry-run", is_flag=True, help="Show the grid, and run nothing.")
-@click.option("--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE:,} tasks.")
+@data_dir_option()
+@option("--sentences", type=Whole(2), text="Number of sentences, the first of the split.", default="the file's")
+@option("--seeds", type=Whole(1, 10_000), text="Number of seeds, counted from 0.", default="the file's")
+@click.option("--dry-run", is_flag=True, help="Show the grid and run nothing.")
+@click.option("--yes", is_flag=True, help=f"Run more than {ASK_ABOVE:,} tasks without asking.")
 @workers_option("run tasks", "one per core")
 @scheduler_option("run tasks")
 @click.option(
-    "--task-limit", type=NUMBER, default=6.0, show_default=True, help="Hours after which a task counts as hanging."
+    "--task-limit", type=NUMBER, default=6.0, show_default=True, help="Hours after which a task is given up as hanging."
 )
-@click.option("--out", type=FOLDER, help="Folder of the sweep.  [default: runs/<name>]")
-@click.option("--retry-failed", is_flag=True, help="Run failed tasks again.")
-@click.option("--fresh", is_flag=True, help="Delete the results in the folder, and start from nothing.")
+@out_option("sweep", "runs/<name>")
+@click.option("--retry-failed", is_flag=True, help="Rerun failed tasks.")
+@click.option("--fresh", is_flag=True, help="Delete the results in the folder and start anew.")
 def command(
     file: Path,
     data_dir: Path | None,
@@ -85,8 +91,8 @@ def command(
 ) -> None:
     """Run the grid of settings in FILE, each point with several seeds, beside the digital model.
 
-    Results are kept as they come. Rerun the same command to resume after an interruption, or to run what a changed FILE
-    adds.
+    Results are kept as they come. Rerun the same command to resume after an interruption, or to run the points that a
+    changed FILE adds.
     """
     from hvae_mnn import api
     from hvae_mnn.sweeps.file import read_sweep, seeds_of
@@ -95,43 +101,34 @@ def command(
     from hvae_mnn.sweeps.summary import summarise
 
     if not task_limit > 0:
-        raise InputError(f"--task-limit is {task_limit:g}; it must be above 0 (hours)")
+        raise InputError(f"--task-limit is {task_limit:g}; allowed: above 0 (hours)")
     read = read_sweep(file)
     if seeds is not None:
         read = replace(read, seeds=seeds_of(seeds))
     if sentences is not None:
         read = replace(read, sentences=sentences)
-    console = Console()
     if not dry_run and not yes:
         _confirm(read)
     if dry_run and sum(map(read.count, read.all_grids)) > ASK_ABOVE:
-        _show_grids(console, read)
+        _show_grids(read)
         return
     plan = make_plan(read, data_dir)
     folder = out or default_folder(plan)
     if dry_run:
-        _show_grids(console, read)
-        _show_remaining(console, plan, folder, retry_failed, fresh)
+        _show_grids(read)
+        _show_remaining(plan, folder, retry_failed, fresh)
         return
-    with progress_bar(Console(stderr=True), speed_over_s=_DAY_S) as bar, resumable(lambda: _kept(folder)):
-        tasks: list[TaskID] = []
-
-        def progress(done: int, total: int) -> None:
-            if not tasks:  # what was there before tells nothing of the speed
-                tasks.append(bar.add_task("tasks", total=total, completed=done))
-            bar.update(tasks[0], completed=done)
-
+    with resumable(lambda: _kept(folder)):
         result = api.sweep(
             plan,
             out=folder,
             workers=workers,
             scheduler=scheduler,
-            progress=progress,
             retry_failed=retry_failed,
             fresh=fresh,
             limit_s=task_limit * 3600,
         )
-    _show(console, result, summarise(plan, result.finished))
+    _show(result, summarise(plan, result.finished))
     if result.failed:
         sys.exit(1)
 
@@ -152,61 +149,48 @@ def _confirm(read: SweepFile) -> None:
     click.confirm(f"{line}. Run them?", abort=True, err=True)
 
 
-def _show_grids(console: Console, read: SweepFile) -> None:
-    table = Table(title=f"{read.name}: {len(read.seeds)} seeds, {', '.join(read.models)}", title_justify="left")
-    for heading in ("grid", "axis", "values", "points", "tasks"):
-        left = heading in ("grid", "axis", "values")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+def _show_grids(read: SweepFile) -> None:
+    headings = ("grid", "axis", "values", "points", "tasks")
+    title = f"{read.name}: {len(read.seeds)} seeds, {', '.join(read.models)}"
+    table = new_table(title, headings, left=headings[:3], folded=headings)
     for grid in read.all_grids:
         lines = [(" + ".join(step), _values(grid, step)) for step in grid.steps]
         if read.models_of(grid) and len(read.models) > 1:
             lines.insert(0, ("model", ", ".join(read.models)))
-        for place, (axis, values) in enumerate(lines or [("", "")]):
+        for number, (axis, values) in enumerate(lines or [("", "")]):
             count = read.count(grid)
-            last = ("", "", "") if place else (grid.name, f"{count // len(read.seeds):,}", f"{count:,}")
-            table.add_row(last[0], axis, values, *last[1:])
-    console.print(table)
+            own = ("", "", "") if number else (grid.name, f"{count // len(read.seeds):,}", f"{count:,}")
+            add_row(table, own[0], axis, values, *own[1:])
+    print_tables(table)
 
 
 def _values(grid: Grid, step: tuple[str, ...]) -> str:
-    """A few of an axis' values."""
+    """The first values of an axis, and its last."""
     values = [" + ".join(map(_text, together)) for together in zip(*(grid.axes[path] for path in step), strict=True)]
     return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
 
 
-def _show_remaining(console: Console, plan: SweepPlan, folder: Path, retry_failed: bool, fresh: bool) -> None:
+def _show_remaining(plan: SweepPlan, folder: Path, retry_failed: bool, fresh: bool) -> None:
     from hvae_mnn.sweeps.run import look
 
-    found, damaged = ({}, []) if fresh else look(plan, folder, retry_failed=retry_failed)
-    failed = sum(one.status == "failed" for one in found.values())
+    finished, damaged = ({}, []) if fresh else look(plan, folder, retry_failed=retry_failed)
+    failed = sum(one.status == "failed" for one in finished.values())
     baselines = sum(task.kind != "point" for task in plan.tasks.values())
-    lines = [
+    print_lines(
         f"{len(plan.tasks):,} tasks, {baselines} of them baselines; {len(plan.rows):,} rows in the table",
-        f"{folder}/: {len(found):,} are finished{f' ({failed} failed)' if failed else ''},"
-        f" {len(plan.tasks) - len(found):,} are left",
-    ]
-    _print(console, [*lines, *(f"{path} is damaged; its task will run again" for path in damaged)])
+        f"{folder}/: {len(finished):,} are finished{f' ({failed} failed)' if failed else ''},"
+        f" {len(plan.tasks) - len(finished):,} are left",
+        *(f"{path} is damaged; its task will run again" for path in damaged),
+    )
 
 
-def _show(console: Console, result: SweepResult, points: list[PointSummary]) -> None:
+def _show(result: SweepResult, points: list[PointSummary]) -> None:
     metrics = result.plan.file.metrics
-    room = max(1, (console.width - _POINT_WIDTH) // _METRIC_WIDTH)
+    room = max(1, (Console().width - _POINT_WIDTH) // _METRIC_WIDTH)
     main = [*(name for name in _MAIN if name in metrics), *(name for name in metrics if name not in _MAIN)][:room]
-    several = len(result.plan.file.models) > 1
     for grid in result.plan.file.all_grids:
         own = [point for point in points if point.grid == grid.name]
-        table = Table(title=f"{grid.name}: mean ± standard deviation over seeds", title_justify="left")
-        for heading in ("point", *main, "failed"):
-            table.add_column(heading, justify="left" if heading == "point" else "right", no_wrap=heading != "point")
-        for point in own[:_SHOWN]:
-            parts = [point.model, _said(point)] if several else [_said(point) or point.model]
-            figures = [_figure(point, metric) for metric in main]
-            failed = f"{point.failed} of {point.finished}" if point.failed else ""
-            style = "" if point.kind == "point" else "dim"
-            table.add_row(", ".join(filter(None, parts)), *figures, failed, style=style)
-        console.print(table)
-        if len(own) > _SHOWN:
-            console.print(f"and {len(own) - _SHOWN} more in the table", highlight=False)
+        _show_points(grid.name, own, main, several=len(result.plan.file.models) > 1)
     count = len(result.plan.tasks)
     lines = [f"{path} was damaged; its task was run again" for path in result.mended]
     lines.append(
@@ -215,13 +199,28 @@ def _show(console: Console, result: SweepResult, points: list[PointSummary]) -> 
     for reason in list(dict.fromkeys(one.reason for one in result.failed))[:3]:
         lines.append(f"  failed: {reason}")
     if result.failed:
-        lines.append("  run them again with --retry-failed")
+        lines.append("  rerun them with --retry-failed")
     lines.append(f"wrote {result.folder}/: results, timings (.parquet); sweep.json; parts/, one file per task")
-    _print(console, lines)
+    print_lines(*lines)
 
 
-def _said(point: PointSummary) -> str:
-    """What a point or a baseline is, without its model."""
+def _show_points(name: str, points: list[PointSummary], metrics: list[str], several: bool) -> None:
+    """One grid's table; `several`: models."""
+    headings = ("point", *metrics, "failed")
+    title = f"{name}: mean ± standard deviation over seeds"
+    table = new_table(title, headings, left=("point",), folded=("point",))
+    for point in points[:_SHOWN]:
+        parts = [point.model, _described(point)] if several else [_described(point) or point.model]
+        figures = [_figure(point, metric) for metric in metrics]
+        failed = f"{point.failed} of {point.finished}" if point.failed else ""
+        style = "" if point.kind == "point" else "dim"
+        add_row(table, ", ".join(filter(None, parts)), *figures, failed, style=style)
+    print_tables(table)
+    print_lines(*shown_first(len(points), _SHOWN, "in the table"))
+
+
+def _described(point: PointSummary) -> str:
+    """A point or a baseline in words, without its model."""
     if point.kind == "digital_bits":
         dac, adc = (point.settings[f"hardware.{name}.bits"] for name in ("dac", "adc"))
         return f"digital, {dac} and {adc} bits"
@@ -244,8 +243,3 @@ def _figure(point: PointSummary, metric: str) -> str:
     if mean is None:
         return "-"
     return f"{mean:.4g}" if deviation is None else f"{mean:.4g} ± {deviation:.2g}"
-
-
-def _print(console: Console, lines: list[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hvae_mnn.cli.options import COUNT, FOLDER, NUMBER, SEED, THREADS, WORD, Choice, Whole
+from hvae_mnn.cli.options import (
+    COUNT,
+    FOLDER,
+    NUMBER,
+    SEED,
+    WORD,
+    Choice,
+    Whole,
+    data_dir_option,
+    option,
+    resume_option,
+    threads_option,
+    torch_device_option,
+)
+from hvae_mnn.cli.show import print_lines
 from hvae_mnn.cli.signals import resumable
 
 if TYPE_CHECKING:
+    from hvae_mnn.bars import Bar
     from hvae_mnn.training.run import TrainingEvent
 
 EPILOG = """
@@ -70,172 +85,127 @@ WIDTH = Whole(1, 65_536)
     type=Choice(["tiny", "small", "paper"]),
     default="tiny",
     show_default=True,
-    help="Sizes and lengths: tiny for a demo, paper for 512/256/32.",
+    help="Sizes and lengths: tiny for a demo; paper has embedding 512, hidden 256, latent 32.",
 )
 @click.option(
     "--objective",
     type=Choice(["sound", "paper"]),
     default="sound",
     show_default=True,
-    help="sound: an ELBO, the end symbol hidden from the encoder. paper: the published loss verbatim.",
+    help="Loss: sound, an ELBO whose encoder does not read the end symbol; or paper, as published.",
 )
-@click.option("--out", type=FOLDER, required=True, help="Folder for best.pt, last.pt, metrics.json.")
-@click.option("--resume", is_flag=True, help="Resume the run in --out, if there is one.")
-@click.option("--seed", type=SEED, help="Random seed for weights, batches, dropout and latents.  [default: 0]")
-@click.option(
-    "--device", type=WORD, default="auto", show_default=True, help="Where torch computes: auto, cpu, cuda or cuda:N."
-)
-@click.option(
-    "--precision", type=Choice(["auto", "fp32", "bf16"]), help="Precision of matrix products.  [default: auto]"
-)
-@click.option("--threads", type=THREADS, help="CPU threads.  [default: all; 1 for tiny]")
-@click.option(
-    "--data-dir",
-    type=FOLDER,
-    help="Folder with train, valid and test text, gzip or not.  [default: the built-in grammar corpus]",
-)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the run: best.pt, last.pt, metrics.json.")
+@resume_option()
+@option("--seed", type=SEED, text="Random seed for weights, batches, dropout and latents.", default="0")
+@torch_device_option()
+@option("--precision", type=Choice(["auto", "fp32", "bf16"]), text="Precision of matrix products.", default="auto")
+@threads_option("all; 1 for tiny")
+@data_dir_option()
 @click.option(
     "--tokenizer",
     default="plain",
     show_default=True,
     type=Choice(["plain", "twr"]),
-    help="How --data-dir is split: white space, or TWR-VAE's way.",
+    help="Splitting of --data-dir into words: at white space, or as TWR-VAE does.",
 )
-@click.option("--max-vocabulary", type=Whole(5), help="Number of ids at most, special symbols included.")
-@click.option(
+@click.option("--max-vocabulary", type=Whole(5), help="Largest number of word ids, special symbols included.")
+@option(
     "--encoder-cells",
     type=WORD,
     metavar="CELL,CELL",
-    help="Both encoder layers: rnn, lstm or gru.  [default: lstm,lstm]",
+    text="Cells of the two encoder layers: rnn, lstm or gru each.",
+    default="lstm,lstm",
 )
-@click.option("--decoder-cell", type=Choice(["rnn", "lstm", "gru"]), help="Decoder layer.  [default: lstm]")
-@click.option("--peepholes", is_flag=True, default=None, help="Let the LSTM's gates see its memory (eq. 11).")
+@option("--decoder-cell", type=Choice(["rnn", "lstm", "gru"]), text="Cell of the decoder layer.", default="lstm")
+@click.option("--peepholes", is_flag=True, default=None, help="Connect the LSTMs' gates to their memory (eq. 11).")
 @click.option("--embedding", "embedding_size", type=WIDTH, help="Width of the embeddings.")
 @click.option("--hidden", "hidden_size", type=WIDTH, help="Hidden units of each layer.")
 @click.option("--latent", "latent_size", type=WIDTH, help="Width of the latent.")
-@click.option("--dropout", type=NUMBER, help="Dropout on embeddings, 0 to below 1.")
-@click.option("--kl-target", type=Choice(["mean_t", "last", "sum"]), help="Which steps' KL is charged.")
+@click.option("--dropout", type=NUMBER, help="Dropout on embeddings, at least 0 and below 1.")
+@click.option(
+    "--kl-target",
+    type=Choice(["mean_t", "last", "sum"]),
+    help="KL in the loss: the mean over time steps, the last step's, or their sum.",
+)
 @click.option("--beta", type=NUMBER, help="Weight of the KL.")
-@click.option("--annealing", type=Choice(["none", "linear", "cyclical"]), help="How that weight grows.")
-@click.option("--annealing-epochs", type=NUMBER, help="Length of the ramp, or of one cycle.")
-@click.option("--free-bits", type=NUMBER, help="Nats of KL per sentence that cost nothing.")
+@click.option(
+    "--annealing",
+    type=Choice(["none", "linear", "cyclical"]),
+    help="Growth of the KL's weight from 0 to --beta: none (constant), one ramp, or repeated ramps.",
+)
+@click.option("--annealing-epochs", type=NUMBER, help="Length of the ramp, or of one cycle, in epochs.")
+@click.option("--free-bits", type=NUMBER, help="KL that the loss does not charge, nats per sentence.")
 @click.option("--encoder-sees-eos/--encoder-not-eos", default=None, help="Whether the encoder reads the end symbol.")
-@click.option("--mask-pads/--count-pads", default=None, help="Whether pads are left out of the latent and the KL.")
+@click.option(
+    "--mask-pads/--count-pads", default=None, help="Whether the latent and the KL leave padding out or count it."
+)
 @click.option("--epochs", type=COUNT, help="Passes over the training text.")
 @click.option("--batch-size", type=COUNT, help="Sentences per batch.")
-@click.option("--learning-rate", type=NUMBER, help="Adam's step size.")
-@click.option("--schedule", type=Choice(["constant", "cosine"]), help="Schedule of the step size.")
+@click.option("--learning-rate", type=NUMBER, help="Adam's step size at the start.")
+@click.option("--schedule", type=Choice(["constant", "cosine"]), help="Course of the step size over the run.")
 @click.option("--clip", type=NUMBER, help="Bound on the gradient's norm.")
-@click.option("--shuffle/--no-shuffle", default=None, help="New random batches each epoch, or short to long always.")
-@click.option("--selection", type=Choice(["elbo", "paper_ppl"]), help="Figure that chooses the best epoch.")
-def command(
-    preset: str,
-    objective: str,
-    out: Path,
-    resume: bool,
-    device: str,
-    threads: int | None,
-    data_dir: Path | None,
-    tokenizer: str,
-    max_vocabulary: int | None,
-    encoder_cells: str | None,
-    **settings: Any,
-) -> None:
+@click.option(
+    "--shuffle/--no-shuffle", default=None, help="Order of batches: new and random in each epoch, or short to long."
+)
+@click.option("--selection", type=Choice(["elbo", "paper_ppl"]), help="Validation figure that the best epoch has.")
+def command(preset: Any, out: Path, threads: int | None, encoder_cells: str | None, **settings: Any) -> None:
     """Train an HSR-VAE and keep the best epoch as OUT/best.pt.
 
-    Rerun a killed run with --resume and the same options to resume it; the result is that of an undisturbed run.
+    Rerun an interrupted run with --resume and the same options to resume it; the result is the same as without the
+    interruption.
     """
-    from hvae_mnn.errors import InputError
-    from hvae_mnn.models.config import configure, parse_cells
-    from hvae_mnn.plots.training import save_training_figure
-    from hvae_mnn.text.sources import load_corpus
-    from hvae_mnn.text.vocabulary import Vocabulary
-    from hvae_mnn.training.history import read_history
-    from hvae_mnn.training.run import train
+    import torch
+
+    from hvae_mnn import api
+    from hvae_mnn.models.config import parse_cells
     from hvae_mnn.training.state import METRICS
 
-    console = Console()
     if threads is None and preset == "tiny":
         threads = 1  # measured: on such small matrices a second thread only waits, and on a busy machine costs 5 times
     if threads is not None:
-        import torch
-
         torch.set_num_threads(threads)
-    if data_dir is None and tokenizer != "plain":
-        raise InputError(f"--tokenizer {tokenizer} needs --data-dir; the built-in corpus is split on white space")
     if encoder_cells is not None:
         settings["encoder_cells"] = parse_cells(encoder_cells)
-    corpus = load_corpus(data_dir, tokenizer, splits=("train", "valid"))
-    vocabulary = Vocabulary.build(corpus.train, max_size=max_vocabulary)
-    model_config, training_config = configure(preset, objective, len(vocabulary), **settings)
-    before, _ = read_history(out)
-    with _Display(console) as display, resumable(lambda: f"rerun with --resume to resume the run in {out}"):
-        best = train(
-            corpus,
-            model_config,
-            training_config,
-            out,
-            resume=resume,
-            progress=display.show,
-            vocabulary=vocabulary,
-            device=device,
-        )
-    history, best_epoch = read_history(out)
-    if len(history) == len(before):
-        console.print(f"{out} is complete: {len(history)} epochs, best {best_epoch}; nothing to do", soft_wrap=True)
-    save_training_figure(history, out, best_epoch)
-    figures = history[best_epoch - 1]["valid"]
-    console.print(
-        f"best epoch {best_epoch} of {len(history)}: ELBO NLL {figures['elbo_nll']:.2f} "
+    with _shown() as show, resumable(lambda: f"rerun with --resume to resume the run in {out}"):
+        result = api.train(out, preset=preset, progress=show, **settings)
+    epochs = len(result.history)
+    if not result.epochs_trained:
+        print_lines(f"{out} is complete: {epochs} epochs, best {result.best_epoch}; nothing to do")
+    figures = result.best["valid"]
+    print_lines(
+        f"best epoch {result.best_epoch} of {epochs}: ELBO NLL {figures['elbo_nll']:.2f} "
         f"(PPL {figures['elbo_ppl']:.2f}, KL {figures['elbo_kl']:.2f}); paper PPL {figures['paper_ppl']:.2f}",
-        highlight=False,
-        soft_wrap=True,
+        f"wrote {result.checkpoint}, {out / METRICS}, {out / 'training.png'}",
     )
-    console.print(f"wrote {best}, {out / METRICS}, {out / 'training.png'}", soft_wrap=True)
 
 
-class _Display:
-    """A bar per epoch with the time left, and one line of figures after each."""
+@contextlib.contextmanager
+def _shown() -> Iterator[Callable[[TrainingEvent], None]]:
+    """What shows a training run: a line after every epoch, and a bar between, where a person watches."""
+    from hvae_mnn.api.language import draw_training
+    from hvae_mnn.bars import watched
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.2f}"),
-            console=console,
-            transient=True,
-        )
-        self.task = self.bar.add_task("train", total=None, epoch="", loss=float("nan"))
+    def with_lines(bar: Bar) -> Callable[[TrainingEvent], None]:
+        draw = draw_training(bar)
 
-    def __enter__(self) -> _Display:
-        self.bar.start()
-        return self
+        def show(event: TrainingEvent) -> None:
+            if event.record is None:
+                draw(event)
+            else:
+                with bar.paused():
+                    _print_epoch(event)
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        return show
 
-    def show(self, event: TrainingEvent) -> None:
-        """Take one event of the training loop."""
-        if event.record is None:
-            if event.batch == 1:
-                self.bar.reset(self.task)
-            self.bar.update(
-                self.task,
-                completed=event.batch,
-                total=event.batches,
-                epoch=f"{event.epoch}/{event.epochs}",
-                loss=event.loss,
-            )
-            return
+    with watched(True, with_lines) as show:
+        yield _print_epoch if show is None else show
+
+
+def _print_epoch(event: TrainingEvent) -> None:
+    if event.record is not None:
         valid = event.record["valid"]
-        self.console.print(
+        print_lines(
             f"epoch {event.epoch}/{event.epochs}  train {event.loss:.2f}  "
             f"valid ELBO {valid['elbo_nll']:.2f} (PPL {valid['elbo_ppl']:.2f}, KL {valid['elbo_kl']:.2f})  "
-            f"paper PPL {valid['paper_ppl']:.2f}  {event.record['seconds']:.0f} s{'  best' if event.is_best else ''}",
-            highlight=False,
-            soft_wrap=True,
+            f"paper PPL {valid['paper_ppl']:.2f}  {event.record['seconds']:.0f} s{'  best' if event.is_best else ''}"
         )

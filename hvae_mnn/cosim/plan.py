@@ -133,7 +133,7 @@ def choose_sentences(
     if steps is None and sentences is None and text is None:
         steps = DEFAULT_STEPS
     if text is not None and (data_dir is not None or sentences is not None):
-        raise InputError("--text is the one sentence of its run; leave out --data-dir and --sentences")
+        raise InputError("--text is the one sentence that is read; leave out --data-dir and --sentences")
     if text is not None:
         origin, lines = "text", [line for line in (tokenize(checkpoint.tokenizer, text.strip()),) if line]
         if not lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
 from hvae_mnn.reading import absolute, is_file, is_missing
+from hvae_mnn.results import Result
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.version import versions
 
@@ -43,9 +44,9 @@ Progress = Callable[[str, int, int], None]
 """(`loading` | `stepping`, done, total): arrays loaded or batches of tiles solved; steps of encoder, decoder."""
 
 
-@dataclass(frozen=True)
-class SimulationResult:
-    """A finished run."""
+@dataclass(frozen=True, repr=False)
+class SimulationResult(Result):
+    """A finished run. Tables: `steps`, `tokens`, `preactivations`, `converters`; `drift` where memristors move."""
 
     folder: Path
     """Folder with the run's files: summary, tables, figures."""
@@ -66,6 +67,11 @@ class SimulationResult:
             "digital": self.vocabulary.decode(result.digital),
             "hardware": self.vocabulary.decode(result.hardware),
         }
+
+    def facts(self) -> Mapping[str, object]:
+        """What was run, and how many tokens are the digital model's."""
+        names = ("netlist", "hardware", "engine", "sentences", "steps", "token_agreement", "seconds_total")
+        return {"folder": self.folder} | {name: self.summary[name] for name in names}
 
 
 @contextlib.contextmanager
@@ -113,7 +119,7 @@ def _unfinished(folder: Path) -> tuple[RunPlan, Manifest]:
 
 
 def newest_netlist(root: Path = NETLISTS) -> Path:
-    """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
+    """The folder in `root` that was built last, of those with a text model. Raises `ManifestError` when there is
     none."""
     recover(root)
     manifests = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
@@ -123,7 +129,7 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
 
 
 def newest_run(root: Path = RUNS) -> Path:
-    """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
+    """The unfinished run in `root` that was started last and is not running. Raises `RunError` when there is none."""
     for path in newest_first(root, PLAN):
         if is_missing(path.parent / SUMMARY) and not is_held(path.parent):
             return path.parent
@@ -131,7 +137,7 @@ def newest_run(root: Path = RUNS) -> Path:
 
 
 def newest_finished(root: Path = RUNS) -> Path:
-    """The run in `root` that was finished last; raises `RunError` when there is none."""
+    """The run in `root` that was finished last. Raises `RunError` when there is none."""
     summaries = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
     if not summaries:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")

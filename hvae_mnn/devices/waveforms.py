@@ -59,7 +59,9 @@ class Sine:
 
     def volts(self, times_s: ArrayLike) -> Array:
         """See `Waveform.volts`."""
-        return self.amplitude_v * np.sin(2 * np.pi * self.frequency_hz * np.asarray(times_s, dtype=np.float64))
+        return np.asarray(
+            self.amplitude_v * np.sin(2 * np.pi * self.frequency_hz * np.asarray(times_s, dtype=np.float64))
+        )
 
     def crossings(self, levels: Iterable[float]) -> Array:
         """See `Waveform.crossings`; a sine has no corners."""

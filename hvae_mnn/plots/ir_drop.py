@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from hvae_mnn.crossbar.hardware.spec import SCHEMES
 from hvae_mnn.files import read_sealed
 from hvae_mnn.plots.files import COLORS, literal, new_figure, of_run, save_figure
-from hvae_mnn.studies.ir_drop import AGREEMENT, EXACT, NGSPICE, SCHEMA, SCHEME_OHM, SUMMARY, TABLE
+from hvae_mnn.studies.ir_drop.run import AGREEMENT, EXACT, NGSPICE, SCHEMA, SUMMARY, TABLE
+from hvae_mnn.studies.ir_drop.settings import SCHEME_OHM
 from hvae_mnn.tables import read_columns
 
 Table = dict[str, NDArray[Any]]

@@ -22,6 +22,7 @@ from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.results import Result
 from hvae_mnn.studies.referee.cases import every_tile, some_reads, text_reads, tile_cases
 from hvae_mnn.studies.referee.tile import TileCase, TileVerdict, judge, ngspice_potentials
 from hvae_mnn.tables import write_rows
@@ -66,9 +67,9 @@ _TEXT_STEPS = 24
 """Time steps of text that the steps are chosen from."""
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What was found."""
+@dataclass(frozen=True, repr=False)
+class Verification(Result):
+    """The answers of the exact engine, ngspice and nodal analysis. Tables: `tiles`, `columns`, `potentials`."""
 
     folder: Path
     manifest: Manifest
@@ -88,6 +89,17 @@ class Verification:
         """Whether every difference is within the tolerance."""
         answers = [(v.exact_ngspice, v.nodal_ngspice or 0.0) for v in self.verdicts]
         return all(exact <= self.tolerance and nodal <= self.tolerance for exact, nodal in answers)
+
+    def facts(self) -> Mapping[str, object]:
+        """The verdict, and the largest difference."""
+        return {
+            "folder": self.folder,
+            "netlist": self.manifest.name,
+            "passed": self.passed,
+            "tiles": f"{len(self.verdicts)} of {self.tiles_in_all}",
+            "worst": self.worst,
+            "tolerance": self.tolerance,
+        }
 
 
 def verify(

@@ -17,7 +17,7 @@ from hvae_mnn.crossbar.hardware.problems import shown
 from hvae_mnn.errors import InputError
 from hvae_mnn.evaluation.text_metrics import METRICS
 from hvae_mnn.names import nearest, unknown_name
-from hvae_mnn.reading import SETTINGS_BYTES, absolute, few, is_file, is_missing, parse_toml, read_text
+from hvae_mnn.reading import SETTINGS_BYTES, absolute, is_file, is_missing, parse_toml, read_text
 from hvae_mnn.reading import shown as shown_path
 from hvae_mnn.sweeps.axes import HARDWARE, LONGEST_RANGE, MODEL, PATHS, Grid, PointSettings, spaced, unknown_path
 from hvae_mnn.text.corpus import SPLITS
@@ -124,19 +124,12 @@ def read_sweep(path: Path) -> SweepFile:
     try:
         form = _Sweep.model_validate(stored)
     except ValidationError as error:
-        raise problems_error(path, list(dict.fromkeys(_lines(error)))) from None
+        raise InputError.of(path, list(dict.fromkeys(_lines(error)))) from None
     reader = _Reader(path, text)
     found = reader.sweep(form)
     if reader.problems:
-        raise problems_error(path, reader.problems)
+        raise InputError.of(path, reader.problems)
     return found
-
-
-def problems_error(path: Path, lines: list[str]) -> InputError:
-    """One error for all of them."""
-    if len(lines) == 1:
-        return InputError(f"{path}: {lines[0]}")
-    return InputError("\n".join([f"{path}: {len(lines)} problems", *(f"  {line}" for line in few(lines))]))
 
 
 def _places(path: Path, name: str) -> list[Path]:

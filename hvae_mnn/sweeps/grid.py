@@ -17,7 +17,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.sweeps.axes import HARDWARE, MODEL, NOISE, PATHS, Grid, PointSettings
-from hvae_mnn.sweeps.file import SweepFile, problems_error
+from hvae_mnn.sweeps.file import SweepFile
 from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
 from hvae_mnn.sweeps.task import ModelChoice, Task, TaskKind, TextChoice
 
@@ -83,7 +83,7 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> SweepPlan:
     for grid in file.all_grids:
         maker.add(grid)
     if maker.problems:
-        raise problems_error(file.path, maker.problems)
+        raise InputError.of(file.path, maker.problems)
     return SweepPlan(
         file, tuple(maker.rows), dict(sorted(maker.tasks.items(), key=lambda item: _turn(item[1], models)))
     )
@@ -210,8 +210,7 @@ class _Maker:
             try:
                 self._known[key] = build(own)
             except InputError as error:
-                lines = str(error).splitlines()
-                self._known[key] = "; ".join(line.strip() for line in lines[1:] or lines)
+                self._known[key] = "; ".join(error.problems or str(error).splitlines())
         return self._known[key]
 
     def _hardware(self, levels: list[Table]) -> Table:

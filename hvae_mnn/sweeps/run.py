@@ -16,6 +16,7 @@ from hvae_mnn.files import disk_errors, write_sealed, write_text
 from hvae_mnn.folders import RUNS, taken
 from hvae_mnn.owned import is_vacant
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.results import Result
 from hvae_mnn.sweeps.digital import note_cache_problems
 from hvae_mnn.sweeps.grid import SweepPlan
 from hvae_mnn.sweeps.point import run_task
@@ -44,9 +45,9 @@ Progress = Callable[[int, int], None]
 """(tasks that are finished, of how many)."""
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """A sweep that came to its end."""
+@dataclass(frozen=True, repr=False)
+class SweepResult(Result):
+    """A sweep that came to its end. Tables: `results`, a row per task and grid; `timings`."""
 
     folder: Path
     plan: SweepPlan
@@ -62,6 +63,16 @@ class SweepResult:
     def failed(self) -> tuple[Finished, ...]:
         """Tasks that gave no result."""
         return tuple(one for one in self.finished.values() if one.status == "failed")
+
+    def facts(self) -> Mapping[str, object]:
+        """How many tasks there are, and how they ended."""
+        return {
+            "folder": self.folder,
+            "tasks": len(self.plan.tasks),
+            "kept": self.kept,
+            "failed": len(self.failed),
+            "seconds": self.seconds,
+        }
 
 
 def default_folder(plan: SweepPlan) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from hvae_mnn.folders import RUNS, check_place, new_run
 from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.results import Result
 from hvae_mnn.studies.referee.array import ArrayCase, ngspice_currents
 from hvae_mnn.sweeps.point import checkpoint_of, chip_of
 from hvae_mnn.sweeps.sentences import chosen_sentences
@@ -51,9 +53,9 @@ class ArrayVerdict:
     """Largest difference of a pre-activation, parts of full scale."""
 
 
-@dataclass(frozen=True)
-class PointVerification:
-    """What was found."""
+@dataclass(frozen=True, repr=False)
+class PointVerification(Result):
+    """A point of a sweep, read by ngspice. Table: `arrays`, a row per array."""
 
     folder: Path
     """The netlists of the draw, and the summary."""
@@ -71,6 +73,21 @@ class PointVerification:
     def passed(self) -> bool:
         """Whether every difference is within the tolerance."""
         return self.worst <= self.tolerance
+
+    def facts(self) -> Mapping[str, object]:
+        """The verdict, and the largest difference."""
+        return {
+            "folder": self.folder,
+            "task": self.task[:12],
+            "seed": self.seed,
+            "passed": self.passed,
+            "arrays": len(self.verdicts),
+            "worst": self.worst,
+            "tolerance": self.tolerance,
+        }
+
+    def _rows(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return {"arrays": [asdict(verdict) for verdict in self.verdicts]}
 
 
 def verify_point(

@@ -21,8 +21,8 @@ from hvae_mnn.crossbar.hardware.file import hardware_to_toml, read_hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.engines import start
 from hvae_mnn.evaluation.answers import run_answers
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.run import finetune
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.run import finetune
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.hsrvae import HSRVAE

@@ -29,8 +29,8 @@ from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.evaluation.answers import Answers
 from hvae_mnn.files import read_sealed
-from hvae_mnn.finetune import run as finetuning
-from hvae_mnn.finetune.config import FinetuneConfig
+from hvae_mnn.finetuning import run as finetuning
+from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.plots import converters, cost, ir_drop, iv, programming, verify

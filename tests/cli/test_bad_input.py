@@ -164,7 +164,7 @@ def test_an_absent_or_foreign_ngspice(fails, netlist, monkeypatch):
 
 
 def test_options_that_contradict_each_other(fails, netlist):
-    assert "--text is the one sentence of its run; leave out --sentences" in fails(
+    assert "--text is the one sentence that is read; leave out --sentences" in fails(
         "simulate", "--text", "the dog", "--sentences", "2"
     )
     assert "leave out NETLIST" in fails("simulate", netlist, "--resume")

@@ -6,7 +6,7 @@ import pytest
 
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict, read_hardware
 from hvae_mnn.devices.presets import HP_TIO2, find_device
-from hvae_mnn.studies.ir_drop import IrDropSettings
+from hvae_mnn.studies.ir_drop.settings import IrDropSettings
 
 
 @pytest.fixture(autouse=True)

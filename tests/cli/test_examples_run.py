@@ -20,7 +20,7 @@ from tests.cli.command_lines import ROOT, examples, words_of
 
 pytestmark = [pytest.mark.spice, pytest.mark.slow]
 
-OF_ONES_OWN = re.compile(r"\bptb\b|ptb-paper|--preset small|tcp://|--point|runs/before")
+OF_ONES_OWN = re.compile(r"\bptb\b|ptb-paper|--preset small|tcp://|verify-point|runs/before")
 """What marks an example as too large, or as one that needs a corpus, a cluster or a sweep of one's own."""
 LINES = list(dict.fromkeys(line for _, command in commands() for line in examples(command.epilog or "")))
 RUN = [line for line in LINES if not OF_ONES_OWN.search(line) and "--help" not in line]
@@ -97,5 +97,5 @@ def test_what_does_not_run_is_known():
     left = [shlex.split(line)[1:3] for line in LINES if OF_ONES_OWN.search(line)]
     assert len(RUN) > 40
     assert sorted({words[0] for words in left}) == [
-        "build-netlist", "evaluate", "finetune", "plot", "simulate", "sweep", "train", "verify"
+        "build-netlist", "evaluate", "finetune", "plot", "simulate", "sweep", "train", "verify-point"
     ]  # fmt: skip

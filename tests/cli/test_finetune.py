@@ -1,4 +1,4 @@
-"""`hvae-mnn finetune`, and `verify --point`, as a person calls them."""
+"""`hvae-mnn finetune`, and `verify-point` in both of its spellings, as a person calls them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def test_what_finetune_refuses(make_checkpoint, tmp_path, arguments, message):
 
 def test_a_point_needs_its_sweep_and_a_key_that_is_there(tmp_path):
     assert "--point needs the folder of a sweep" in call("verify", "--point", "3f").output
-    assert "--arrays belongs to --point" in str(call("verify", tmp_path, "--arrays", 2).exception)
-    done = call("verify", tmp_path, "--point", "3f")
-    assert isinstance(done.exception, HvaeMnnError)
-    assert "holds no results of a sweep; run hvae-mnn sweep" in str(done.exception)
+    assert "--arrays belongs to verify-point" in str(call("verify", tmp_path, "--arrays", 2).exception)
+    for words in (("verify", tmp_path, "--point", "3f"), ("verify-point", tmp_path, "3f")):
+        done = call(*words)
+        assert isinstance(done.exception, HvaeMnnError)
+        assert "holds no results of a sweep; run hvae-mnn sweep" in str(done.exception)

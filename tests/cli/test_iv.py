@@ -94,7 +94,7 @@ def test_pulses_enclose_no_area(tmp_path, monkeypatch, capsys):
 def test_help_says_what_the_numbers_are(capsys):
     main(["iv", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "circuit-friendly ones from one secondary source" in said
+    assert "one secondary source and were chosen for circuits, not measured" in said
     assert "SET slows as the voltage rises" in said
 
 

@@ -48,14 +48,15 @@ def typed(param, values):
     return [param.opts[-1], *values] if isinstance(param, click.Option) else list(values)
 
 
-def needed_beside(command, param):
-    """What must be there besides that parameter."""
-    return [
-        part
-        for other in command.params
-        if other.required and other is not param
-        for part in typed(other, ["somewhere"])
-    ]
+def with_needed(command, param, given):
+    """What a person types of that parameter, with all that must be there besides it, in the command's order."""
+    words = []
+    for other in command.params:
+        if other is param:
+            words += given
+        elif other.required:
+            words += typed(other, ["somewhere"])
+    return words
 
 
 @of_each(LEAVES)
@@ -63,14 +64,14 @@ def test_a_value_that_cannot_be_right_is_refused_by_name(fails, tmp_path, words,
     (tmp_path / "file").write_text("hello")
     for param in command.params:
         if isinstance(param, click.Option) and param.is_flag:
-            assert param.opts[-1] in fails(*words, *needed_beside(command, param), f"{param.opts[-1]}=x")
+            assert param.opts[-1] in fails(*words, *with_needed(command, param, [f"{param.opts[-1]}=x"]))
             continue
         kinds = values_of(param)
         for place, kind in enumerate(kinds):
             for wrong in never_right(kind):
                 values = ["1"] * len(kinds)
                 values[place] = wrong
-                message = fails(*words, *typed(param, values), *needed_beside(command, param))
+                message = fails(*words, *with_needed(command, param, typed(param, values)))
                 assert message.startswith((f"error: {label(param)} ", f"error: unknown {label(param)} ")), message
                 assert len(message) < 400
 
@@ -99,8 +100,9 @@ HOPELESS = {
     "simulate": ["nowhere"],
     "verify": ["nowhere"],
     "cost": ["nowhere"],
+    "verify-point": ["nowhere", "3f"],
 }
-"""By command: what makes every call fail before it computes anything; of those with a required argument, that one."""
+"""By command: what makes every call fail before it computes anything; of those with one required argument, that one."""
 _SKIPPED = {"--threads"}
 """It holds for the whole process."""
 
@@ -159,7 +161,9 @@ def test_a_group_alone_shows_its_help(capsys, words):
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-    assert "Commands" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Usage: hvae-mnn" in printed
+    assert ("doctor" if not words else "Commands") in printed
 
 
 def test_names_that_do_not_exist_name_the_nearest(fails, make_checkpoint):

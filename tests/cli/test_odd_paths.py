@@ -44,6 +44,7 @@ FOLDERS = {
     "simulate --resume": ("simulate", "--resume", "--out", "X"),
     "verify": ("verify", "X"),
     "verify --point": ("verify", "X", "--point", "abc"),
+    "verify-point": ("verify-point", "X", "abc"),
     "cost": ("cost", "X"),
     "plot crossbar": ("plot", "crossbar", "X"),
     "plot converters": ("plot", "converters", "X"),

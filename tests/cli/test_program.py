@@ -23,7 +23,7 @@ def run(*arguments):
 def test_help_names_every_option_and_calls_the_spread_assumed(capsys):
     run("--help")
     printed = capsys.readouterr().out
-    assert "Spread (assumptions, no source gives any)" in printed
+    assert "Spread (assumed; no source gives values)" in printed
     assert "Examples:" in printed
     for option in command.params:
         assert option.name == "targets" or option.opts[0] in printed

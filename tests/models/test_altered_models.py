@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune
 from hvae_mnn.cosim.export import build_netlist, map_checkpoint
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.errors import CheckpointError, InputError, MappingError
-from hvae_mnn.finetune.stepper import unit_parameters
+from hvae_mnn.finetuning.stepper import unit_parameters
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import TrainingConfig
 from hvae_mnn.models.stepwise import Stepper, model_layers, run_batch

@@ -20,8 +20,8 @@ from hvae_mnn.crossbar.hardware.spec import ConverterSpec
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming
 from hvae_mnn.errors import InputError, MappingError
 from hvae_mnn.evaluation.report import evaluate
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.run import finetune
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.run import finetune
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.families import FAMILIES, model_class

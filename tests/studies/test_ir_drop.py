@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +20,7 @@ from hvae_mnn.crossbar.hardware.spec import SCHEMES
 from hvae_mnn.devices.presets import AIST
 from hvae_mnn.errors import InputError
 from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
-from hvae_mnn.studies.ir_drop import (
+from hvae_mnn.studies.ir_drop.run import (
     AGREEMENT,
     Error,
     IrDropSettings,
@@ -204,4 +209,28 @@ def test_mistakes_are_told_in_one_line_and_leave_no_folder(arguments, said, tmp_
     told = capsys.readouterr().err
     assert said in told
     assert len(told.splitlines()) == 1
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.spice
+def test_decks_of_a_failed_ngspice_stay_and_run_again_as_printed(tmp_path, monkeypatch, capsys):
+    """A real ngspice that may not write any file fails; the printed command, run without that limit, does not."""
+    ngspice = shutil.which("ngspice")
+    limited = tmp_path / "bin" / "ngspice"
+    limited.parent.mkdir()
+    limited.write_text(f'#!/bin/sh\nulimit -f 0\nexec {ngspice} "$@"\n', encoding="utf-8")
+    limited.chmod(0o755)
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{limited.parent}{os.pathsep}{path}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as stop:
+        main(["ir-drop", "--sizes", "3", "--ohms", "1", "--tiles", "1", "--out", str(tmp_path / "study")])
+    assert stop.value.code == 1
+    command = re.search(r"ngspice failed on .*; run it again: (cd .* && ngspice -n -b \S+)", capsys.readouterr().err)[1]
+    monkeypatch.setenv("PATH", path)
+    folder = Path(shlex.split(command)[1])
+    assert (folder / "tile.cir").is_file()
+    assert not list(folder.glob("*.raw"))
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert list(folder.glob("*.raw"))
     assert not (tmp_path / "study").exists()

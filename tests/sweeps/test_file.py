@@ -116,7 +116,7 @@ def message(folder):
         ),
         (
             HEAD + GRID.replace("0.1", "1.5"),
-            "grid g at noise.stuck.on = 1.5: noise: stuck.on is 1.5; allowed: a number",
+            "grid g at noise.stuck.on = 1.5: stuck.on is 1.5; allowed: a number",
         ),
         ("models = \n", "cannot be read as TOML"),
     ],
@@ -195,7 +195,7 @@ def test_options_out_of_range(fails, folder, monkeypatch):
     assert "--seeds is 0; allowed: a whole number from 1 to 10,000" in fails("s.toml", "--seeds", 0)
     assert "--sentences is 1; allowed: a whole number from 2" in fails("s.toml", "--sentences", 1)
     assert "--workers is 0; allowed: a whole number from 1" in fails("s.toml", "--workers", 0)
-    assert "--task-limit is 0; it must be above 0" in fails("s.toml", "--task-limit", 0)
+    assert "--task-limit is 0; allowed: above 0" in fails("s.toml", "--task-limit", 0)
     assert "exclude each other" in fails("s.toml", "--workers", 1, "--scheduler", "tcp://127.0.0.1:1")
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in fails("s.toml", "--scheduler", "tcp://127.0.0.1:1")
     (folder / "mine").mkdir()

@@ -33,7 +33,7 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import AIST, preset_named, read_preset, spec_from_dict
 from hvae_mnn.errors import DeviceError, HardwareError
 from hvae_mnn.names import unknown_name
-from hvae_mnn.reading import errors_as, few, is_missing, parse_toml, read_toml
+from hvae_mnn.reading import errors_as, is_missing, parse_toml, read_toml
 from hvae_mnn.reading import shown as shown_path
 
 _GOES_WITH = (
@@ -99,8 +99,7 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
             return _build(form, device, base_name, where)
         except DeviceError as error:
             lines.append(f"device: {error}")
-    count = f"{len(lines)} problem{'' if len(lines) == 1 else 's'}"
-    raise HardwareError("\n".join([f"{where}: {count}", *(f"  {line}" for line in few(lines))]))
+    raise HardwareError.of(where, lines)
 
 
 def hardware_to_dict(hardware: Hardware) -> Table:

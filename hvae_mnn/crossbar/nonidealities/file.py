@@ -20,7 +20,7 @@ from hvae_mnn.crossbar.nonidealities.spec import (
 )
 from hvae_mnn.errors import InputError
 from hvae_mnn.names import nearest, unknown_name
-from hvae_mnn.reading import few, parse_toml, read_toml
+from hvae_mnn.reading import parse_toml, read_toml
 
 _SECTIONS = {
     "programming": Programming,
@@ -89,7 +89,7 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
         spec = Nonidealities(**{name: _SECTIONS[name](**section) for name, section in found.items()})
         problems = _together(spec)
     if problems:
-        raise InputError(f"{where}: {'; '.join(few(problems))}")
+        raise InputError.of(where, problems)
     return spec
 
 

@@ -119,7 +119,7 @@ def ngspice_power(case: TileCase) -> ReadPower:
         currents = [read[f"i(b.xs{case.unit}{label}.boutput)"] for label in labels]
         amplifiers.append(-sum(u * i for u, i in zip(outputs, currents, strict=True)))
         largest = max(largest, *map(abs, outputs)) if outputs else 0.0
-    return ReadPower(np.array([drivers]), np.array([amplifiers]), largest)
+    return ReadPower(np.array([drivers], dtype=np.float64), np.array([amplifiers], dtype=np.float64), largest)
 
 
 def tile_settling(case: TileCase, volts: Array, farads: float, tolerance: float) -> Settling | None:

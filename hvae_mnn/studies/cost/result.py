@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hvae_mnn.crossbar.power import ReadPower
 from hvae_mnn.crossbar.settling import Settling
 from hvae_mnn.files import write_sealed
 from hvae_mnn.netlist.manifest import Manifest
+from hvae_mnn.results import Result
 from hvae_mnn.studies.cost.assumptions import BASELINES, Assumption, Baseline
 from hvae_mnn.tables import write_rows
 
@@ -76,6 +77,11 @@ class LayerCost:
         """Crossings and ADCs."""
         return self.cell_m2 + self.adc_m2
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, and what follows from them."""
+        more = {"circuit_j": self.circuit_j, "digital_over_circuit": self.ratio, "area_m2": self.area_m2}
+        return asdict(self) | more
+
 
 @dataclass(frozen=True)
 class TileCheck:
@@ -111,9 +117,9 @@ class SettlingCheck:
         return abs(self.ngspice_s - self.implicit_s) / self.implicit_s
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What was found."""
+@dataclass(frozen=True, repr=False)
+class Cost(Result):
+    """What a token costs. Tables: `layers`, `assumptions`, `checks`; `cost` by tile; `settling` where there is any."""
 
     folder: Path
     manifest: Manifest
@@ -146,6 +152,27 @@ class Cost:
         """Whether both pairs of answers agree."""
         settled = self.settling is None or self.settling.difference <= SETTLING_TOLERANCE
         return self.worst <= POWER_TOLERANCE and settled
+
+    def facts(self) -> Mapping[str, object]:
+        """Joules, seconds and square metres of a token, and whether both pairs of answers agree."""
+        token = self.token
+        return {
+            "folder": self.folder,
+            "netlist": self.manifest.name,
+            "circuit_j": token.circuit_j,
+            "digital_j": token.digital_j,
+            "ratio": token.ratio,
+            "area_m2": token.area_m2,
+            "settling_s": token.settling_s,
+            "passed": self.passed,
+        }
+
+    def _rows(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return {
+            "layers": [layer.to_dict() for layer in (*self.layers, self.token)],
+            "assumptions": [asdict(one) for one in self.assumptions],
+            "checks": [asdict(check) for check in self.checks],
+        }
 
 
 _NO_SUM = ("layer", "spread_j", "settling_s")
@@ -195,10 +222,6 @@ def write_cost(
 
 
 def _summary(found: Cost, steps: int, seed: int) -> dict[str, Any]:
-    def one(layer: LayerCost) -> dict[str, Any]:
-        more = {"circuit_j": layer.circuit_j, "digital_over_circuit": layer.ratio, "area_m2": layer.area_m2}
-        return asdict(layer) | more
-
     hardware, token, settling = found.manifest.hardware, found.token, found.settling
     return {
         "netlist": found.manifest.name,
@@ -210,8 +233,8 @@ def _summary(found: Cost, steps: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "dac_bits": hardware.dac.bits,
         "adc_bits": hardware.adc.bits,
-        "layers": [one(layer) for layer in found.layers],
-        "token": one(token),
+        "layers": [layer.to_dict() for layer in found.layers],
+        "token": token.to_dict(),
         "baselines": [
             {"name": baseline.name, "mac_j": baseline.mac_j, "token_j": joules, "source": baseline.source}
             for baseline, joules in baselines(token.macs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.bars import Progress
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import BACKENDS, Backend
 from hvae_mnn.devices.presets import find_device
@@ -22,6 +23,7 @@ from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import new_run
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
+from hvae_mnn.results import Result
 from hvae_mnn.spice.batch import run_deck
 from hvae_mnn.spice.osdi import osdi_library, osdi_problem
 from hvae_mnn.studies.iv.records import IvRecords
@@ -33,8 +35,6 @@ Who = Literal["behavioural", "osdi", "reference"]
 SUMMARY = "summary.json"
 DECKS = "ngspice"
 """Folder of decks and raw files, in the run's."""
-Progress = Callable[[str, int, int], None]
-"""(what is being run, done, total)."""
 
 _STEPS_PER_PERIOD = 1000
 _MOST_CYCLES = 500
@@ -103,14 +103,25 @@ class Trace:
     x: Array
 
 
-@dataclass(frozen=True)
-class IvResult:
-    """A finished run."""
+@dataclass(frozen=True, repr=False)
+class IvResult(Result):
+    """A finished run. Tables: `iv`, `switching`, `pulse_train`."""
 
     folder: Path
     """Where its files are: summary, tables, decks, raw files, figures."""
     summary: dict[str, Any]
     """What `summary.json` holds."""
+
+    def facts(self) -> Mapping[str, object]:
+        """The device, what drove it, and the largest deviation of a state from the reference."""
+        runs, back_ends = self.summary["runs"], self.summary["back_ends"]
+        return {
+            "folder": self.folder,
+            "device": self.summary["device"]["name"],
+            "amplitude_v": self.summary["drive"]["amplitude_v"],
+            "frequencies_hz": [run["frequency_hz"] for run in runs],
+            "max_dx": max((run[name]["max_dx"] for run in runs for name in back_ends), default=None),
+        }
 
 
 def iv(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvae_mnn.bars import Progress
 from hvae_mnn.devices.half_select import BIAS_SCHEMES, BiasScheme, SelectedArray
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import Backend
@@ -21,14 +22,13 @@ from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import new_run
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.programming_deck import WiredArray
+from hvae_mnn.results import Result
 from hvae_mnn.spice.osdi import osdi_library
 from hvae_mnn.studies.programming.records import SUMMARY, ProgrammingRecords, array_summary, totals, wired_summary
 from hvae_mnn.studies.programming.targets import Targets, find_targets
 from hvae_mnn.studies.programming.wired import WiredProgrammed, check_size, program_wired
 
 Array = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
-"""(`programming` | `ngspice`, done, total): rounds, at most, of all arrays by the map, or of the wired one."""
 DECKS = "ngspice"
 """Folder of the wired array's decks, in the run's."""
 _LARGEST_OHM = 1e9
@@ -49,9 +49,9 @@ class Wired:
     """Name of the array; None: the first."""
 
 
-@dataclass(frozen=True)
-class ProgrammingResult:
-    """A finished run."""
+@dataclass(frozen=True, repr=False)
+class ProgrammingResult(Result):
+    """A finished run. Tables: `devices`, `rounds`; `wired` where ngspice was asked."""
 
     folder: Path
     """Where its files are: summary, tables, figures, decks."""
@@ -59,6 +59,12 @@ class ProgrammingResult:
     """What `summary.json` holds."""
     wired: WiredProgrammed | None
     """What ngspice gave, if it was asked."""
+
+    def facts(self) -> Mapping[str, object]:
+        """The targets, and how the network came out."""
+        network = self.summary["network"]
+        names = ("devices", "within", "failed", "disturbed", "pulses_mean", "energy_j")
+        return {"folder": self.folder, "device": self.summary["device"]} | {name: network[name] for name in names}
 
 
 def program(

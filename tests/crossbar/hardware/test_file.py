@@ -37,13 +37,15 @@ def read(tmp_path):
 
 @pytest.fixture
 def problems(read):
-    """The lines of what is wrong with a text, without the first."""
+    """The lines of what is wrong with a text, without the file's name and their number."""
 
     def of_text(text):
         with pytest.raises(HardwareError) as caught:
             read(text)
         first, *lines = str(caught.value).splitlines()
-        assert re.search(rf"chip\.toml: {len(lines)} problems?$", first)
+        if not lines:
+            return [re.search(r"chip\.toml: (.*)", first)[1]]
+        assert first.endswith(f"chip.toml: {len(lines)} problems")
         assert all(line.startswith("  ") for line in lines)
         return [line[2:] for line in lines]
 
@@ -486,8 +488,8 @@ def test_a_monster_in_a_file_is_one_short_line(tmp_path, text):
 def test_a_monster_in_a_dictionary_is_one_short_problem(text):
     with pytest.raises(HardwareError) as caught:
         hardware_from_dict(tomllib.loads(text), "chip")
-    first, line = str(caught.value).splitlines()
-    assert first == "chip: 1 problem"
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("chip: ")
     assert len(line) < 300
 
 
@@ -560,7 +562,7 @@ def test_whatever_stands_at_a_key_is_read_or_refused(value, path, base):
     else:
         assert hardware_from_dict(hardware_to_dict(hardware)) == hardware
         return
-    assert re.match(r"x\.toml: [1-9]\d* problems?\n", message)
+    assert re.match(r"x\.toml: ([1-9]\d* problems\n  |.)", message)
 
 
 # --- documents

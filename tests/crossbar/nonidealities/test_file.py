@@ -174,9 +174,8 @@ def test_what_is_not_allowed_is_said(values, message):
 
 
 def test_all_problems_are_said_at_once():
-    with pytest.raises(InputError, match=r"chip.toml: stuck.on is -1.*; drift.exponent is 7") as caught:
+    with pytest.raises(InputError, match=r"^chip.toml: 2 problems\n  stuck.on is -1.*\n  drift.exponent is 7"):
         nonidealities_from_dict({"stuck": {"on": -1}, "drift": {"exponent": 7}}, "chip.toml")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_file_and_changes_on_top_of_it(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from hvae_mnn.finetune.stepper import unit_parameters
+from hvae_mnn.finetuning.stepper import unit_parameters
 
 
 def weight_bounds(module: nn.Module, deviations: float) -> dict[str, float]:

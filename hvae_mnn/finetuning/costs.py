@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hvae_mnn.finetune.stepper import MixedStepper
+from hvae_mnn.finetuning.stepper import MixedStepper
 from hvae_mnn.models.config import KlTarget
 from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.objective import charged_kl

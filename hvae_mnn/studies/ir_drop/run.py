@@ -14,7 +14,7 @@ voltages serve every resistance and every scheme.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from hvae_mnn.bars import Progress
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Cells, Hardware, Scheme, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
@@ -33,32 +34,22 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
-from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.arrays import array_lines, header
 from hvae_mnn.netlist.decks import sensed
 from hvae_mnn.netlist.tile_deck import tile_deck, tile_labels
+from hvae_mnn.results import Result
 from hvae_mnn.spice.batch import deck_folder, read_point, run_text
+from hvae_mnn.studies.ir_drop.settings import SCHEME_OHM, SPICE_ALL, IrDropSettings
 from hvae_mnn.tables import write_rows
 
 Array = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
-"""(what is being computed, tiles done, tiles in all)."""
 
 TABLE, SUMMARY = "ir_drop.parquet", "ir_drop.json"
 EXACT, NGSPICE = "exact", "ngspice"
-SCHEME_OHM = 1.0
-"""Where the schemes are compared."""
-SPICE_ALL = 64
-"""Largest size at which ngspice answers for every resistance; above, for one."""
 AGREEMENT = 1e-9
 """How far ngspice and the exact solution may be apart, parts of full scale."""
 _CUT = 3.0
 """Standard deviations at which weights are cut."""
-_LARGEST = 512
-_LARGEST_NGSPICE = 128
-_LARGEST_OHM = 1e9
-_MOST_DRAWN = 10_000
-"""Tiles of a point, reads of a tile."""
 _CELLS_AT_ONCE = 2**16
 SCHEMA = pa.schema(
     [
@@ -73,67 +64,6 @@ SCHEMA = pa.schema(
         ("deviation", pa.float64()),  # ngspice: largest difference from exact / full scale
     ]
 )
-
-
-@dataclass(frozen=True)
-class IrDropSettings:
-    """What is swept."""
-
-    sizes: tuple[int, ...] = (16, 32, 64, 128, 256)
-    """Rows and columns of weights."""
-    ohms: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-    """Resistance of a segment; 0: ideal."""
-    scheme: Scheme = "fixed_resistor_per_cell"
-    """Of the sweep; all three are compared at `SCHEME_OHM`."""
-    spice_sizes: tuple[int, ...] | None = None
-    """Those of `sizes` where ngspice answers, too, for the first tile; above `SPICE_ALL` at one resistance only. None:
-    those up to `SPICE_ALL`; empty: nowhere. See `compared`."""
-    device: str = "aist"
-    """Preset or TOML file."""
-    seed: int = 0
-    tiles: int = 8
-    """Random tiles per point."""
-    reads: int = 8
-    """Per tile."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be swept."""
-        for name, values, most in (
-            ("--sizes", self.sizes, _LARGEST),
-            ("--spice-sizes", self.spice_sizes or (), _LARGEST_NGSPICE),
-        ):
-            wrong = [value for value in values if not 1 <= value <= most]
-            if wrong or len(set(values)) != len(values):
-                found = wrong[0] if wrong else f"{max(values, key=values.count)} twice"
-                raise InputError(f"{name} has {found}; allowed: whole numbers from 1 to {most}, each once")
-        if not self.sizes or not self.ohms:
-            raise InputError("--sizes and --ohms need a value each")
-        known = all(0 <= ohm <= _LARGEST_OHM for ohm in self.ohms) and len(set(self.ohms)) == len(self.ohms)
-        if not known or not any(self.ohms):
-            raise InputError(
-                f"--ohms is {', '.join(f'{ohm:g}' for ohm in self.ohms)}; allowed: numbers from 0 to {_LARGEST_OHM:g},"
-                " each once, and not 0 alone"
-            )
-        missing = sorted(set(self.compared) - set(self.sizes))
-        if missing:
-            raise InputError(
-                f"--spice-sizes has {missing[0]}, which --sizes has not; ngspice is compared with the exact curves;"
-                f" allowed: {', '.join(map(str, self.sizes))}"
-            )
-        for name in ("tiles", "reads"):
-            if not 1 <= getattr(self, name) <= _MOST_DRAWN:
-                raise InputError(f"--{name} is {getattr(self, name)}; allowed: 1 to {_MOST_DRAWN:,}")
-        if self.scheme not in SCHEMES:
-            raise InputError(unknown_name("scheme", self.scheme, SCHEMES))
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; allowed: 0 or more")
-
-    @property
-    def compared(self) -> tuple[int, ...]:
-        """The sizes where ngspice answers, too."""
-        if self.spice_sizes is None:
-            return tuple(size for size in self.sizes if size <= SPICE_ALL)
-        return self.spice_sizes
 
 
 @dataclass(frozen=True)
@@ -216,6 +146,29 @@ def ngspice_currents(array: GateArray, volts: Array) -> Array:
     with deck_folder("ir-drop") as folder:
         found = [read_point(path) for path in run_text(text, folder, "tile", names)]
     return layout.signed(np.array([[read[vector] for vector in vectors] for read in found]))
+
+
+@dataclass(frozen=True, repr=False)
+class IrDropResult(Result):
+    """A finished study. Table: `ir_drop`, a row per tile, scheme, resistance and source."""
+
+    folder: Path
+    """Where its files are: table, summary, figures."""
+    settings: IrDropSettings
+    rows: tuple[dict[str, Any], ...]
+    """The table's, by column."""
+    summary: dict[str, Any]
+    """What `ir_drop.json` holds."""
+
+    def facts(self) -> Mapping[str, object]:
+        """What was swept, the worst mean error, and how far ngspice is from the exact solution."""
+        return {
+            "folder": self.folder,
+            "device": self.summary["device"]["name"],
+            "scheme": self.settings.scheme,
+            "largest_rms_error": max(means(self.rows, self.settings.scheme).values()),
+            "ngspice_deviation": self.summary["ngspice_largest_deviation"],
+        }
 
 
 def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[dict[str, Any]]:
@@ -331,10 +284,10 @@ def write_study(
     return summary
 
 
-def run_study(
-    settings: IrDropSettings, folder: Path, progress: Progress | None = None
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """`ir_drop`, with table and summary written into `folder`; returns rows and summary."""
+def run_study(settings: IrDropSettings, folder: Path, progress: Progress | None = None) -> IrDropResult:
+    """`ir_drop`, with table and summary written into `folder`. `progress` is called with what is being solved, tiles
+    done, and tiles in all."""
     start = time.perf_counter()
     rows = ir_drop(settings, progress)
-    return rows, write_study(folder, settings, rows, time.perf_counter() - start)
+    summary = write_study(folder, settings, rows, time.perf_counter() - start)
+    return IrDropResult(folder, settings, tuple(rows), summary)

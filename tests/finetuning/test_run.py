@@ -19,12 +19,12 @@ from hvae_mnn.crossbar.mapping import row_weights
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities, Programming, ReadNoise
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import sha256
-from hvae_mnn.finetune import run as module
-from hvae_mnn.finetune.clipping import clip_weights, weight_bounds
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.costs import costs
-from hvae_mnn.finetune.run import finetune
-from hvae_mnn.finetune.stepper import MixedStepper
+from hvae_mnn.finetuning import run as module
+from hvae_mnn.finetuning.clipping import clip_weights, weight_bounds
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.costs import costs
+from hvae_mnn.finetuning.run import finetune
+from hvae_mnn.finetuning.stepper import MixedStepper
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, reconstruction

@@ -26,11 +26,11 @@ from hvae_mnn.errors import CheckpointError, TrainingError
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.evaluation.text_metrics import compute_metrics
 from hvae_mnn.files import sha256, write_sealed
-from hvae_mnn.finetune.clipping import clip_weights, weight_bounds
-from hvae_mnn.finetune.config import FinetuneConfig
-from hvae_mnn.finetune.costs import costs
-from hvae_mnn.finetune.position import FINETUNING_STATE, FinetuningPosition
-from hvae_mnn.finetune.stepper import HardwareWeights, MixedStepper
+from hvae_mnn.finetuning.clipping import clip_weights, weight_bounds
+from hvae_mnn.finetuning.config import FinetuneConfig
+from hvae_mnn.finetuning.costs import costs
+from hvae_mnn.finetuning.position import FINETUNING_STATE, FinetuningPosition
+from hvae_mnn.finetuning.stepper import HardwareWeights, MixedStepper
 from hvae_mnn.models.checkpoint import Checkpoint, save_checkpoint
 from hvae_mnn.models.objective import batch_loss
 from hvae_mnn.models.stepwise import activation_ranges
