@@ -113,7 +113,7 @@ def _unfinished(folder: Path) -> tuple[RunPlan, Manifest]:
 
 
 def newest_netlist(root: Path = NETLISTS) -> Path:
-    """The folder in `root` that was built last, of those with a text model; raises `ManifestError` when there is
+    """The folder in `root` that was built last, of those with a text model. Raises `ManifestError` when there is
     none."""
     recover(root)
     manifests = [path for path in newest_first(root, MANIFEST) if is_file(path.parent / CHECKPOINT)]
@@ -123,7 +123,7 @@ def newest_netlist(root: Path = NETLISTS) -> Path:
 
 
 def newest_run(root: Path = RUNS) -> Path:
-    """The unfinished run in `root` that was started last and is not running; raises `RunError` when there is none."""
+    """The unfinished run in `root` that was started last and is not running. Raises `RunError` when there is none."""
     for path in newest_first(root, PLAN):
         if is_missing(path.parent / SUMMARY) and not is_held(path.parent):
             return path.parent
@@ -131,7 +131,7 @@ def newest_run(root: Path = RUNS) -> Path:
 
 
 def newest_finished(root: Path = RUNS) -> Path:
-    """The run in `root` that was finished last; raises `RunError` when there is none."""
+    """The run in `root` that was finished last. Raises `RunError` when there is none."""
     summaries = [path for path in newest_first(root, SUMMARY) if is_file(path.parent / PLAN)]
     if not summaries:
         raise RunError(f"no finished run in {root}/; start one with hvae-mnn simulate, or name its folder")

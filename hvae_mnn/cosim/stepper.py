@@ -15,7 +15,7 @@ class HardwareStepper(Stepper):
     """A `Stepper` on crossbars; with gates in the circuit, an ADC converts the hidden state."""
 
     def __init__(self, model: HSRVAE, crossbars: CrossbarSource, source: PreactivationSource | None = None) -> None:
-        """`source`: a wrapper of `crossbars`, if any."""
+        """`source`: what stands around `crossbars`, if anything."""
         super().__init__(model, source or crossbars)
         self._crossbars = crossbars
 
