@@ -69,7 +69,7 @@ _TEXT_STEPS = 24
 
 @dataclass(frozen=True, repr=False)
 class Verification(Result):
-    """The answers of the exact engine, ngspice and nodal analysis. Tables: `tiles`, `columns`, `potentials`."""
+    """Comparison of the exact engine, ngspice and nodal analysis. Tables: `tiles`, `columns`, `potentials`."""
 
     folder: Path
     manifest: Manifest

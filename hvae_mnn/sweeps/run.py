@@ -41,7 +41,7 @@ _OLD_LOCK = ".lock"
 _TABLES_EVERY_S = 30.0
 """Interval at which tables are written while tasks run, seconds."""
 
-Progress = Callable[[int, int], None]
+TaskProgress = Callable[[int, int], None]
 """Called with the numbers of finished tasks and of all tasks."""
 
 
@@ -66,7 +66,7 @@ class SweepResult(Result):
         return tuple(one for one in self.finished.values() if one.status == "failed")
 
     def facts(self) -> Mapping[str, object]:
-        """How many tasks there are, and how they ended."""
+        """Numbers of tasks, of kept and of failed ones, and the duration."""
         return {
             "folder": self.folder,
             "tasks": len(self.plan.tasks),
@@ -115,7 +115,7 @@ def run_sweep(
     folder: Path,
     cluster: Cluster,
     *,
-    progress: Progress | None = None,
+    progress: TaskProgress | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
     limit_s: float = TASK_LIMIT_S,
@@ -214,7 +214,9 @@ def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
 class _Keeper:
     """Records results as they come."""
 
-    def __init__(self, plan: SweepPlan, folder: Path, kept: Mapping[str, Finished], progress: Progress | None) -> None:
+    def __init__(
+        self, plan: SweepPlan, folder: Path, kept: Mapping[str, Finished], progress: TaskProgress | None
+    ) -> None:
         self.plan, self.folder = plan, folder
         self.finished = dict(kept)
         self._progress = progress

@@ -15,7 +15,8 @@ from hvae_mnn.errors import EnvironmentProblem, RunError
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.spice import osdi
 from hvae_mnn.spice.batch import read_raw
-from hvae_mnn.studies.iv.run import Drive, iv
+from hvae_mnn.studies.iv.drive import Drive
+from hvae_mnn.studies.iv.run import iv
 
 pytestmark = pytest.mark.spice
 

@@ -99,7 +99,7 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
     ("options", "message"),
     [
         ({"sizes": (0,)}, "--sizes has 0; allowed: whole numbers from 1 to 512"),
-        ({"sizes": ()}, "need a value each"),
+        ({"sizes": ()}, "--sizes or --ohms has no value"),
         ({"ohms": (-1.0,)}, "--ohms is -1"),
         ({"sizes": (4,), "spice_sizes": (8,)}, "--spice-sizes has 8"),
         ({"tiles": 0}, "--tiles is 0"),

@@ -120,7 +120,7 @@ class SettlingCheck:
 
 @dataclass(frozen=True, repr=False)
 class Cost(Result):
-    """What a token costs. Tables: `layers`, `assumptions`, `checks`; `cost` by tile; `settling` where there is any."""
+    """Cost of a token. Tables: `layers`, `assumptions`, `checks`; `cost` by tile; `settling` if anything settles."""
 
     folder: Path
     manifest: Manifest
@@ -155,7 +155,7 @@ class Cost(Result):
         return self.worst <= POWER_TOLERANCE and settled
 
     def facts(self) -> Mapping[str, object]:
-        """Joules, seconds and square metres of a token, and whether both pairs of answers agree."""
+        """Energy, settling time and area of a token, and whether closed form and ngspice agree."""
         token = self.token
         return {
             "folder": self.folder,

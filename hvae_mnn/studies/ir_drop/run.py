@@ -157,15 +157,15 @@ class IrDropResult(Result):
     """A finished study. Table: `ir_drop`, a row per tile, scheme, resistance and source."""
 
     folder: Path
-    """Where its files are: table, summary, figures."""
+    """Folder of table, summary and figures."""
     settings: IrDropSettings
     rows: tuple[dict[str, Any], ...]
-    """The table's, by column."""
+    """Rows of the table, with values by column."""
     summary: dict[str, Any]
-    """What `ir_drop.json` holds."""
+    """Content of `ir_drop.json`."""
 
     def facts(self) -> Mapping[str, object]:
-        """What was swept, the worst mean error, and how far ngspice is from the exact solution."""
+        """Device, scheme, largest mean error, and largest difference of ngspice and the exact solution."""
         return {
             "folder": self.folder,
             "device": self.summary["device"]["name"],

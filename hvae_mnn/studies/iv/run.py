@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from hvae_mnn.bars import Progress
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import BACKENDS, Backend
 from hvae_mnn.devices.presets import find_device
-from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.devices.reference import integrate, switching_time
-from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
+from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import new_run
@@ -26,69 +25,18 @@ from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
 from hvae_mnn.results import Result
 from hvae_mnn.spice.batch import run_deck
 from hvae_mnn.spice.osdi import osdi_library, osdi_problem
+from hvae_mnn.studies.iv.drive import STEPS_PER_PERIOD, STEPS_PER_PULSE, USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive
 from hvae_mnn.studies.iv.records import IvRecords
 
 Array = NDArray[np.float64]
-Shape = Literal["sine", "triangle", "pulses"]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
 SUMMARY = "summary.json"
 DECKS = "ngspice"
 """Folder of decks and raw files in the run's folder."""
 
-_STEPS_PER_PERIOD = 1000
-_MOST_CYCLES = 500
-_STEPS_PER_PULSE = 100
 _TRAIN_PULSES = 15
 _TRAIN_PARTS = 10
 """Switching time of the slower polarity, in pulses of the train."""
 _X_FROM, _X_TO = 0.05, 0.95
-
-
-@dataclass(frozen=True)
-class Drive:
-    """Voltage that drives a memristor. Raises `InputError` for values out of range."""
-
-    amplitude_v: float
-    frequencies_hz: tuple[float, ...]
-    """Frequencies, with one run each; for pulses, width and pause are half a period."""
-    waveform: Shape = "sine"
-    cycles: int = 2
-    """Number of periods; for pulses, their number per polarity."""
-    x0: float | None = None
-    """Initial state; None: that of a fresh device."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.amplitude_v <= LARGEST_V:
-            raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed: above 0, {LARGEST_V:g} V at most")
-        if not self.frequencies_hz or not all(1e-3 <= f <= 1e9 for f in self.frequencies_hz):
-            values = ", ".join(f"{frequency:g}" for frequency in self.frequencies_hz) or "missing"
-            raise InputError(f"--frequency is {values}; allowed: 0.001 to 1e9 Hz")
-        names = [f"{frequency:g}" for frequency in self.frequencies_hz]
-        if len(set(names)) != len(names):
-            raise InputError(f"--frequency names {', '.join(names)} Hz; allowed: each once, to six digits")
-        if self.waveform not in SHAPES:
-            raise InputError(unknown_name("waveform", self.waveform, SHAPES))
-        if not isinstance(self.cycles, int) or not 1 <= self.cycles <= _MOST_CYCLES:
-            raise InputError(f"--cycles is {self.cycles}; allowed: a whole number from 1 to {_MOST_CYCLES}")
-        if self.x0 is not None and not 0 <= self.x0 <= 1:
-            raise InputError(f"--x0 is {self.x0:g}; allowed: 0 to 1")
-
-    def at(self, frequency: float) -> tuple[Sine | PiecewiseLinear, float]:
-        """The voltage over time, and the longest time step in seconds that resolves it."""
-        if self.waveform == "sine":
-            return Sine(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
-        if self.waveform == "triangle":
-            return triangle(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
-        half = 0.5 / frequency
-        train = pulses(self.amplitude_v, self.cycles, half, half, edge_s=half * 1e-4)
-        return train.waveform(), half / _STEPS_PER_PULSE
-
-
-USUAL_AMPLITUDE_V = {"aist": 0.5, "hp": 1.0}
-"""Amplitudes by switching law that show a loop."""
-USUAL_FREQUENCIES_HZ = {"aist": (10.0, 50.0, 250.0), "hp": (1.0, 2.0, 5.0)}
-"""Frequencies by switching law at which the loop shrinks visibly."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +60,7 @@ class IvResult(Result):
     """Content of `summary.json`."""
 
     def facts(self) -> Mapping[str, object]:
-        """The device, what drove it, and the largest deviation of a state from the reference."""
+        """Device, drive, and largest difference of a state from the reference."""
         runs, back_ends = self.summary["runs"], self.summary["back_ends"]
         return {
             "folder": self.folder,
@@ -294,7 +242,7 @@ def _train(
     states = {"reference": integrate(spec, waveform, _X_FROM, between)}
     steps("reference, pulse trains")
     for backend in backends:
-        trace = _run(spec, backend, "pulse-train", waveform, width / _STEPS_PER_PULSE, _X_FROM, folder)
+        trace = _run(spec, backend, "pulse-train", waveform, width / STEPS_PER_PULSE, _X_FROM, folder)
         states[backend] = np.interp(between, trace.time_s, trace.x)
         steps(f"{backend}, pulse trains")
     for source, x in states.items():
@@ -343,7 +291,7 @@ def _switch(spec: MemristorSpec, backend: Backend, volts: float, expected_s: flo
         backend,
         f"switch-{'set' if volts > 0 else 'reset'}-{abs(volts) * 1e3:g}mv",
         step,
-        expected_s / _STEPS_PER_PERIOD,
+        expected_s / STEPS_PER_PERIOD,
         begin,
         folder,
     )

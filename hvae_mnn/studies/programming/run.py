@@ -50,7 +50,7 @@ class Wired:
 
 @dataclass(frozen=True, repr=False)
 class ProgrammingResult(Result):
-    """A finished run. Tables: `devices`, `rounds`; `wired` where ngspice was asked."""
+    """A finished run. Tables: `devices`, `rounds`; `wired` with a corner in ngspice."""
 
     folder: Path
     """Folder of summary, tables, figures and decks."""
@@ -60,7 +60,7 @@ class ProgrammingResult(Result):
     """Result of ngspice; None without `wired`."""
 
     def facts(self) -> Mapping[str, object]:
-        """The targets, and how the network came out."""
+        """Device, and key figures of the network."""
         network = self.summary["network"]
         names = ("devices", "within", "failed", "disturbed", "pulses_mean", "energy_j")
         return {"folder": self.folder, "device": self.summary["device"]} | {name: network[name] for name in names}
