@@ -18,7 +18,8 @@ from hvae_mnn.devices.spread import Spread
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.plots.programming import save_programming_figures
 from hvae_mnn.studies.iv import run as characterise
-from hvae_mnn.studies.iv.run import Drive, IvResult
+from hvae_mnn.studies.iv.drive import Drive
+from hvae_mnn.studies.iv.run import IvResult
 from hvae_mnn.studies.programming import run as programming
 from hvae_mnn.studies.programming.run import ProgrammingResult, Wired
 

@@ -11,7 +11,8 @@ from hvae_mnn.cli.options import COUNT, NUMBER, WORD, Choice, memristor_option, 
 from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 
 if TYPE_CHECKING:
-    from hvae_mnn.studies.iv.run import IvResult, Shape
+    from hvae_mnn.studies.iv.drive import Shape
+    from hvae_mnn.studies.iv.run import IvResult
 
 EPILOG = """
 Examples:
@@ -84,7 +85,7 @@ def command(
     """
     from hvae_mnn.api import devices
     from hvae_mnn.errors import InputError
-    from hvae_mnn.studies.iv.run import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ
+    from hvae_mnn.studies.iv.drive import USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ
 
     spec = devices.find_device(device or preset or "aist")
     if device is not None and preset is not None and devices.find_device(preset) != spec:

@@ -1,4 +1,4 @@
-"""One tile of a build, read once: what its figure shows."""
+"""Potentials and currents in one tile of a build during one read."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class TileInspection:
     layout: ArrayLayout
     tile: Tile
     memristors: Array
-    """(R, D) siemens: the whole array's."""
+    """Conductances (R, D) of the whole array, siemens."""
     cells: Array
-    """(W, M, N) siemens."""
+    """Conductances (W, M, N) of the tile's cells, siemens."""
     volts: Array
-    """(M,): what drives the rows."""
+    """Driver voltages (M,) of the rows."""
     words: Array
-    """(W, M, N): potentials of the word lines at the crossings."""
+    """Potentials (W, M, N) of the word lines at the crossings, volts."""
     bits: Array
-    """(M, N): potentials of the bit lines."""
+    """Potentials (M, N) of the bit lines at the crossings, volts."""
     wired: Array
-    """(columns,): currents for signed weights, with wires."""
+    """Currents (columns,) for signed weights with wires, amperes."""
     ideal: Array
-    """(columns,): without."""
+    """Currents (columns,) for signed weights without wires, amperes."""
 
     @property
     def error(self) -> Array:
-        """(columns,): wired - ideal, as a part of the largest ideal current."""
+        """Error (columns,) of the wired currents, relative to the largest ideal current."""
         return (self.wired - self.ideal) / (float(np.abs(self.ideal).max()) or 1.0)
 
 
@@ -57,11 +57,11 @@ def inspect_tile(
     """Read one tile (`<row block>,<column block>`) of an array (default: the first), with the build's test vector, or
     with random voltages of `seed`.
 
-    Cells are taken as ohmic, and amplifiers as not clipping. Raises `InputError` for a seed below 0, and for an array
-    or a tile that is not there, naming those that are.
+    Cells are assumed to be ohmic, and amplifiers not to clip. Raises `InputError` for a seed below 0 and for an unknown
+    array or tile.
     """
     if seed is not None and seed < 0:
-        raise InputError(f"--seed is {seed}; allowed is 0 or above")
+        raise InputError(f"--seed is {seed}; allowed: 0 or more")
     unit = _unit(manifest, array)
     layout = manifest.layout(unit)
     chosen = next((one for one in layout.tiles if one.name == tile.replace(" ", "")), None)
@@ -95,12 +95,13 @@ def inspect_tile(
 
 
 def _potentials(cells: Array, hardware: Hardware, lines: Array) -> tuple[Array, Array, Array]:
-    """Word lines (1, W, M, N) and bit lines (1, M, N) in volts, currents (1, N) that are read, of `lines` (1, W, M)."""
+    """Potentials of word lines (1, W, M, N) and bit lines (1, M, N) in volts, and read currents (1, N) in amperes, for
+    driver voltages `lines` (1, W, M)."""
     amplifier = hardware.amplifier
     wires = replace(hardware.wires, sense_ohm=amplifier.input_ohm)
     if amplifier.kind == "ideal":
         return nodal_potentials(cells, wires, lines)
-    # All bit lines end at one potential behind R_f / (1 + A), and only differences of potential count.
+    # All bit lines end at the same potential behind R_f / (1 + A), and only potential differences matter.
     gain = amplifier.gain / (1 + amplifier.gain)
     end = amplifier.offset_v * gain
     words, bits, currents = nodal_potentials(cells, wires, lines - end)
@@ -116,20 +117,25 @@ def _unit(manifest: Manifest, array: str | None) -> CrossbarUnit:
     return units[array]
 
 
-def write_inspection(found: TileInspection, folder: Path) -> None:
-    """Write what the figure shows as tables: a row per crossing, and a row per column."""
-    lines, rows, columns = found.cells.shape
-    line, row, column = (place.ravel() for place in np.indices((lines, rows, columns)))
+def write_inspection(inspection: TileInspection, folder: Path) -> None:
+    """Write the figure's numbers as tables: a row per crossing, and a row per column. Raises `StorageError`."""
+    lines, rows, columns = inspection.cells.shape
+    line, row, column = (index.ravel() for index in np.indices((lines, rows, columns)))
     crossings = {
         "word_line": line,
-        "row": row + found.tile.rows.start,
-        "bit_line": np.array(found.tile.bit_lines)[column],
-        "siemens": found.cells.ravel(),
-        "driver_v": np.array([1.0, -1.0])[line] * found.volts[row],
-        "word_v": found.words.ravel(),
-        "bit_v": np.broadcast_to(found.bits, found.cells.shape).ravel(),
+        "row": row + inspection.tile.rows.start,
+        "bit_line": np.array(inspection.tile.bit_lines)[column],
+        "siemens": inspection.cells.ravel(),
+        "driver_v": np.array([1.0, -1.0])[line] * inspection.volts[row],
+        "word_v": inspection.words.ravel(),
+        "bit_v": np.broadcast_to(inspection.bits, inspection.cells.shape).ravel(),
     }
-    hidden = np.arange(found.tile.columns.start, found.tile.columns.stop)
-    errors = {"hidden": hidden, "ideal_a": found.ideal, "wired_a": found.wired, "error_of_largest": found.error}
+    hidden = np.arange(inspection.tile.columns.start, inspection.tile.columns.stop)
+    errors = {
+        "hidden": hidden,
+        "ideal_a": inspection.ideal,
+        "wired_a": inspection.wired,
+        "error_of_largest": inspection.error,
+    }
     for name, table in ((CROSSINGS, crossings), (COLUMN_ERRORS, errors)):
         write_table(folder / name, pa.table(table))

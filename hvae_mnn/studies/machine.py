@@ -1,4 +1,4 @@
-"""Is this machine fit for the work? Answered by really running ngspice; each problem with its remedy."""
+"""Checks of this machine, which really run ngspice; each problem has a remedy."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ _NGSPICE_REMEDY = "make system, or install ngspice and libngspice0, 42 or later 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
+    """Subject of the check."""
     state: str
-    """How it was found."""
+    """State of the subject, e.g. a version."""
     level: Literal["good", "note", "problem"] = "good"
-    """`note`: works, but less; `problem`: the main job would fail."""
+    """`note`: works with restrictions; `problem`: simulations would fail."""
     remedy: str = ""
+    """Remedy for a note or a problem."""
 
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Shown):
-    """All findings on a machine."""
+    """Results of all checks of a machine."""
 
     findings: tuple[Finding, ...]
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Findings with which the main job would fail."""
+        """Findings with which simulations would fail."""
         return tuple(one for one in self.findings if one.level == "problem")
 
     @property
     def passed(self) -> bool:
-        """Whether the main job runs here."""
+        """Whether simulations run on this machine."""
         return not self.problems
 
     def facts(self) -> Mapping[str, object]:
-        """The verdict, and every problem."""
+        """Verdict, number of checks, and every problem with its remedy."""
         return {"passed": self.passed, "findings": len(self.findings)} | {
             one.what: f"{one.state}; {one.remedy}" for one in self.problems
         }
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at Python and its packages, ngspice, and every back end of memristors."""
+    """Check Python and its packages, ngspice, and every back end of memristors."""
     yield from _python()
     yield from _ngspice()
     yield from _devices()
@@ -92,7 +94,7 @@ def _ngspice() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    """Every back end of moving memristors, by one pulse on one device."""
+    """Checks of every back end of moving memristors, by one pulse on one device."""
     from hvae_mnn.devices.moving import BACKENDS
     from hvae_mnn.spice.backends import backend_problem
 
@@ -107,8 +109,8 @@ def _devices() -> Iterator[Finding]:
 
 def _solver(solver: str | None) -> Finding:
     if solver == "KLU":
-        return Finding("direct solver", "KLU, in a run that asked for it")
-    state = solver or "Sparse 1.3 (this ngspice knows no other)"
+        return Finding("direct solver", "KLU, in a run that requested it")
+    state = solver or "Sparse 1.3 (the only one of this ngspice)"
     return Finding("direct solver", state, "problem", f"arrays of the paper's size need KLU: {_NGSPICE_REMEDY}")
 
 

@@ -1,4 +1,4 @@
-"""The proof that the exact engine is right for this build: seeded tiles and steps, answered by ngspice as well."""
+"""Verification of the exact engine on a build: ngspice recomputes random tiles and steps."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ SCHEMAS = {
             ("bit_lines", pa.int64()),
             ("reads", pa.int64()),
             ("full_scale", pa.float64()),  # amperes
-            ("exact_ngspice", pa.float64()),  # largest difference, parts of full scale
-            ("nodal_ngspice", pa.float64()),  # null where nodal analysis has no answer
-            ("exact_nodal", pa.float64()),  # as that
+            ("exact_ngspice", pa.float64()),  # largest difference, relative to full scale
+            ("nodal_ngspice", pa.float64()),  # null for nonlinear cells and saturated amplifiers
+            ("exact_nodal", pa.float64()),  # as nodal_ngspice
             ("seconds_ngspice", pa.float64()),
         ]
     ),
     # One row per tile and column.
     COLUMNS: pa.schema([*_TILE, ("column", pa.int64()), ("deviation", pa.float64())]),
-    # One row per crossing of the tile that is furthest off; volts.
+    # One row per crossing of the tile with the largest difference; volts.
     POTENTIALS: pa.schema(
         [
             ("row", pa.int64()),
@@ -59,17 +59,17 @@ SCHEMAS = {
             ("driven", pa.float64()),
             ("bit", pa.float64()),
             ("word", pa.float64()),
-            ("inverted", pa.float64()),  # null where the scheme has no inverted word lines
+            ("inverted", pa.float64()),  # null for schemes without inverted word lines
         ]
     ),
 }
 _TEXT_STEPS = 24
-"""Time steps of text that the steps are chosen from."""
+"""Number of time steps of text from which steps are chosen."""
 
 
 @dataclass(frozen=True, repr=False)
 class Verification(Result):
-    """The answers of the exact engine, ngspice and nodal analysis. Tables: `tiles`, `columns`, `potentials`."""
+    """Comparison of the exact engine, ngspice and nodal analysis. Tables: `tiles`, `columns`, `potentials`."""
 
     folder: Path
     manifest: Manifest
@@ -77,18 +77,18 @@ class Verification(Result):
     tiles_in_all: int
     tolerance: float
     shown: tuple[str, str]
-    """Array and tile that is furthest off, whose potentials are kept."""
+    """Array and tile with the largest difference, whose potentials are stored."""
 
     @property
     def worst(self) -> float:
-        """Largest difference of exact engine and ngspice, parts of full scale."""
+        """Largest difference of exact engine and ngspice, relative to full scale."""
         return max(verdict.exact_ngspice for verdict in self.verdicts)
 
     @property
     def passed(self) -> bool:
         """Whether every difference is within the tolerance."""
-        answers = [(v.exact_ngspice, v.nodal_ngspice or 0.0) for v in self.verdicts]
-        return all(exact <= self.tolerance and nodal <= self.tolerance for exact, nodal in answers)
+        differences = [(verdict.exact_ngspice, verdict.nodal_ngspice or 0.0) for verdict in self.verdicts]
+        return all(exact <= self.tolerance and nodal <= self.tolerance for exact, nodal in differences)
 
     def facts(self) -> Mapping[str, object]:
         """The verdict, and the largest difference."""
@@ -115,12 +115,13 @@ def verify(
     cluster: Cluster | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verification:
-    """Answer for `tiles` tiles (None: all), chosen with `seed`, in `steps` time steps each, three times over.
+    """Compute `tiles` random tiles (None: all) in `steps` random time steps by the exact engine, by ngspice and by
+    nodal analysis, and compare the results.
 
-    The steps are those of `text`, or of the test split of the corpus in `data_dir` (default: the built-in one), run
-    through the network on the exact engine; a build without a text model is read with random voltages. Tables go to
-    `out` (default: a new folder in `runs/`). Raises `InputError` for devices that move, `SimulatorError` when ngspice
-    fails.
+    Steps come from `text`, or from the test split of the corpus in `data_dir` (default: the built-in one), run through
+    the network on the exact engine. A build without a text model gets random voltages. `tolerance` is relative to full
+    scale. Tables go to `out` (default: a new folder in `runs/`). Raises `InputError` for arguments out of range and for
+    moving devices, `SimulatorError` if ngspice fails.
     """
     for name, value in (("tiles", tiles), ("steps", steps), ("tolerance", tolerance)):
         if value is not None and not value > 0:
@@ -138,64 +139,64 @@ def verify(
     reads = text_reads(manifest, engine, max(_TEXT_STEPS, steps), rng, text, data_dir)
     volts = some_reads(reads.applied, steps, rng)
     cases = tile_cases(manifest, engine, volts, _choose(manifest, tiles, rng))
-    with new_run(out, f"verify-{manifest.name}") as folder:  # one that is taken is noticed before hours of work
+    with new_run(out, f"verify-{manifest.name}") as folder:  # fails before hours of work if another process holds it
         verdicts = cluster.map(judge, cases, progress=None if progress is None else partial(progress, "tiles"))
         total = sum(len(manifest.layout(unit).tiles) for _, unit in manifest.units())
         worst = cases[int(np.argmax([verdict.exact_ngspice for verdict in verdicts]))]
         shown = worst.array, worst.layout.tiles[worst.number].name
         (potentials,) = cluster.map(ngspice_potentials, [replace(worst, volts=worst.volts[:1])])
-        found = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
-        _write(found, worst, potentials[0], seed, steps)
-    return found
+        verification = Verification(folder, manifest, tuple(verdicts), total, tolerance, shown)
+        _write(verification, worst, potentials[0], seed, steps)
+    return verification
 
 
 def _choose(network: CrossbarNetwork, tiles: int | None, rng: np.random.Generator) -> list[tuple[CrossbarUnit, int]]:
     every = every_tile(network)
     if tiles is None or tiles >= len(every):
         return every
-    return [every[place] for place in np.sort(rng.choice(len(every), tiles, replace=False)).tolist()]
+    return [every[index] for index in np.sort(rng.choice(len(every), tiles, replace=False)).tolist()]
 
 
-def _write(found: Verification, worst: TileCase, potentials: Mapping[str, float], seed: int, steps: int) -> None:
-    """The tables, and the potentials in the tile that is furthest off."""
-    rows = [{key: value for key, value in asdict(v).items() if key != "columns"} for v in found.verdicts]
-    write_rows(found.folder / TILES, rows, SCHEMAS[TILES])
+def _write(verification: Verification, worst: TileCase, potentials: Mapping[str, float], seed: int, steps: int) -> None:
+    """Write all tables, with the potentials in the tile of the largest difference."""
+    rows = [{key: value for key, value in asdict(own).items() if key != "columns"} for own in verification.verdicts]
+    write_rows(verification.folder / TILES, rows, SCHEMAS[TILES])
     columns = []
-    for verdict in found.verdicts:
+    for verdict in verification.verdicts:
         columns += [
             {"array": verdict.array, "tile": verdict.tile, "column": column, "deviation": float(value)}
             for column, value in enumerate(verdict.columns)
         ]
-    write_rows(found.folder / COLUMNS, columns, SCHEMAS[COLUMNS])
-    write_rows(found.folder / POTENTIALS, _potentials(worst, potentials), SCHEMAS[POTENTIALS])
+    write_rows(verification.folder / COLUMNS, columns, SCHEMAS[COLUMNS])
+    write_rows(verification.folder / POTENTIALS, _potentials(worst, potentials), SCHEMAS[POTENTIALS])
     write_sealed(
-        found.folder / SUMMARY,
+        verification.folder / SUMMARY,
         {
-            "netlist": found.manifest.name,
-            "hardware": found.manifest.hardware.name,
-            "scheme": found.manifest.hardware.cells.scheme,
-            "tiles": len(found.verdicts),
-            "tiles_in_all": found.tiles_in_all,
+            "netlist": verification.manifest.name,
+            "hardware": verification.manifest.hardware.name,
+            "scheme": verification.manifest.hardware.cells.scheme,
+            "tiles": len(verification.verdicts),
+            "tiles_in_all": verification.tiles_in_all,
             "steps": steps,
             "seed": seed,
-            "tolerance": found.tolerance,
-            "worst": found.worst,
-            "passed": found.passed,
-            "shown_tile": {"array": found.shown[0], "tile": found.shown[1]},
+            "tolerance": verification.tolerance,
+            "worst": verification.worst,
+            "passed": verification.passed,
+            "shown_tile": {"array": verification.shown[0], "tile": verification.shown[1]},
         },
     )
 
 
 def _potentials(case: TileCase, read: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Potentials in volts at every crossing of a tile, of those that ngspice gave for its first read."""
+    """Potentials in volts at every crossing of a tile, from those of ngspice for its first read."""
     layout = case.layout
     tile = layout.tiles[case.number]
     rows = []
     for row in tile.rows:
-        for place, nodes in enumerate(cell_nodes(layout, tile, case.unit, row, case.word_lines[row])):
-            found: dict[str, Any] = {"row": row - tile.rows.start, "column": place, "bit_line": nodes.label}
-            found |= {"driven": float(case.volts[0, row]), "bit": read[f"v({nodes.bit})"]}
+        for column, nodes in enumerate(cell_nodes(layout, tile, case.unit, row, case.word_lines[row])):
+            crossing: dict[str, Any] = {"row": row - tile.rows.start, "column": column, "bit_line": nodes.label}
+            crossing |= {"driven": float(case.volts[0, row]), "bit": read[f"v({nodes.bit})"]}
             for name, node in zip(("word", "inverted"), nodes.words, strict=False):
-                found[name] = read[f"v({node})"]
-            rows.append(found)
+                crossing[name] = read[f"v({node})"]
+            rows.append(crossing)
     return rows

@@ -1,4 +1,4 @@
-"""What a sweep can change: the paths of its settings, and the values along an axis."""
+"""Settings that a sweep can change, by path, and the values along an axis."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hvae_mnn.crossbar.nonidealities.file import KEYS
 from hvae_mnn.names import nearest, unknown_name
 
 PointSettings = Mapping[str, Any]
-"""Values by path."""
+"""Values of settings by path."""
 
 MODEL, HARDWARE, NOISE = "model", "hardware", "noise"
 LONGEST_RANGE = 10_000
-"""Points of a range."""
+"""Largest number of points of a range."""
 _DIGITS = 12
 """Significant digits of a range's points: 0.1, not 0.10000000000000002."""
 
@@ -34,11 +34,11 @@ def _hardware_paths() -> Iterator[str]:
 
 
 PATHS = (MODEL, HARDWARE, *_hardware_paths(), *(f"{NOISE}.{key}" for key in KEYS))
-"""All of them. A whole geometry of wires, or a device by its parameters, is given in a hardware file."""
+"""Paths of all settings. A geometry of wires, or a device by its parameters, needs a hardware file instead."""
 
 
 def unknown_path(path: str) -> str:
-    """What to say of a path that is none."""
+    """Message for an unknown path."""
     last = path.rpartition(".")[2]
     near = nearest(path, PATHS) or [known for known in PATHS if known.rpartition(".")[2] == last][:1]
     listing = (
@@ -48,10 +48,10 @@ def unknown_path(path: str) -> str:
 
 
 def spaced(first: float, last: float, points: int, scale: str) -> tuple[float, ...]:
-    """`points` values from `first` to `last`, both included, in equal steps or (`log`) with equal ratios; whole numbers
-    stay whole where both ends and all values are."""
-    found = np.geomspace(first, last, points) if scale == "log" else np.linspace(first, last, points)
-    values = [float(f"{value:.{_DIGITS}g}") for value in found]
+    """`points` values from `first` to `last`, both included, in equal steps or (`log`) with equal ratios. They are
+    integers if both ends are and all values are whole."""
+    exact = np.geomspace(first, last, points) if scale == "log" else np.linspace(first, last, points)
+    values = [float(f"{value:.{_DIGITS}g}") for value in exact]
     if isinstance(first, int) and isinstance(last, int) and all(value.is_integer() for value in values):
         return tuple(map(int, values))
     return tuple(values)
@@ -59,34 +59,34 @@ def spaced(first: float, last: float, points: int, scale: str) -> tuple[float, .
 
 @dataclass(frozen=True)
 class Grid:
-    """Points: every combination of its axes' values."""
+    """A grid of points: every combination of its axes' values."""
 
     name: str
-    """What tables and figures call it."""
+    """Name in tables and figures."""
     axes: Mapping[str, tuple[Any, ...]]
-    """Values by path; the first axis changes slowest."""
+    """Values of each axis by path; the first axis changes slowest."""
     settings: PointSettings = field(default_factory=dict)
-    """What all its points have in common."""
+    """Common settings of all points."""
     zipped: tuple[tuple[str, ...], ...] = ()
-    """Axes that advance together, and have equally many values."""
+    """Groups of axes that advance together; axes of a group have equal numbers of values."""
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The axes, those that advance together in one tuple at the place of the first of them."""
-        found: list[tuple[str, ...]] = []
+        """Axes in order; axes that advance together share one tuple, at the position of the first of them."""
+        steps: list[tuple[str, ...]] = []
         for path in self.axes:
             together = next((group for group in self.zipped if path in group), (path,))
-            if together not in found:
-                found.append(together)
-        return tuple(found)
+            if together not in steps:
+                steps.append(together)
+        return tuple(steps)
 
     @property
     def count(self) -> int:
-        """How many points."""
+        """Number of points."""
         return math.prod(len(self.axes[step[0]]) for step in self.steps)
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Values by path along the axes, of every point."""
+        """The values on the axes, by path, of one point after another."""
         columns = [[dict(zip(step, values, strict=True)) for values in self._together(step)] for step in self.steps]
         for parts in itertools.product(*columns):
             chosen = {path: value for part in parts for path, value in part.items()}

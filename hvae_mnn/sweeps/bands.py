@@ -1,7 +1,7 @@
-"""A confidence band for the mean over seeds.
+"""Confidence band of the mean over seeds.
 
-How often the bands of n seeds hold the true mean, of 4,000 samples each (level 0.95, 4,000 resamples); width: mean
-width over that of Student's interval:
+Fraction of 4,000 bands of n seeds that hold the true mean (level 0.95, 4,000 resamples), and mean width relative to
+Student's interval:
 
 | n | values | `percentile` | width | `expanded` | width | `student` |
 |---|---|---|---|---|---|---|
@@ -13,9 +13,9 @@ width over that of Student's interval:
 | 20 | gaussian | 0.924 | 0.91 | 0.950 | 1.00 | 0.950 |
 | 20 | exponential | 0.905 | 0.90 | 0.926 | 0.99 | 0.920 |
 
-BCa did no better than `percentile` at 5 seeds (0.842); bootstrap-t held 0.950 there with 1.57 times the width, and 2.6
-to 4 times with skewed values. So `expanded` is the default. No bootstrap of means leaves the range of the sample, which
-holds a symmetric mean with 1 - 2^(1 - n): 0.9375 at 5 seeds.
+BCa is no better than `percentile` at 5 seeds (0.842). Bootstrap-t reaches 0.950 there, but its bands are 1.57 times as
+wide, and 2.6 to 4 times with skewed values. Therefore `expanded` is the default. A bootstrapped mean never leaves the
+range of the sample, which holds a symmetric mean with probability 1 - 2^(1 - n): 0.9375 at 5 seeds.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from scipy import stats
 from hvae_mnn.errors import InputError
 
 BandKind = Literal["expanded", "percentile", "student"]
-"""`percentile`: quantiles of resampled means; `expanded`: quantiles farther out, by as much as makes a gaussian
-sample's band as wide as Student's (Hesterberg, The American Statistician 69(4), 2015, section 4.2); `student`: the
-interval of the t distribution."""
+"""`percentile`: quantiles of resampled means; `expanded`: quantiles farther out, so that the band of a gaussian sample
+is as wide as Student's (Hesterberg, The American Statistician 69(4), 2015, section 4.2); `student`: the interval of the
+t distribution."""
 BAND_KINDS: tuple[BandKind, ...] = get_args(BandKind)
 RESAMPLES = 10_000
 """With fewer, the far quantiles of `expanded` at 5 seeds (0.1 %) rest on two or three resamples."""
@@ -40,14 +40,15 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class MeanBand:
-    """A mean and where it lies."""
+    """A mean with its confidence band."""
 
     mean: float
     low: float
-    """NaN with fewer than two values: they say nothing of their spread."""
+    """NaN for a single value, whose spread is unknown."""
     high: float
+    """NaN as `low`."""
     n: int
-    """How many values."""
+    """Number of values."""
 
 
 def mean_band(
@@ -60,15 +61,15 @@ def mean_band(
 ) -> MeanBand:
     """The mean of `values` (N,), and the band that holds the true mean with probability `level`.
 
-    Raises `InputError` without values, with one that is not finite, and for a level that is no probability.
+    Raises `InputError` without values, for a value that is not finite, and for a level outside 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
     if n == 0 or not np.isfinite(values).all():
         raise InputError(f"a mean needs finite values; found {values.tolist()}")
     if not 0 < level < 1:
-        raise InputError(f"the level of a band is {level}; allowed is above 0 and below 1")
-    # Rounding must not put the mean of equal values beside them.
+        raise InputError(f"the level of a band is {level}; allowed: above 0 and below 1")
+    # Rounding must not move the mean of equal values away from them.
     mean = float(np.clip(values.mean(), values.min(), values.max()))
     if n == 1:
         return MeanBand(mean, np.nan, np.nan, 1)

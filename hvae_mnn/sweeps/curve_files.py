@@ -1,4 +1,4 @@
-"""The numbers behind a figure, as files."""
+"""Files with the numbers of a figure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("sweep", pa.string()),
         ("model", pa.string()),
-        ("group", pa.string()),  # JSON: what else tells the curve apart
+        ("group", pa.string()),  # JSON: other settings that distinguish the curve
         ("axis", pa.string()),
-        ("x", pa.float64()),  # null where x_text says it, and for baselines without a place on the axis
+        ("x", pa.float64()),  # null with x_text, and for baselines without a value on the axis
         ("x_text", pa.string()),
         ("metric", pa.string()),
         ("mean", pa.float64()),
@@ -35,22 +35,22 @@ SCHEMA = pa.schema(
         ("values", pa.list_(pa.float64())),
     ]
 )
-"""One line per point and metric; `values` are the seeds' own, null where a run gave no number."""
+"""One row per point and metric. `values` has one number per seed, null if the run gave none."""
 
 
 def curve_rows(curves: GridCurves, metrics: Sequence[str], kind: BandKind = "expanded") -> list[dict[str, Any]]:
-    """The lines of the table: of every curve and baseline, in the table's own units."""
+    """Rows of the table for every curve and baseline, in the units of the sweep's table."""
     rows = []
     for metric in metrics:
         for curve in (*curves.curves, *curves.baselines):
-            found = band(curve, metric, kind=kind)
-            place = {id(point): number for number, point in enumerate(found.points)}
+            along = band(curve, metric, kind=kind)
+            indices = {id(point): index for index, point in enumerate(along.points)}
             for point in curve.points:
-                number = place.get(id(point))
+                index = indices.get(id(point))
                 statistics: dict[str, Any] = {"mean": None, "low": None, "high": None, "n": 0}
-                if number is not None:
-                    statistics = {name: _number(getattr(found, name)[number]) for name in ("mean", "low", "high")}
-                    statistics["n"] = int(found.n[number])
+                if index is not None:
+                    statistics = {name: _number(getattr(along, name)[index]) for name in ("mean", "low", "high")}
+                    statistics["n"] = int(along.n[index])
                 rows.append(
                     {
                         "grid": curves.name,
@@ -78,7 +78,7 @@ def _number(value: float) -> float | None:
 def write_curves(
     curves: GridCurves, metrics: Sequence[str], folder: Path, name: str, caption: str, *, kind: BandKind = "expanded"
 ) -> list[Path]:
-    """Write `name.parquet` and `name.json` into the folder; returns both paths."""
+    """Write `name.parquet` and `name.json` into the folder; returns both paths. Raises `StorageError`."""
     rows = curve_rows(curves, metrics, kind)
     parquet, text = folder / f"{name}.parquet", folder / f"{name}.json"
     write_rows(parquet, rows, SCHEMA)

@@ -1,4 +1,4 @@
-"""Curves of a metric along an axis, with their values by seed, and baselines."""
+"""Curves of metrics along an axis, with one value per seed, and baselines."""
 
 from __future__ import annotations
 
@@ -18,117 +18,119 @@ Value = float | str
 
 @dataclass(frozen=True)
 class Point:
-    """All seeds at one place of a curve."""
+    """All seeds at one value of a curve's axis."""
 
     x: Value | None
-    """On the axis; None for a baseline that has no place on it."""
+    """Value on the axis; None for a baseline without one."""
     seeds: tuple[int | None, ...]
-    """Of the runs that came to an end; None where nothing was drawn."""
+    """Seeds of the successful runs; None for a run without randomness."""
     values: Mapping[str, NDArray[np.float64]]
-    """By metric, one per seed; NaN where a run gave no number."""
+    """Values by metric, shape (seeds,); NaN if a run gave no number."""
     failed: int = 0
-    """Runs that gave nothing."""
+    """Number of failed runs."""
 
     def finite(self, metric: str) -> NDArray[np.float64]:
-        """The numbers among the metric's values."""
-        found = self.values[metric]
-        return found[np.isfinite(found)]
+        """The finite values of a metric, shape (F,)."""
+        values = self.values[metric]
+        return values[np.isfinite(values)]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points along the axis, all else being equal."""
+    """Points along the axis, with all other settings equal."""
 
     kind: str
     """`point`, a baseline's kind, or the name of a grid that is one point."""
     sweep: str
     model: str
     group: Mapping[str, Value]
-    """Values of what else differs between the grid's curves; of a baseline, what it says of them."""
+    """Other settings that differ between the grid's curves, by path; for a baseline, those it has."""
     points: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
 class Band:
-    """A metric along a curve, at its N points with any number."""
+    """Mean and confidence band of a metric at the N points of a curve with at least one number."""
 
     points: tuple[Point, ...]
     mean: NDArray[np.float64]
+    """Shape (N,)."""
     low: NDArray[np.float64]
-    """(N,); NaN where there is one seed."""
+    """Shape (N,); NaN for a single seed."""
     high: NDArray[np.float64]
+    """Shape (N,); NaN for a single seed."""
     n: NDArray[np.int64]
-    """(N,) numbers that the mean is of."""
+    """Number of values of each mean, shape (N,)."""
 
 
 @dataclass(frozen=True)
 class GridCurves:
-    """All curves of a grid."""
+    """Curves and baselines of a grid."""
 
     name: str
     axis: str
-    """Path of the setting along which curves run; `model` where nothing else differs."""
+    """Path of the setting along the curves; `model` if no other setting differs."""
     together: Mapping[str, tuple[str, ...]]
-    """By the axis or a path in `by`: settings that change with it, from value to value."""
+    """Settings that change together with the axis or a path in `by`, by that path."""
     same: frozenset[str]
-    """Those among them that always are equal to what they change with."""
+    """Settings in `together` that always equal the one they change with."""
     by: tuple[str, ...]
-    """Paths of what differs between curves, and `model` and `sweep`."""
+    """Paths of settings that differ between curves; may include `model` and `sweep`."""
     fixed: Mapping[str, Value]
-    """Values of axes that have one only."""
+    """Values of axes with a single value, by path."""
     curves: tuple[Curve, ...]
     baselines: tuple[Curve, ...]
     metrics: tuple[str, ...]
     runs: int
     failed: int
     reasons: tuple[str, ...]
-    """Of failures, each once."""
+    """Reasons of failures, each once."""
     texts: tuple[tuple[int, int], ...]
-    """Sentences and tokens of the runs, each pair once."""
+    """Numbers of sentences and tokens of the runs, each pair once."""
     error: str | None
-    """Kind of programming error, where all runs have one."""
+    """Kind of programming error, if all runs have the same."""
     relative: bool = False
-    """Whether values are parts of the digital model's."""
+    """Whether values are relative to those of the digital model."""
 
     @property
     def numeric(self) -> bool:
-        """Whether the axis has numbers."""
+        """Whether all values on the axis are numbers."""
         return all(is_number(point.x) for curve in self.curves for point in curve.points)
 
     @property
     def numeric_by(self) -> tuple[str, ...]:
-        """Paths in `by` that have numbers."""
+        """Paths in `by` whose values are all numbers."""
         return tuple(path for path in self.by if all(is_number(curve.group[path]) for curve in self.curves))
 
     def equal(self, path: str) -> tuple[str, ...]:
-        """Settings that have the value of the one called `path` everywhere."""
+        """Settings that equal the setting `path` everywhere."""
         return tuple(other for other in self.together.get(path, ()) if other in self.same)
 
     def values_of(self, path: str) -> list[Value]:
-        """Of the axis or a path in `by`: numbers by size, others as they come."""
+        """Values of the axis or of a path in `by`: numbers by size, others in order of appearance."""
         if path == self.axis:
-            every = (*self.curves, *self.baselines)  # a baseline may stand where every run of the curves failed
-            found = dict.fromkeys(point.x for curve in every for point in curve.points if point.x is not None)
+            every = (*self.curves, *self.baselines)  # a baseline may have values at which every run failed
+            values = dict.fromkeys(point.x for curve in every for point in curve.points if point.x is not None)
         else:
-            found = dict.fromkeys(curve.group[path] for curve in self.curves)
-        return ordered(found)
+            values = dict.fromkeys(curve.group[path] for curve in self.curves)
+        return ordered(values)
 
 
 def is_number(value: object) -> bool:
-    """Whether a setting's value has a size."""
+    """Whether a setting's value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def ordered(values: Iterable[Value]) -> list[Value]:
-    """Numbers by size, others as they come."""
-    found = list(values)
-    return sorted(found) if all(map(is_number, found)) else found
+    """Numbers by size; if any value is not a number, all in the given order."""
+    listed = list(values)
+    return sorted(listed) if all(map(is_number, listed)) else listed
 
 
 def chosen_metrics(curves: GridCurves, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """`wanted`, each once, or else the accuracy of the next word and the perplexity, as far as the table has them.
+    """`wanted`, each once; by default next-word accuracy and perplexity, if the table has them.
 
-    Raises `InputError` for a metric that the table has not.
+    Raises `InputError` for a metric that is not in the table.
     """
     for name in wanted:
         if name not in curves.metrics:
@@ -138,32 +140,32 @@ def chosen_metrics(curves: GridCurves, wanted: Sequence[str] = ()) -> tuple[str,
 
 
 def band(curve: Curve, metric: str, seed: int = 0, kind: BandKind = "expanded") -> Band:
-    """Mean and confidence band of a metric at every point that has a number.
+    """Mean and confidence band of a metric at every point with at least one number.
 
-    Points of as many seeds are resampled alike, so that a band does not depend on what else is drawn.
+    Points with equal numbers of seeds share their random resamples, so a band does not depend on other curves.
     """
     points = tuple(point for point in curve.points if len(point.finite(metric)))
-    found = [
+    bands = [
         mean_band(point.finite(metric), np.random.default_rng([seed, len(point.finite(metric))]), kind=kind)
         for point in points
     ]
-    mean, low, high = (np.array([getattr(own, name) for own in found]) for name in ("mean", "low", "high"))
-    return Band(points, mean, low, high, np.array([own.n for own in found], dtype=np.int64))
+    mean, low, high = (np.array([getattr(own, name) for own in bands]) for name in ("mean", "low", "high"))
+    return Band(points, mean, low, high, np.array([own.n for own in bands], dtype=np.int64))
 
 
 def relative_to_digital(curves: GridCurves, metrics: Sequence[str]) -> GridCurves:
-    """The same with the values of `metrics` divided by those of the curve's own digital model.
+    """The curves with the values of `metrics` divided by those of each curve's digital model.
 
-    Raises `InputError` where there is no such number, or it is 0.
+    Raises `InputError` if the digital model's value is missing or 0.
     """
 
-    def parts(curve: Curve) -> Curve:
+    def ratios(curve: Curve) -> Curve:
         own = _digital(curves, curve)
         for metric in metrics:
             if own is None or not len(own.finite(metric)) or not own.finite(metric)[0]:
-                found = "no number" if own is None or not len(own.finite(metric)) else "0"
+                value = "not a number" if own is None or not len(own.finite(metric)) else "0"
                 raise InputError(
-                    f"{metric} of the digital model {curve.model!r} is {found}, and nothing can be relative to it;"
+                    f"{metric} of the digital model {curve.model!r} is {value}, and nothing can be relative to it;"
                     " choose another metric or leave out --relative"
                 )
         assert own is not None
@@ -176,8 +178,8 @@ def relative_to_digital(curves: GridCurves, metrics: Sequence[str]) -> GridCurve
 
     return replace(
         curves,
-        curves=tuple(map(parts, curves.curves)),
-        baselines=tuple(map(parts, curves.baselines)),
+        curves=tuple(map(ratios, curves.curves)),
+        baselines=tuple(map(ratios, curves.baselines)),
         metrics=tuple(metrics),
         relative=True,
     )

@@ -1,4 +1,4 @@
-"""What the digital model answers, in float64: run once per model and text, and kept."""
+"""Answers of the digital model in float64: computed once per model and text, and cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hvae_mnn.reading import is_file
 from hvae_mnn.sweeps.task import Task
 
 FORMAT = "hvae-mnn-answers/1"
-"""Goes up whenever the digital model would answer differently."""
+"""Version; increases whenever the digital model's answers would change."""
 BATCH_SIZE = 64
 _WITHOUT_CACHE = "the digital model is run once in every process"
 
@@ -28,16 +28,16 @@ _WITHOUT_CACHE = "the digital model is run once in every process"
 def reference_answers(
     task: Task, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], passes: Set[str]
 ) -> Answers:
-    """Answers of the digital model of `task` to its sentences.
+    """Answers of the task's digital model to its sentences, for the given passes.
 
-    Kept in this process, and in the cache folder for the others; a damaged file there is written again.
+    They are cached in this process, and in the cache folder for other processes. A damaged file there is replaced.
     """
-    # Another torch, or another processor, may round otherwise.
+    # Another version of torch, or another processor, may round differently.
     machine = [version("torch"), platform.machine(), platform.processor()]
     depends = [FORMAT, task.model.sha256, task.text.sha256, sorted(passes), BATCH_SIZE, *machine]
     key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
     if key not in _KNOWN:
-        _KNOWN.clear()  # one text at a time: these are tens of megabytes
+        _KNOWN.clear()  # one text at a time: answers take tens of megabytes
         _KNOWN[key] = _from_disk(key) or _run(key, checkpoint, sentences, passes)
     return _KNOWN[key]
 
@@ -51,7 +51,7 @@ def _path(key: str) -> Path | None:
 
 
 def note_cache_problems() -> None:
-    """Warn with a `CacheWarning` where answers cannot be kept for other processes."""
+    """Issue a `CacheWarning` if answers cannot be cached for other processes."""
     folder = cache_folder("answers")
     if folder is None:
         return
@@ -72,11 +72,11 @@ def _from_disk(key: str) -> Answers | None:
 
 
 def _run(key: str, checkpoint: Checkpoint, sentences: Sequence[Sequence[int]], passes: Set[str]) -> Answers:
-    found = run_answers(Stepper(checkpoint.model), sentences, passes, batch_size=BATCH_SIZE)
+    answers = run_answers(Stepper(checkpoint.model), sentences, passes, batch_size=BATCH_SIZE)
     path = _path(key)
     if path is not None:
         try:
-            found.save(path)
+            answers.save(path)
         except StorageError as error:
             warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
-    return found
+    return answers

@@ -1,4 +1,4 @@
-"""Gathers the rows of sweeps' tables into curves: which axis leads, what goes with it, what tells curves apart."""
+"""Gathers rows of sweeps' tables into curves: the leading axis, settings that follow it, and settings of curves."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from hvae_mnn.sweeps.results import MODEL, Row, SweepResults, setting
 
 SWEEP = "sweep"
 ERROR_KIND = "noise.programming.error"
-"""Says what the programming spread is a spread of."""
+"""Path of the kind of programming error, whose spread is `noise.programming.sigma`."""
 BITS = ("hardware.dac.bits", "hardware.adc.bits")
-"""What tells digital models with converters apart."""
+"""Paths of the settings that distinguish digital models with converters."""
 
 
 def all_curves(sweeps: Sequence[SweepResults], grid: str | None = None) -> list[GridCurves]:
     """The curves of every grid with axes, or of the one called `grid`.
 
-    Grids of one name are drawn together. Raises `InputError` for an unknown grid, for one whose runs all failed, and
-    for sweeps whose grids of one name have different axes.
+    Grids of the same name share their curves. Raises `InputError` for an unknown grid, if no grid has an axis, if all
+    runs failed, and for grids of the same name with different axes.
     """
     names = list(dict.fromkeys(name for sweep in sweeps for name in sweep.grids))
     if grid is not None and grid not in names:
         raise InputError(unknown_name("grid", grid, names))
     along = [name for name in names if any(_axes_of(sweep, name) for sweep in sweeps)]
     several = [name for name in names if name not in along and _models(sweeps, name) > 1]
-    # A grid without axes is a baseline for the others; alone, or when it is named, its models are compared.
+    # A grid without axes is a baseline for the others. Alone, or chosen by name, it compares its models.
     drawn = [*along, *(name for name in several if name == grid or not along)]
     if not drawn:
-        found = ", ".join(names) or "the table has no points"
-        raise InputError(f"no grid has an axis to draw against ({found}); add one to the sweep's file")
+        grids = ", ".join(names) or "the table has no points"
+        raise InputError(f"no grid has an axis to draw against ({grids}); add one to the sweep's file")
     if grid is not None and grid not in drawn:
-        raise InputError(f"grid {grid!r} is one point; grids with an axis are {', '.join(drawn)}")
+        raise InputError(f"grid {grid!r} is one point; allowed: {', '.join(drawn)}, which have an axis")
     chosen = drawn if grid is None else [grid]
     curves = [_grid_curves(sweeps, name, [own for own in names if own not in drawn]) for name in chosen]
     alive = [own for own in curves if own.failed < own.runs]
@@ -54,12 +54,12 @@ def _models(sweeps: Sequence[SweepResults], name: str) -> int:
 
 
 def _axes_of(sweep: SweepResults, name: str) -> tuple[str, ...]:
-    """Axes that a grid of a sweep uses. Raises `InputError` where some of its points have no value."""
+    """Axes that a grid of a sweep uses. Raises `InputError` if a point has no value of one."""
     points = [row for row in sweep.rows if row["grid"] == name and row["kind"] == "point"]
     used = tuple(path for path in sweep.axes if any(row[path] is not None for row in points))
     for path in used:
         if any(row[path] is None for row in points):
-            raise InputError(f"{sweep.folder}: points of grid {name!r} have no value of {path}; run the sweep again")
+            raise InputError(f"{sweep.folder}: points of grid {name!r} have no value of {path}; rerun the sweep")
     return used
 
 
@@ -70,7 +70,7 @@ def _grid_curves(sweeps: Sequence[SweepResults], name: str, single: list[str]) -
         if set(_axes_of(sweep, name)) != set(axes):
             raise InputError(
                 f"grid {name!r} of {own[0].folder} has the axes {', '.join(axes)}, and of {sweep.folder}"
-                f" {', '.join(_axes_of(sweep, name)) or 'none'}; draw them one by one"
+                f" {', '.join(_axes_of(sweep, name)) or 'none'}; draw them separately"
             )
     metrics = tuple(metric for metric in own[0].metrics if all(metric in sweep.metrics for sweep in own))
     rows = [row | {SWEEP: sweep.name} for sweep in own for row in sweep.rows]
@@ -113,7 +113,7 @@ def _grid_curves(sweeps: Sequence[SweepResults], name: str, single: list[str]) -
 
 @dataclass(frozen=True)
 class _Shape:
-    """Which part each axis of a grid plays."""
+    """Role of each axis of a grid; see `GridCurves`."""
 
     axis: str
     together: Mapping[str, tuple[str, ...]]
@@ -122,7 +122,7 @@ class _Shape:
 
 
 def _shape(points: list[Row], axes: tuple[str, ...]) -> _Shape:
-    """The first axis of numbers leads; what it determines goes with it; the others tell curves apart."""
+    """Roles of the axes: the first numeric axis leads, axes that it determines follow it, others distinguish curves."""
 
     def varies(path: str, rows: list[Row] = points) -> bool:
         return len({row[path] for row in rows}) > 1
@@ -135,12 +135,12 @@ def _shape(points: list[Row], axes: tuple[str, ...]) -> _Shape:
     labels = [path for path in (MODEL, SWEEP) if varies(path)]
     order = [*numbers, *words, *labels]
     followers: dict[str, str] = {}
-    for place, path in enumerate(order):
+    for index, path in enumerate(order):
         for lead in order:
-            after = order.index(lead) < place or not determines(path, lead)
+            after = order.index(lead) < index or not determines(path, lead)
             if lead == path or lead in followers or not after or not determines(lead, path):
                 continue
-            # Of several sweeps, each may have its own values: only what changes within one of them goes with another.
+            # Several sweeps may each have their own values: an axis follows only if it changes within one sweep.
             within = any(varies(path, [row for row in points if row[SWEEP] == name]) for name in {*_names(points)})
             if (path in axes and lead in axes and within) or (path == SWEEP and lead in (*words, MODEL)):
                 followers[path] = lead
@@ -149,7 +149,7 @@ def _shape(points: list[Row], axes: tuple[str, ...]) -> _Shape:
     unvaried = [path for path in axes if not varies(path)]
     single = [path for path in unvaried if all(is_number(row[path]) for row in points)]
     axis = next((path for path in leading if path in numbers), None)
-    # Without numbers that change, an axis of one number still has a place; words come next, models last.
+    # Without a varying numeric axis, words lead, then an axis with one number, and models last.
     axis = axis or next(iter([*(path for path in leading if path in words), *single, *unvaried, *leading]))
     return _Shape(
         axis=axis,
@@ -170,7 +170,7 @@ def _plain(value: Any) -> Value:
 
 
 def _collect(rows: Iterable[Row], shape: _Shape, metrics: tuple[str, ...]) -> tuple[Curve, ...]:
-    """Rows as curves. Raises `InputError` for two results of one point and seed."""
+    """Curves of the rows. Raises `InputError` for two results of one point and seed."""
     gathered: dict[Any, dict[Value | None, list[Row]]] = {}
     for row in rows:
         group = tuple((path, _plain(row[path])) for path in shape.by if row.get(path) is not None)
@@ -180,13 +180,13 @@ def _collect(rows: Iterable[Row], shape: _Shape, metrics: tuple[str, ...]) -> tu
         key = (row["kind"], row[SWEEP], row[MODEL], group)
         x = _plain(row[shape.axis]) if row.get(shape.axis) is not None else None
         gathered.setdefault(key, {}).setdefault(x, []).append(row)
-    found = []
-    for (kind, sweep, model, group), places in gathered.items():
-        xs = [None] if None in places else ordered(place for place in places if place is not None)
-        points = tuple(_point(x, places[x], metrics) for x in xs)
-        found.append(Curve(kind, sweep, model, dict(group), points))
-    numbers = [path for path in shape.by if all(is_number(curve.group.get(path)) for curve in found)]
-    return tuple(sorted(found, key=lambda curve: [curve.group[path] for path in numbers]))
+    curves = []
+    for (kind, sweep, model, group), rows_by_x in gathered.items():
+        xs = [None] if None in rows_by_x else ordered(x for x in rows_by_x if x is not None)
+        points = tuple(_point(x, rows_by_x[x], metrics) for x in xs)
+        curves.append(Curve(kind, sweep, model, dict(group), points))
+    numbers = [path for path in shape.by if all(is_number(curve.group.get(path)) for curve in curves)]
+    return tuple(sorted(curves, key=lambda curve: [curve.group[path] for path in numbers]))
 
 
 def _point(x: Value | None, rows: list[Row], metrics: tuple[str, ...]) -> Point:
@@ -195,7 +195,7 @@ def _point(x: Value | None, rows: list[Row], metrics: tuple[str, ...]) -> Point:
     if len(set(seeds)) < len(seeds) and rows[0]["kind"] == "point":
         twice = next(seed for seed in seeds if seeds.count(seed) > 1)
         raise InputError(
-            f"grid {rows[0]['grid']!r} of sweep {rows[0][SWEEP]} has two results of seed {twice} at {x}; run it again"
+            f"grid {rows[0]['grid']!r} of sweep {rows[0][SWEEP]} has two results of seed {twice} at {x}; rerun it"
         )
     done = [row for row in rows if row["status"] == "done"]
     values = {
@@ -206,11 +206,11 @@ def _point(x: Value | None, rows: list[Row], metrics: tuple[str, ...]) -> Point:
 
 
 def _each_once(baselines: tuple[Curve, ...], metrics: tuple[str, ...]) -> tuple[Curve, ...]:
-    """Without those that say again what another of their kind and model says, and without those that failed."""
-    found: dict[Any, Curve] = {}
+    """Baselines without failed ones, and without repetitions of another of the same kind, sweep and model."""
+    distinct: dict[Any, Curve] = {}
     for curve in baselines:
         points = tuple(point for point in curve.points if point.seeds)
         numbers = tuple((point.x, *(point.values[metric].tobytes() for metric in metrics)) for point in points)
         if points:
-            found.setdefault((curve.kind, curve.sweep, curve.model, numbers), replace(curve, points=points))
-    return tuple(found.values())
+            distinct.setdefault((curve.kind, curve.sweep, curve.model, numbers), replace(curve, points=points))
+    return tuple(distinct.values())

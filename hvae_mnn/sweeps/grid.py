@@ -1,4 +1,4 @@
-"""From a sweep's file to its tasks: every point with every seed, and the baselines beside them."""
+"""Expansion of a sweep's file into tasks: every point with every seed, and the baselines of each grid."""
 
 from __future__ import annotations
 
@@ -21,52 +21,53 @@ from hvae_mnn.sweeps.file import SweepFile
 from hvae_mnn.sweeps.sentences import choose_text, further_text, text_sha256
 from hvae_mnn.sweeps.task import ModelChoice, Task, TaskKind, TextChoice
 
-Table = dict[str, Any]
+Described = dict[str, Any]
+"""Hardware or non-idealities as nested tables."""
 BITS = {"dac": f"{HARDWARE}.dac.bits", "adc": f"{HARDWARE}.adc.bits"}
 UNIGRAM_METRICS = {"top1", "top5", "ppl"}
 _ERROR, _SIGMA = f"{NOISE}.programming.error", f"{NOISE}.programming.sigma"
 _WITH_SIGMA = ("lognormal", "gaussian")
 _MOST_TASKS = 1_000_000
-"""Points times seeds: each is planned in memory before the first one runs, a kilobyte or two."""
+"""Largest number of points times seeds. Each takes a kilobyte or two of memory before the first one runs."""
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """A line of the results: a task, and what it is in one grid."""
+    """A row of the results: a task, and its role in one grid."""
 
     grid: str
     kind: TaskKind
     model: str
     seed: int | None
     settings: PointSettings
-    """All that were set, by path; of `digital_bits` the converters' widths."""
+    """All settings by path; for `digital_bits`, the widths of the converters."""
     along: PointSettings
-    """Those that the grid has as axes."""
+    """Settings that are axes of the grid."""
     task: str
-    """The task's key."""
+    """Key of the task."""
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What there is to do. A task that occurs in several grids is done once, and has a row in each."""
+    """Tasks of a sweep, and rows of its results. A task in several grids runs once, and has a row in each grid."""
 
     file: SweepFile
     rows: tuple[GridRow, ...]
-    """In the order of the results."""
+    """Rows in the order of the results."""
     tasks: Mapping[str, Task]
-    """By key, in the order of work: what shares a network follows each other."""
+    """Tasks by key, in the order of work: tasks that share a network follow each other."""
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Paths that any grid has as an axis."""
+        """Paths that are an axis of any grid."""
         return tuple(dict.fromkeys(path for grid in self.file.grids for path in grid.axes))
 
 
 def make_plan(file: SweepFile, data_dir: Path | None = None) -> SweepPlan:
     """Expand the grids, on sentences of the corpus in `data_dir` (None: the built-in one).
 
-    Raises `InputError` with all settings that hardware or non-idealities do not allow, `CheckpointError` and
-    `TextError`.
+    Raises `InputError` for too many tasks and, in one message, for all settings that hardware or non-idealities do not
+    allow; `CheckpointError` and `TextError` for models and corpora that cannot be used.
     """
     count = sum(map(file.count, file.all_grids))
     if count > _MOST_TASKS:
@@ -90,12 +91,12 @@ def make_plan(file: SweepFile, data_dir: Path | None = None) -> SweepPlan:
 
 
 def _turn(task: Task, models: Mapping[str, ModelChoice]) -> tuple[int, int, str]:
-    """Digital answers come first, others are compared with them; then one network after the other."""
+    """Sort key of the work: first digital models, with which others are compared, then one network after another."""
     return list(models).index(task.model.label), 0 if task.kind in ("digital", "unigram") else 1, str(task.hardware)
 
 
 def converters_only(hardware: Hardware) -> Hardware:
-    """The hardware's converters, without their noise and nonlinearity, around arrays in which nothing else is wrong."""
+    """The hardware's converters, without noise and nonlinearity, with otherwise ideal arrays."""
     return replace(
         hardware,
         cells=Cells(hardware.cells.scheme, hardware.cells.scale),
@@ -110,14 +111,16 @@ def converters_only(hardware: Hardware) -> Hardware:
 
 
 @dataclass(frozen=True)
-class _Point:
+class _GridPoint:
+    """A point before it is combined with seeds."""
+
     settings: PointSettings
-    hardware: Table
-    noise: Table
+    hardware: Described
+    noise: Described
 
 
 class _Maker:
-    """Rows and tasks of one grid after the other, and what is wrong with their settings."""
+    """Collects rows and tasks of one grid after another, and problems of their settings."""
 
     def __init__(
         self,
@@ -130,12 +133,12 @@ class _Maker:
         self.rows: list[GridRow] = []
         self.tasks: dict[str, Task] = {}
         self.problems: list[str] = []
-        self._known: dict[str, Table | str] = {}
-        self._texts_further: dict[str, str] = {}
+        self._known: dict[str, Described | str] = {}
+        self._further_texts: dict[str, str] = {}
 
     def add(self, grid: Grid) -> None:
-        """For every model: baselines first, then points with the last axis fastest, each with all seeds."""
-        by_model: dict[str, list[_Point]] = {}
+        """Add a grid: for every model first baselines, then points with all seeds; the last axis changes fastest."""
+        by_model: dict[str, list[_GridPoint]] = {}
         for point in self._points(grid):
             by_model.setdefault(point.settings[MODEL], []).append(point)
         for label, points in by_model.items():
@@ -154,8 +157,8 @@ class _Maker:
         kind: TaskKind,
         settings: PointSettings,
         seed: int | None = None,
-        hardware: Table | None = None,
-        noise: Table | None = None,
+        hardware: Described | None = None,
+        noise: Described | None = None,
     ) -> None:
         label = settings[MODEL]
         further = self._further(label, kind, hardware)
@@ -174,18 +177,18 @@ class _Maker:
         along = {path: settings[path] for path in grid.axes if path in settings}
         self.rows.append(GridRow(grid.name, kind, label, seed, settings, along, key))
 
-    def _further(self, label: str, kind: TaskKind, hardware: Table | None) -> str:
-        """See `Task.further_text`."""
+    def _further(self, label: str, kind: TaskKind, hardware: Described | None) -> str:
+        """The task's `further_text`."""
         key = json.dumps([label, kind == "unigram", hardware], sort_keys=True)
-        if key not in self._texts_further:
-            described = None if hardware is None else hardware_from_dict(hardware, self._file.path)
-            lines = further_text(self._checkpoints[label], self._texts[label], kind, described)
-            self._texts_further[key] = text_sha256(lines) if lines else ""
-        return self._texts_further[key]
+        if key not in self._further_texts:
+            spec = None if hardware is None else hardware_from_dict(hardware, self._file.path)
+            lines = further_text(self._checkpoints[label], self._texts[label], kind, spec)
+            self._further_texts[key] = text_sha256(lines) if lines else ""
+        return self._further_texts[key]
 
-    def _points(self, grid: Grid) -> Iterator[_Point]:
-        """Those that can be built; of the others, what is wrong, every problem once."""
-        said = set()
+    def _points(self, grid: Grid) -> Iterator[_GridPoint]:
+        """The grid's points that can be built. Every problem of the others is noted once."""
+        noted = set()
         for label in self._file.models_of(grid) or (None,):
             implied = {} if label is None else {MODEL: label}
             for values in grid.points():
@@ -195,15 +198,17 @@ class _Maker:
                 hardware = self._kept(HARDWARE, levels, self._hardware)
                 noise = self._kept(NOISE, levels, self._noise)
                 if isinstance(hardware, dict) and isinstance(noise, dict):
-                    yield _Point(settings, hardware, noise)
+                    yield _GridPoint(settings, hardware, noise)
                 for problem in (hardware, noise):
-                    if isinstance(problem, str) and problem not in said:
-                        said.add(problem)
+                    if isinstance(problem, str) and problem not in noted:
+                        noted.add(problem)
                         at = ", ".join(f"{path} = {value}" for path, value in values.items())
                         self.problems.append(f"grid {grid.name}{' at ' if at else ''}{at}: {problem}")
 
-    def _kept(self, what: str, levels: Sequence[PointSettings], build: Callable[[list[Table]], Table]) -> Table | str:
-        """What these levels of settings make, built once; a text: what is wrong."""
+    def _kept(
+        self, what: str, levels: Sequence[PointSettings], build: Callable[[list[Described]], Described]
+    ) -> Described | str:
+        """The hardware or noise that these levels of settings describe, built once; a text describes a problem."""
         own = [{path: value for path, value in level.items() if path.partition(".")[0] == what} for level in levels]
         key = json.dumps([what, own], sort_keys=True)
         if key not in self._known:
@@ -213,42 +218,41 @@ class _Maker:
                 self._known[key] = "; ".join(error.problems or str(error).splitlines())
         return self._known[key]
 
-    def _hardware(self, levels: list[Table]) -> Table:
-        """The base with every level laid over it: what a setting takes with it, goes."""
+    def _hardware(self, levels: list[Described]) -> Described:
+        """The base overridden by every level; keys that contradict a setting are dropped."""
         named = [level.pop(HARDWARE) for level in levels if HARDWARE in level]
         name = named[-1] if named else self._file.hardware
-        base = read_hardware(name if name in HARDWARE_PRESETS else self._file.place(name))
+        base = read_hardware(name if name in HARDWARE_PRESETS else self._file.path_of(name))
         table = hardware_to_dict(base)
         for level in levels:
             if level:
                 table = laid_over(table, _nested(level))
         table |= {"name": base.name, "source": base.source}
-        found = hardware_to_dict(hardware_from_dict(table, self._file.path))
-        found["wires"]["source"] = ""  # so that equal wires are equal, from wherever they come
-        return found
+        described = hardware_to_dict(hardware_from_dict(table, self._file.path))
+        described["wires"]["source"] = ""  # equal wires are equal whatever their source
+        return described
 
     @staticmethod
-    def _noise(levels: list[Table]) -> Table:
-        found: Table = {}
+    def _noise(levels: list[Described]) -> Described:
+        settings: dict[str, Any] = {}
         for level in levels:
             if level.get(_ERROR, _WITH_SIGMA[0]) not in _WITH_SIGMA:
-                found.pop(_SIGMA, None)  # it goes with the kind of error it belongs to
-            found |= level
-        return nonidealities_to_dict(nonidealities_from_dict(_nested(found), NOISE))
+                settings.pop(_SIGMA, None)  # it belongs to the kind of error that this level replaces
+            settings |= level
+        return nonidealities_to_dict(nonidealities_from_dict(_nested(settings), NOISE))
 
 
-def _nested(settings: PointSettings) -> dict[str, Table]:
-    """`hardware.adc.bits = 8` as {"adc": {"bits": 8}}, and `noise.stuck.on` likewise."""
-    found: dict[str, Table] = {}
+def _nested(settings: PointSettings) -> dict[str, Described]:
+    """Settings as nested tables: {"adc": {"bits": 8}} for `hardware.adc.bits = 8`."""
+    tables: dict[str, Described] = {}
     for path, value in settings.items():
         _, section, key = path.split(".")
-        found.setdefault(section, {})[key] = value
-    return found
+        tables.setdefault(section, {})[key] = value
+    return tables
 
 
-def _converters(points: Sequence[_Point]) -> Iterator[tuple[Table, Table]]:
-    """Widths, and hardware that is nothing but converters, for every pair of converters that there is among the
-    points."""
+def _converters(points: Sequence[_GridPoint]) -> Iterator[tuple[Described, Described]]:
+    """Widths by path, and otherwise ideal hardware, for every pair of converters among the points."""
     known = []
     for point in points:
         pair = [{key: point.hardware[name].get(key) for key in ("bits", "range", "full_scale")} for name in BITS]

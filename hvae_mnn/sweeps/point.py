@@ -1,4 +1,4 @@
-"""Runs one task of a sweep: draws the hardware, solves it, runs the text, and measures."""
+"""Run of one task of a sweep: draw the hardware, solve it, run the text, compute the metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hvae_mnn.sweeps.task import ModelChoice, Outcome, Task, TaskKind, TextChoic
 
 
 def run_task(task: Task) -> Outcome:
-    """Run it, on one thread, so that the bits of a result do not depend on how many tasks run beside it.
+    """Run a task on one thread, so that every bit of its result is independent of the number of parallel tasks.
 
     Raises `HvaeMnnError` for a point that cannot be built or run.
     """
@@ -41,21 +41,21 @@ def run_task(task: Task) -> Outcome:
 
 
 def chip_of(task: Task) -> Chip:
-    """The hardware of a point as its seed draws it; netlists of it are the same circuit."""
+    """The chip that a point's seed draws. Its netlists describe the same circuit."""
     network = _mapped(task)
     return draw_chip(network, _noise(task.noise), task.seed or 0)
 
 
 def checkpoint_of(task: Task) -> Checkpoint:
-    """The task's checkpoint; raises `CheckpointError` when it is another file by now."""
+    """The task's checkpoint. Raises `CheckpointError` if the file has changed since the sweep began."""
     return _load(task.model.checkpoint, task.model.sha256)
 
 
 @lru_cache(maxsize=2)
 def _load(path: str, expected: str) -> Checkpoint:
-    found = sha256(Path(path)) if is_file(Path(path)) else None
-    if found is not None and found != expected:
-        raise CheckpointError(f"{path}: it is another file than when the sweep began; start the sweep again")
+    actual = sha256(Path(path)) if is_file(Path(path)) else None
+    if actual is not None and actual != expected:
+        raise CheckpointError(f"{path} has changed since the sweep began; start the sweep again")
     return load_checkpoint(path)
 
 
@@ -75,12 +75,12 @@ def _map(model: ModelChoice, text: TextChoice, hardware: str, further: str) -> M
 def _further(
     checkpoint: Checkpoint, text: TextChoice, kind: TaskKind, hardware: Hardware | None, expected: str
 ) -> list[list[str]]:
-    """The task's further text; raises `InputError` when it is another one by now."""
+    """Further text of a task. Raises `InputError` if it has changed since the sweep began."""
     lines = further_text(checkpoint, text, kind, hardware)
     if lines and text_sha256(lines) != expected:
         raise InputError(
-            f"{text.data_dir or 'the built-in corpus'}: sentences of another split that the result depends on are"
-            " others than when the sweep began; start the sweep again"
+            f"{text.data_dir or 'the built-in corpus'}: sentences of another split that the result depends on have"
+            " changed since the sweep began; start the sweep again"
         )
     return lines
 
@@ -97,7 +97,7 @@ def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
 
 
 def _run_on_hardware(task: Task) -> Outcome:
-    """`point` and `digital_bits`."""
+    """Run a `point`, or `digital_bits`."""
     start = time.perf_counter()
     checkpoint = checkpoint_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
@@ -132,7 +132,7 @@ def _run_digital(task: Task) -> Outcome:
     checkpoint = checkpoint_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
     seconds = {"load": time.perf_counter() - start}
-    # Often they are there already: how long they once took is not this task's time.
+    # The answers are often cached: the time of their computation is not part of this task's.
     with _timed(seconds, "reference"):
         answers = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
     return _outcome(task, answers, answers, sentences, seconds, start, {})
@@ -144,8 +144,8 @@ def _run_unigram(task: Task) -> Outcome:
     sentences = chosen_sentences(checkpoint, task.text)
     lines = _further(checkpoint, task.text, "unigram", None, task.further_text)
     train = [checkpoint.vocabulary.encode_sentence(line) for line in lines]
-    found = unigram_metrics(train, sentences, len(checkpoint.vocabulary))
-    metrics = {name: value for name, value in found.items() if name in task.metrics}
+    values = unigram_metrics(train, sentences, len(checkpoint.vocabulary))
+    metrics = {name: value for name, value in values.items() if name in task.metrics}
     seconds = {"total": time.perf_counter() - start}
     return Outcome(metrics, seconds, len(sentences), sum(len(sentence) - 1 for sentence in sentences))
 

@@ -1,4 +1,4 @@
-"""Runs a sweep's tasks on a cluster, keeps every result as it comes, and goes on where an earlier run stopped."""
+"""Run of a sweep's tasks on a cluster. Every result is written at once, and an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -35,37 +35,38 @@ from hvae_mnn.version import versions
 
 SWEEP = "sweep.toml"
 TASK_LIMIT_S = 6 * 3600.0
-"""Longest time that a task may take; one of full size takes minutes."""
+"""Time limit of a task, seconds; a task of full size takes minutes."""
 _OLD_LOCK = ".lock"
-"""Of version 0.1, which left it there."""
+"""Lock file that version 0.1 left behind."""
 _TABLES_EVERY_S = 30.0
-"""How often tables are written while tasks run."""
+"""Interval at which tables are written while tasks run, seconds."""
 
-Progress = Callable[[int, int], None]
-"""(tasks that are finished, of how many)."""
+TaskProgress = Callable[[int, int], None]
+"""Called with the numbers of finished tasks and of all tasks."""
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(Result):
-    """A sweep that came to its end. Tables: `results`, a row per task and grid; `timings`."""
+    """A finished sweep. Tables: `results`, a row per task and grid; `timings`."""
 
     folder: Path
     plan: SweepPlan
     finished: Mapping[str, Finished]
-    """By task, all of the plan's."""
+    """All tasks of the plan, by key."""
     kept: int
-    """How many of them were there before."""
+    """Number of tasks that were finished before this run."""
     mended: tuple[Path, ...]
-    """Files that were found damaged, and whose tasks were run again."""
+    """Damaged files, whose tasks ran again."""
     seconds: float
+    """Duration of this run."""
 
     @property
     def failed(self) -> tuple[Finished, ...]:
-        """Tasks that gave no result."""
+        """Tasks without a result."""
         return tuple(one for one in self.finished.values() if one.status == "failed")
 
     def facts(self) -> Mapping[str, object]:
-        """How many tasks there are, and how they ended."""
+        """Numbers of tasks, of kept and of failed ones, and the duration."""
         return {
             "folder": self.folder,
             "tasks": len(self.plan.tasks),
@@ -76,36 +77,37 @@ class SweepResult(Result):
 
 
 def default_folder(plan: SweepPlan) -> Path:
-    """`runs/<name>`."""
+    """Default folder of a sweep: `runs/<name>`."""
     return RUNS / plan.file.name
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def look(plan: SweepPlan, folder: Path, *, retry_failed: bool = False) -> tuple[dict[str, Finished], list[Path]]:
-    """Results of the plan that are in `folder` and stay, by task, and damaged files.
+    """Finished tasks in `folder` that need not run again, by key, and damaged files.
 
-    Raises `RunError` for a folder with other things in it, `InputError` for results of another version.
+    With `retry_failed`, failed tasks count as unfinished. Raises `RunError` for a folder that is not a sweep's,
+    `InputError` for results of another version.
     """
     refuse_foreign(folder)
-    found, damaged = read_parts(folder, plan.tasks)
-    return {key: one for key, one in found.items() if one.status == "done" or not retry_failed}, damaged
+    parts, damaged = read_parts(folder, plan.tasks)
+    return {key: one for key, one in parts.items() if one.status == "done" or not retry_failed}, damaged
 
 
 def remaining(plan: SweepPlan, folder: Path, *, retry_failed: bool = False) -> int:
-    """How many tasks `run_sweep` would run; errors as of `look`."""
+    """Number of tasks that `run_sweep` would run. Raises as `look`."""
     return len(plan.tasks) - len(look(plan, folder, retry_failed=retry_failed)[0])
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise `RunError` for a folder that holds something else than a sweep."""
+    """Raise `RunError` for a folder that holds anything but a sweep."""
     with disk_errors(folder):
         foreign = folder.exists() and not (folder / SWEEP).exists() and (not folder.is_dir() or not is_vacant(folder))
     if foreign:
-        raise RunError(f"{folder} exists and is no sweep's folder; choose another --out")
+        raise RunError(f"{folder} exists and is not a sweep's folder; choose another --out")
 
 
 def run_sweep(
@@ -113,48 +115,48 @@ def run_sweep(
     folder: Path,
     cluster: Cluster,
     *,
-    progress: Progress | None = None,
+    progress: TaskProgress | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
     limit_s: float = TASK_LIMIT_S,
     run: Callable[[Task], Outcome] = run_task,
 ) -> SweepResult:
-    """Run every task of the plan that has no result in `folder` yet; with `retry_failed` also those that failed, with
-    `fresh` all.
+    """Run every task of the plan without a result in `folder`; with `retry_failed` also failed tasks, with `fresh` all.
 
-    A result is written as it comes. A task that raises an error of ours, gives a metric that is not finite, or loses
-    its worker twice, is kept as failed with its reason, and the others go on. What is in the folder does not depend on
-    how often it was interrupted, on what the cluster is, and on the order in which results came.
+    Every result is written at once. A task that raises a `HvaeMnnError`, gives a metric that is not finite, or loses
+    its worker twice, is recorded as failed with the reason, and the other tasks run on. The folder's content does not
+    depend on interruptions, on the cluster, or on the order of results. A task may take `limit_s` seconds;
+    `run(task)` computes its result.
 
-    Raises `RunError` when another process has the folder, or the cluster is lost half-way; `StorageError` when the disk
-    is full. What was finished is kept then, and the same call goes on.
+    Raises `RunError` if another process holds the folder, or the cluster is lost; `StorageError` if the disk is full;
+    `InputError` as `look`. Finished results are kept: call again to resume.
     """
     began = time.perf_counter()
     with _ours(folder, plan, fresh):
-        found, damaged = look(plan, folder, retry_failed=retry_failed)
-        keeper = _Keeper(plan, folder, found, progress)
-        todo = [task for key, task in plan.tasks.items() if key not in found]
+        kept, damaged = look(plan, folder, retry_failed=retry_failed)
+        keeper = _Keeper(plan, folder, kept, progress)
+        todo = [task for key, task in plan.tasks.items() if key not in kept]
         if todo:
             if not cluster.is_here:
                 note_cache_problems()
             (folder / SUMMARY).unlink(missing_ok=True)
         try:
-            keeper.tell()
+            keeper.report()
             _run(run, todo, cluster, keeper, limit_s)
         finally:
             keeper.write_tables()
-        result = SweepResult(folder, plan, keeper.finished, len(found), tuple(damaged), time.perf_counter() - began)
+        result = SweepResult(folder, plan, keeper.finished, len(kept), tuple(damaged), time.perf_counter() - began)
         write_sealed(folder / SUMMARY, _summary(result, cluster))
     return result
 
 
 @contextlib.contextmanager
 def _ours(folder: Path, plan: SweepPlan, fresh: bool) -> Iterator[None]:
-    """The folder, for this process alone, with the sweep's file in it."""
+    """Hold the folder for this process alone, with the sweep's file in it."""
     refuse_foreign(folder)
     with taken(folder, "being run", SWEEP):
         (folder / _OLD_LOCK).unlink(missing_ok=True)
-        for left in (folder / PARTS).glob(".*"):  # half-written by a process that was killed
+        for left in (folder / PARTS).glob(".*"):  # half-written by a killed process
             left.unlink()
         if fresh:
             remove_results(folder)
@@ -173,13 +175,13 @@ def _run(run: Callable[[Task], Outcome], todo: list[Task], cluster: Cluster, kee
         )
     except RunError as error:
         raise RunError(
-            f"{error}; {len(keeper.finished)} of {len(keeper.plan.tasks)} results are kept in {keeper.folder}, and the"
-            " same command goes on"
+            f"{error}; {len(keeper.finished)} of {len(keeper.plan.tasks)} results are kept in {keeper.folder}; rerun"
+            " the same command to resume"
         ) from None
 
 
 def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
-    """What `sweep.json` holds."""
+    """Content of `sweep.json`."""
     plan, file = result.plan, result.plan.file
     done = [one for one in result.finished.values() if one.status == "done"]
     return {
@@ -210,15 +212,17 @@ def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
 
 
 class _Keeper:
-    """Writes results down."""
+    """Records results as they come."""
 
-    def __init__(self, plan: SweepPlan, folder: Path, found: Mapping[str, Finished], progress: Progress | None) -> None:
+    def __init__(
+        self, plan: SweepPlan, folder: Path, kept: Mapping[str, Finished], progress: TaskProgress | None
+    ) -> None:
         self.plan, self.folder = plan, folder
-        self.finished = dict(found)
+        self.finished = dict(kept)
         self._progress = progress
         self._written = time.monotonic()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self._progress is not None:
             self._progress(len(self.finished), len(self.plan.tasks))
 
@@ -235,7 +239,7 @@ class _Keeper:
     def _keep(self, one: Finished) -> None:
         write_part(self.folder, one)
         self.finished[one.task.key] = one
-        self.tell()
+        self.report()
         if time.monotonic() - self._written > _TABLES_EVERY_S:
             self.write_tables()
             self._written = time.monotonic()

@@ -1,4 +1,4 @@
-"""The sentences that a sweep runs."""
+"""Sentences that a sweep runs, and other text that its results depend on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.reading import absolute
 from hvae_mnn.sweeps.task import TaskKind, TextChoice
+from hvae_mnn.text.corpus import Sentence
 from hvae_mnn.text.sources import load_corpus
-
-Sentence = list[str]
 
 
 @lru_cache(maxsize=4)
@@ -25,20 +24,20 @@ def _split(data_dir: str | None, tokenizer: str, split: str) -> list[Sentence]:
 
 
 def load_text(checkpoint: Checkpoint, text: TextChoice, split: str) -> list[Sentence]:
-    """All sentences of a split of the corpus, in words. Raises `TextError` when it has no such split."""
+    """All sentences of a split of the corpus, as words. Raises `TextError` if the corpus has no such split."""
     return _split(text.data_dir, checkpoint.tokenizer, split)
 
 
 def chosen_sentences(checkpoint: Checkpoint, text: TextChoice) -> list[list[int]]:
-    """The chosen sentences as ids, with start and end symbols.
+    """The chosen sentences as token ids, with start and end symbols.
 
-    Raises `InputError` when they are others than when the sweep began.
+    Raises `InputError` if they have changed since the sweep began.
     """
     lines = load_text(checkpoint, text, text.split)[: text.sentences]
     if text_sha256(lines) != text.sha256:
         raise InputError(
-            f"{text.data_dir or 'the built-in corpus'}, {text.split}: its sentences are others than when the sweep"
-            " began; start the sweep again"
+            f"{text.data_dir or 'the built-in corpus'}, {text.split}: the sentences have changed since the sweep began;"
+            " start the sweep again"
         )
     return [checkpoint.vocabulary.encode_sentence(line) for line in lines]
 
@@ -46,21 +45,21 @@ def chosen_sentences(checkpoint: Checkpoint, text: TextChoice) -> list[list[int]
 def choose_text(checkpoint: Checkpoint, data_dir: Path | None, split: str, sentences: int | None) -> TextChoice:
     """The first `sentences` of a split (None: all).
 
-    Raises `TextError` for a corpus that is not there, or that the checkpoint does not know, and `InputError` when it is
-    shorter.
+    Raises `TextError` for a missing corpus, or one with too many words outside the checkpoint's vocabulary;
+    `InputError` for a number of sentences that the split does not have.
     """
     folder = None if data_dir is None else str(absolute(data_dir))
     where = f"{data_dir or 'the built-in corpus'}/{split}"
     lines = _split(folder, checkpoint.tokenizer, split)
     if sentences is not None and not 2 <= sentences <= len(lines):
-        raise InputError(f"sentences is {sentences}; {where} allows 2 to {len(lines)}")
+        raise InputError(f"sentences is {sentences}; allowed: 2 to {len(lines)}, which {where} has")
     chosen = lines[:sentences]
     checkpoint.vocabulary.count_unknown(chosen, where)
     return TextChoice(folder, split, sentences, text_sha256(chosen))
 
 
 def further_text(checkpoint: Checkpoint, text: TextChoice, kind: TaskKind, hardware: Hardware | None) -> list[Sentence]:
-    """Sentences that a task depends on besides its own: see `Task.further_text`. Raises as `choose_text`."""
+    """Sentences of other splits that a task depends on (`Task.further_text`). Raises `TextError` as `choose_text`."""
     if kind == "unigram":
         split, lines = "train", load_text(checkpoint, text, "train")
     elif hardware is not None and needs_text(hardware):
@@ -72,5 +71,5 @@ def further_text(checkpoint: Checkpoint, text: TextChoice, kind: TaskKind, hardw
 
 
 def text_sha256(lines: list[Sentence]) -> str:
-    """Hexadecimal hash of the words."""
+    """Hexadecimal SHA-256 of the words."""
     return hashlib.sha256(json.dumps([list(line) for line in lines]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A sweep's points: mean and standard deviation over seeds."""
+"""Mean and standard deviation over seeds for every point of a sweep."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from hvae_mnn.sweeps.task import TaskKind
 
 @dataclass(frozen=True)
 class PointSummary:
-    """A point of a grid, or a baseline beside it, over what is finished of it."""
+    """Finished seeds of a point of a grid, or of one of its baselines."""
 
     grid: str
     kind: TaskKind
     model: str
     settings: PointSettings
-    """All that were set, by path."""
+    """All settings by path."""
     along: PointSettings
-    """Those that the grid has as axes."""
+    """Settings that are axes of the grid."""
     finished: int
-    """Seeds whose task is finished, failed ones included."""
+    """Number of seeds whose task is finished, including failed ones."""
     failed: int
+    """Number of seeds whose task failed."""
     values: Mapping[str, Sequence[float]]
-    """Of every metric, one number per seed that did not fail."""
+    """Values by metric, one per successful seed."""
 
     def mean(self, metric: str) -> float | None:
-        """Over seeds; None without any."""
+        """Mean over seeds; None without a value."""
         values = self.values.get(metric, ())
         return statistics.fmean(values) if values else None
 
     def deviation(self, metric: str) -> float | None:
-        """Standard deviation over seeds (n - 1); None of fewer than two."""
+        """Standard deviation over seeds (denominator n - 1); None for fewer than two values."""
         values = self.values.get(metric, ())
         return statistics.stdev(values) if len(values) > 1 else None
 
 
 def summarise(plan: SweepPlan, finished: Mapping[str, Finished]) -> list[PointSummary]:
-    """Every point and baseline of every grid, in the order of the results."""
+    """Summaries of all points and baselines of all grids, in the order of the results."""
     points: dict[tuple[str, ...], list[int]] = {}
-    for place, row in enumerate(plan.rows):
-        points.setdefault((row.grid, row.kind, repr(dict(row.settings))), []).append(place)
-    found = []
-    for places in points.values():
-        row = plan.rows[places[0]]
-        there = [finished[plan.rows[place].task] for place in places if plan.rows[place].task in finished]
-        done = [one.outcome.metrics for one in there if one.status == "done"]
+    for index, row in enumerate(plan.rows):
+        points.setdefault((row.grid, row.kind, repr(dict(row.settings))), []).append(index)
+    summaries = []
+    for indices in points.values():
+        row = plan.rows[indices[0]]
+        seeds = [finished[plan.rows[index].task] for index in indices if plan.rows[index].task in finished]
+        done = [one.outcome.metrics for one in seeds if one.status == "done"]
         values = {name: [metrics[name] for metrics in done if name in metrics] for name in plan.file.metrics}
-        found.append(
+        summaries.append(
             PointSummary(
-                row.grid, row.kind, row.model, row.settings, row.along, len(there), len(there) - len(done), values
+                row.grid, row.kind, row.model, row.settings, row.along, len(seeds), len(seeds) - len(done), values
             )
         )
-    return found
+    return summaries

@@ -1,4 +1,4 @@
-"""What a sweep keeps: a small Parquet file per finished task, and tables made of them."""
+"""Files of a sweep: a small Parquet file per finished task (a part), and tables made from the parts."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from hvae_mnn.sweeps.task import ModelChoice, Outcome, Task, TextChoice
 from hvae_mnn.tables import read_table, write_rows, write_table
 
 FORMAT = "hvae-mnn-sweep/1"
-"""Of parts and tables; goes up whenever their columns change."""
+"""Version of parts and tables; increases whenever their columns change."""
 PARTS, RESULTS, TIMINGS = "parts", "results.parquet", "timings.parquet"
 SUMMARY = "sweep.json"
-"""There when all tasks are finished."""
+"""This file exists once all tasks are finished."""
 _FORMAT_KEY = b"format"
 _NUMBERS = pa.map_(pa.string(), pa.float64())
 _SECONDS = ("load", "reference", "draw", "transfer", "forward", "logits", "total")
-"""Columns of times that always are there."""
+"""Columns of times that every table has."""
 
 Status = Literal["done", "failed"]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What became of a task."""
+    """A finished task with its outcome."""
 
     task: Task
     status: Status
     reason: str
-    """Why it failed; empty when it did not."""
+    """Reason of the failure; empty for a successful task."""
     outcome: Outcome
-    """Without numbers when it failed."""
+    """Outcome, without metrics for a failed task."""
 
 
 _PART = pa.schema(
@@ -62,12 +62,12 @@ _PART = pa.schema(
 
 
 def part_path(folder: Path, key: str) -> Path:
-    """Where the result of a task is."""
+    """Path of the part of a task."""
     return folder / PARTS / f"{key}.parquet"
 
 
 def write_part(folder: Path, finished: Finished) -> None:
-    """Keep a result, whole or not at all. Raises `StorageError`."""
+    """Write the part of a task, whole or not at all. Raises `StorageError`."""
     outcome, key = finished.outcome, finished.task.key
     row = {
         "task": key,
@@ -84,23 +84,23 @@ def write_part(folder: Path, finished: Finished) -> None:
 
 
 def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], list[Path]]:
-    """Results that are there, by key, and files that are damaged.
+    """The existing parts by key, and the paths of damaged ones.
 
-    Results that carry no checksum, of an older version, are counted in one `UncheckedFileWarning`. Raises `InputError`
-    for a file of another version, `results.parquet` included.
+    One `UncheckedFileWarning` counts parts without checksum, which an older version wrote. Raises `InputError` for a
+    part, or `results.parquet`, of another version.
     """
-    found: dict[str, Finished] = {}
+    parts: dict[str, Finished] = {}
     damaged: list[Path] = []
     unchecked: list[Path] = []
     if not is_missing(folder / RESULTS):
-        with suppress(TableError):  # it is written anew
+        with suppress(TableError):  # a damaged table is written again
             check_format(folder / RESULTS, read_table(folder / RESULTS, unchecked=[]))
     for key in keys:
         path = part_path(folder, key)
         if is_missing(path):
             continue
         try:
-            found[key] = _read_part(path, key, unchecked)
+            parts[key] = _read_part(path, key, unchecked)
         except (TableError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path)
     if unchecked:
@@ -109,20 +109,20 @@ def read_parts(folder: Path, keys: Iterable[str]) -> tuple[dict[str, Finished], 
             UncheckedFileWarning,
             stacklevel=2,
         )
-    return found, damaged
+    return parts, damaged
 
 
 def _read_part(path: Path, key: str, unchecked: list[Path]) -> Finished:
     table = read_table(path, unchecked=unchecked)
     check_format(path, table)
     if not table.schema.equals(_PART) or table.num_rows != 1:
-        raise ValueError("other columns, or not one row")
+        raise ValueError("it has other columns, or not one row")
     (row,) = table.to_pylist()
     described = json.loads(row["description"])
     described["model"], described["text"] = ModelChoice(**described["model"]), TextChoice(**described["text"])
     task = Task(**described | {"metrics": tuple(described["metrics"])})
     if row["task"] != key or task.key != key or row["status"] not in ("done", "failed"):
-        raise ValueError("it is not what its name says")
+        raise ValueError("its name and its content are of different tasks")
     numbers = {name: dict(row[name]) for name in ("metrics", "seconds", "facts")}
     if row["status"] == "done" and not all(map(math.isfinite, numbers["metrics"].values())):
         raise ValueError("a metric is not finite")
@@ -131,7 +131,7 @@ def _read_part(path: Path, key: str, unchecked: list[Path]) -> Finished:
 
 
 def find_task(folder: Path, key: str) -> Finished:
-    """The result whose key begins with `key`. Raises `InputError` when there is none, or more than one."""
+    """The finished task whose key begins with `key`. Raises `InputError` for none, several, or a damaged part."""
     every = sorted(path.stem for path in (folder / PARTS).glob("*.parquet"))
     keys = [stem for stem in every if stem.startswith(key)]
     if not every:
@@ -143,39 +143,39 @@ def find_task(folder: Path, key: str) -> Finished:
         )
     if len(keys) > 1:
         raise InputError(
-            f"{folder}: {len(keys)} points have keys that begin with {key!r}; give more of the one that is meant:"
+            f"{folder}: {len(keys)} points have keys that begin with {key!r}; give more digits:"
             f" {listed([stem[: len(key) + 4] for stem in keys])}"
         )
     done, damaged = read_parts(folder, keys)
     if damaged:
-        raise InputError(f"{damaged[0]} is damaged; run the sweep again, which mends it")
+        raise InputError(f"{damaged[0]} is damaged; rerun the sweep to replace it")
     return done[keys[0]]
 
 
 def check_format(path: Path, table: pa.Table) -> None:
-    """Raise `InputError` for a table of another version, which `path` holds."""
-    found = shown((table.schema.metadata or {}).get(_FORMAT_KEY, b"none").decode(errors="replace"))
-    if found != FORMAT:
+    """Raise `InputError` for a table of another version; `path` is its file."""
+    version = shown((table.schema.metadata or {}).get(_FORMAT_KEY, b"none").decode(errors="replace"))
+    if version != FORMAT:
         raise InputError(
-            f"{path} has format {found}; this version of hvae-mnn reads and writes {FORMAT}: choose another folder with"
-            " --out, or begin anew in this one with --fresh"
+            f"{path} has format {version}; allowed: {FORMAT}, which this version of hvae-mnn reads and writes; choose"
+            " another folder with --out, or begin anew in this one with --fresh"
         )
 
 
 def remove_results(folder: Path) -> None:
-    """Delete a sweep's parts and tables, of whatever version."""
+    """Delete a sweep's parts and tables of any version."""
     for path in (*(folder / PARTS).glob("*.parquet"), folder / RESULTS, folder / TIMINGS, folder / SUMMARY):
         path.unlink(missing_ok=True)
 
 
 def write_tables(folder: Path, plan: SweepPlan, finished: Mapping[str, Finished]) -> None:
-    """Write `results.parquet`, the same bytes for the same results, and `timings.parquet`. Raises `StorageError`."""
+    """Write `results.parquet`, with equal bytes for equal results, and `timings.parquet`. Raises `StorageError`."""
     write_table(folder / RESULTS, results_table(plan, finished))
     write_table(folder / TIMINGS, _timings_table(plan, finished))
 
 
 def results_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table:
-    """A row per point and seed of every grid, and per baseline, as far as they are finished."""
+    """Table with a row per finished point and seed of every grid, and per finished baseline."""
     rows = [(row, finished[row.task]) for row in plan.rows if row.task in finished]
     columns: dict[str, Any] = {
         "sweep": pa.array([plan.file.name] * len(rows), pa.string()),
@@ -189,7 +189,7 @@ def results_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table
         "settings": pa.array([json.dumps(dict(row.settings)) for row, _ in rows], pa.string()),
     }
     for path in plan.axes:
-        if path not in columns:  # the model has its column
+        if path not in columns:  # the model has a column already
             columns[path] = _axis([value for grid in plan.file.grids for value in grid.axes.get(path, ())])(
                 [row.along.get(path) for row, _ in rows]
             )
@@ -202,19 +202,19 @@ def results_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table
 
 
 def _axis(values: Sequence[Any]) -> Any:
-    """How a column of these values is made: of numbers if all are, or else of text, as a file would have it."""
+    """Function that makes the column of an axis: of numbers if all `values` are numbers, otherwise of text."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return lambda column: pa.array([None if value is None else float(value) for value in column], pa.float64())
     return lambda column: pa.array([None if value is None else axis_text(value) for value in column], pa.string())
 
 
 def axis_text(value: Any) -> str:
-    """A setting as text: as it is, or as a file would have it."""
+    """Text of a setting, as a file would write it; text is unchanged."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _timings_table(plan: SweepPlan, finished: Mapping[str, Finished]) -> pa.Table:
-    """A row per task: seconds, and what was counted meanwhile."""
+    """Table with a row per finished task: seconds, and facts of the draw."""
     tasks = [task for key, task in plan.tasks.items() if key in finished]
     done = [finished[task.key] for task in tasks]
     others = {name for one in done for name in one.outcome.seconds} - set(_SECONDS)

@@ -1,4 +1,4 @@
-"""What one task of a sweep is: a point of the grid and a seed, or a baseline; known by a hash of all it depends on."""
+"""Tasks of a sweep: a point of a grid with a seed, or a baseline, identified by a hash of everything it depends on."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FORMAT = "hvae-mnn-task/1"
-"""Goes up whenever a task would come out differently."""
+"""Version; increases whenever results of tasks would change."""
 
 TaskKind = Literal["point", "digital", "digital_bits", "unigram"]
-"""`point`: a network on its hardware; baselines: `digital`, the same model in float64; `digital_bits`, the model with
-the hardware's converters and nothing else of it; `unigram`, the most frequent words of the training split."""
+"""`point`: a network on its hardware. Baselines: `digital`, the same model in float64; `digital_bits`, the model with
+only the converters of the hardware; `unigram`, word frequencies of the training split."""
 
 
 @dataclass(frozen=True)
 class TextChoice:
-    """Which sentences are run."""
+    """Choice of the sentences of a task."""
 
     data_dir: str | None
     """Folder of the corpus; None: the built-in one."""
     split: str
     """`train`, `valid` or `test`."""
     sentences: int | None
-    """How many, the first ones; None: all."""
+    """Number of sentences, from the first on; None: all."""
     sha256: str
-    """Of the sentences' words."""
+    """Hexadecimal SHA-256 of the sentences' words."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which checkpoint is run."""
+    """Choice of the checkpoint of a task."""
 
     label: str
-    """What tables and figures call it."""
+    """Name in tables and figures."""
     checkpoint: str
-    """Path."""
+    """Path of the file."""
     sha256: str
-    """Of the file."""
+    """Hexadecimal SHA-256 of the file."""
     calibration: str = "max"
-    """Which of the checkpoint's ranges sets the converters' full scale."""
+    """Name of the checkpoint's ranges that set the converters' full scale."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A point and a seed, or a baseline."""
+    """A point with a seed, or a baseline."""
 
     kind: TaskKind
     model: ModelChoice
     text: TextChoice
     metrics: tuple[str, ...]
-    """Names in `vae.text_metrics.METRICS`."""
+    """Names in `evaluation.text_metrics.METRICS`."""
     seed: int | None = None
-    """Of everything that is drawn; None for baselines without anything drawn."""
+    """Random seed of the draw and of noise; None for baselines, which have neither."""
     hardware: Mapping[str, Any] = field(default_factory=dict)
-    """As `crossbar.hardware_file.hardware_to_dict` gives it; empty for `digital` and `unigram`."""
+    """Hardware from `crossbar.hardware.file.hardware_to_dict`; empty for `digital` and `unigram`."""
     noise: Mapping[str, Any] = field(default_factory=dict)
-    """As `crossbar.nonidealities.file.nonidealities_to_dict` gives it; empty for baselines."""
+    """Non-idealities from `crossbar.nonidealities.file.nonidealities_to_dict`; empty for baselines."""
     further_text: str = ""
-    """SHA-256 of other sentences that the result depends on: the training split for `unigram`, those that calibrate
-    the ADCs of single tiles; empty where there are none."""
+    """Hexadecimal SHA-256 of other sentences that the result depends on: the training split for `unigram`, sentences
+    that calibrate the ADCs of single tiles; empty if there are none."""
 
     @property
     def key(self) -> str:
-        """Hexadecimal hash of all that the result depends on: not of labels and paths."""
+        """Hexadecimal hash of everything that the result depends on, hence not of labels and paths."""
         depends = {
             "format": FORMAT,
             "kind": self.kind,
@@ -82,21 +82,21 @@ class Task:
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, for a file."""
+        """All fields by name, as a file stores them."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task."""
+    """Result of a task."""
 
     metrics: dict[str, float]
-    """By name; NaN where the model gave no finite number."""
+    """Metrics by name; NaN if the model gave no finite number."""
     seconds: dict[str, float]
-    """`load`, `reference` (until the digital model's answers were there), `draw`, `transfer` (solving the wires),
-    `forward` (recurrent steps), `logits`, `total`: what this task spent, not what others did for it."""
+    """Seconds by phase: `load`, `reference` (waiting for the digital model's answers), `draw`, `transfer` (solving the
+    wires), `forward` (recurrent steps), `logits`, `total`. Times of cached answers do not count."""
     sentences: int
     tokens: int
-    """Targets: words + 1 of every sentence."""
+    """Number of target tokens: words + 1 of every sentence."""
     facts: dict[str, float] = field(default_factory=dict)
-    """Further numbers of the draw: stuck cells, samples that converters clipped."""
+    """Counts of stuck cells, and of samples that converters clipped, by name."""

@@ -1,4 +1,4 @@
-"""The proof of a point of a sweep: its draw written as netlists, and read by ngspice where the sweep read it."""
+"""Verification of a point of a sweep: its chip is written as netlists, and ngspice repeats reads of the sweep."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ SUMMARY = "verify.json"
 
 @dataclass(frozen=True)
 class ArrayVerdict:
-    """How far ngspice and the sweep's engine are apart in one array."""
+    """Differences of ngspice and the sweep's engine in one array."""
 
     array: str
     reads: int
     cells: int
-    """Memristors."""
+    """Number of memristors."""
     full_scale: float
-    """Largest pre-activation that ngspice gave, in the model's units."""
+    """Largest pre-activation from ngspice, in the model's units."""
     noise: float
-    """Largest part of a pre-activation that is read noise, in the model's units."""
+    """Largest read noise of a pre-activation, in the model's units."""
     difference: float
-    """Largest difference of a pre-activation, parts of full scale."""
+    """Largest difference of a pre-activation, relative to full scale."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,15 +58,16 @@ class PointVerification(Result):
     """A point of a sweep, read by ngspice. Table: `arrays`, a row per array."""
 
     folder: Path
-    """The netlists of the draw, and the summary."""
+    """Folder of the netlists and the summary."""
     task: str
+    """Key of the task."""
     seed: int | None
     verdicts: tuple[ArrayVerdict, ...]
     tolerance: float
 
     @property
     def worst(self) -> float:
-        """Largest difference, parts of full scale."""
+        """Largest difference, relative to full scale."""
         return max(verdict.difference for verdict in self.verdicts)
 
     @property
@@ -100,12 +101,13 @@ def verify_point(
     cluster: Cluster | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PointVerification:
-    """Write the netlists of a point's draw to `out`, let ngspice read `arrays` arrays of it (None: all) in `steps` time
-    steps, and compare with what the sweep's own engine gives for the same voltages.
+    """Write the netlists of a point's chip to `out`, read `arrays` arrays (None: all) in `steps` time steps with
+    ngspice, and compare with the currents of the sweep's engine for the same voltages.
 
-    Steps and arrays are chosen with the task's seed from the first sentence that has so many steps. Read noise stands
-    in ngspice's circuits as current sources. Raises `InputError` for a task that has no circuit, `SimulatorError` when
-    ngspice fails.
+    Steps, of the first sentence with more than `steps` tokens, and arrays are chosen with the task's seed. Read noise
+    becomes current sources in ngspice's circuits. `tolerance` is relative to full scale; `progress` is called with the
+    numbers of finished arrays and of all. Raises `InputError` for a task without a circuit and for arguments out of
+    range, `SimulatorError` if ngspice fails.
     """
     if task.kind not in ("point", "digital_bits"):
         raise InputError(f"task {task.key} is a baseline without a circuit ({task.kind}); choose a point")
@@ -121,9 +123,9 @@ def verify_point(
         )
     check_place(out or RUNS)
     cluster = cluster or Cluster.here()
-    with threads(1):  # as the sweep had it
+    with threads(1):  # as in the sweep
         chip = chip_of(task)
-        heard = _heard(task, chip, steps)
+        reads_by_array = _reads(task, chip, steps)
     with new_run(out, f"verify-{task.key[:12]}") as folder:
         attached = {CHECKPOINT: checkpoint_of(task).path}
         source = source_of(checkpoint_of(task), task.model.calibration)
@@ -134,85 +136,87 @@ def verify_point(
         cases, expected = [], []
         for deck in array_decks(manifest):
             if deck.name in chosen:
-                reads = heard[deck.name]
-                places = np.sort(rng.choice(len(reads), min(steps, len(reads)), replace=False))
-                part = [reads[place] for place in places]
+                reads = reads_by_array[deck.name]
+                indices = np.sort(rng.choice(len(reads), min(steps, len(reads)), replace=False))
+                part = [reads[index] for index in indices]
                 noise = None if part[0].noise is None else np.array([read.noise for read in part])
                 cases.append(ArrayCase(deck, np.array([read.volts for read in part]), noise))
                 expected.append(np.array([read.currents for read in part]))
-        answers = cluster.map(ngspice_currents, cases, progress=progress)
+        currents = cluster.map(ngspice_currents, cases, progress=progress)
         verdicts = tuple(
-            _verdict(manifest, case, own, answer) for case, own, answer in zip(cases, expected, answers, strict=True)
+            _verdict(manifest, case, own, spice) for case, own, spice in zip(cases, expected, currents, strict=True)
         )
-        found = PointVerification(folder, task.key, task.seed, verdicts, tolerance)
-        _write(found, task)
-    return found
+        verification = PointVerification(folder, task.key, task.seed, verdicts, tolerance)
+        _write(verification, task)
+    return verification
 
 
 @dataclass(frozen=True)
 class _Read:
-    """One read of an array, as the sweep's engine had it."""
+    """One read of an array by the sweep's engine."""
 
     volts: Array
+    """Word lines (R,), volts."""
     currents: Array
-    """With noise."""
+    """Outputs (N,) with noise, amperes."""
     noise: Array | None
+    """Noise (N,), amperes; None: no noise."""
 
 
-def _heard(task: Task, chip: Chip, steps: int) -> dict[str, list[_Read]]:
-    """Every read of every array in the first sentence that has so many steps, or else in the longest."""
+def _reads(task: Task, chip: Chip, steps: int) -> dict[str, list[_Read]]:
+    """Every read of every array in the first sentence of more than `steps` tokens, or else in the longest."""
     checkpoint = checkpoint_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
     long = [number for number, sentence in enumerate(sentences) if len(sentence) > steps]
-    number = long[0] if long else max(range(len(sentences)), key=lambda place: len(sentences[place]))
-    heard: dict[str, list[_Read]] = {}
+    number = long[0] if long else max(range(len(sentences)), key=lambda index: len(sentences[index]))
+    reads: dict[str, list[_Read]] = {}
 
     def observe(name: str, volts: Array, currents: Array, noise: Array | None) -> None:
         noises = [None] * len(volts) if noise is None else list(noise)
-        heard.setdefault(name, []).extend(map(_Read, volts, currents, noises))
+        reads.setdefault(name, []).extend(map(_Read, volts, currents, noises))
 
     source = chip.source(chip.exact_engine(), observe)
     source.begin([number])
     with torch.inference_mode():
         run_batch(HardwareStepper(checkpoint.model, source), [sentences[number]])
-    return heard
+    return reads
 
 
 def _chosen(network: CrossbarNetwork, arrays: int | None, rng: np.random.Generator) -> set[str]:
     names = [unit.array for _, unit in network.units()]
     if arrays is None or arrays >= len(names):
         return set(names)
-    return {names[place] for place in rng.choice(len(names), arrays, replace=False)}
+    return {names[index] for index in rng.choice(len(names), arrays, replace=False)}
 
 
-def _verdict(network: CrossbarNetwork, case: ArrayCase, expected: Array, answer: Array) -> ArrayVerdict:
-    """Compare currents (K, outputs) in the model's units."""
+def _verdict(network: CrossbarNetwork, case: ArrayCase, expected: Array, spice: Array) -> ArrayVerdict:
+    """Compare currents (K, outputs) of the sweep and of ngspice, amperes, in the model's units."""
     layer, unit = next((layer, unit) for layer, unit in network.units() if unit.array == case.deck.name)
 
     def units(currents: Array) -> Array:
         parts = currents.reshape(len(currents), -1, unit.columns)
         return np.asarray(parts * (unit.scale / layer.volts_per_unit))
 
-    found = units(answer)
-    full_scale = float(np.abs(found).max()) or 1.0
+    values = units(spice)
+    full_scale = float(np.abs(values).max()) or 1.0
     return ArrayVerdict(
         array=case.deck.name,
         reads=len(case.volts),
         cells=case.deck.shape[0] * case.deck.shape[1],
         full_scale=full_scale,
         noise=0.0 if case.noise is None else float(np.abs(units(case.noise)).max()),
-        difference=float(np.abs(found - units(expected)).max()) / full_scale,
+        difference=float(np.abs(values - units(expected)).max()) / full_scale,
     )
 
 
-def _write(found: PointVerification, task: Task) -> None:
+def _write(verification: PointVerification, task: Task) -> None:
     write_sealed(
-        found.folder / SUMMARY,
+        verification.folder / SUMMARY,
         {
             "task": task.to_dict() | {"key": task.key},
-            "tolerance": found.tolerance,
-            "worst": found.worst,
-            "passed": found.passed,
-            "arrays": [asdict(verdict) for verdict in found.verdicts],
+            "tolerance": verification.tolerance,
+            "worst": verification.worst,
+            "passed": verification.passed,
+            "arrays": [asdict(verdict) for verdict in verification.verdicts],
         },
     )

@@ -34,6 +34,7 @@ from hvae_mnn.spice.probe import probe
 from hvae_mnn.studies import ir_drop, verify
 from hvae_mnn.studies.cost import run as cost
 from hvae_mnn.studies.iv import run as characterise
+from hvae_mnn.studies.iv.drive import Drive
 from hvae_mnn.studies.programming import run as programming
 from hvae_mnn.sweeps.file import read_sweep
 from hvae_mnn.sweeps.grid import make_plan
@@ -202,7 +203,7 @@ def _sweep(folder: Path, name: str) -> None:
 
 
 def _tables(folder: Path, number: int) -> None:
-    drive = characterise.Drive(0.5, (10.0 + number,), cycles=1)
+    drive = Drive(0.5, (10.0 + number,), cycles=1)
     characterise.iv("aist", drive=drive, backend="reference", out=folder / "iv")
     programming.program(random=(4 + number, 5), seed=number, out=folder / "program")
     settings = ir_drop.IrDropSettings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)

@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(make_checkpoint, tmp_path, ca
 def test_doctor_is_content_here(capsys):
     main(["doctor"])
     printed = capsys.readouterr().out
-    assert "KLU, in a run that asked for it" in printed
+    assert "KLU, in a run that requested it" in printed
     assert "the main job runs here" in printed
 
 

@@ -15,7 +15,8 @@ from hvae_mnn.errors import EnvironmentProblem, RunError
 from hvae_mnn.plots.iv import save_iv_figures
 from hvae_mnn.spice import osdi
 from hvae_mnn.spice.batch import read_raw
-from hvae_mnn.studies.iv.run import Drive, iv
+from hvae_mnn.studies.iv.drive import Drive
+from hvae_mnn.studies.iv.run import iv
 
 pytestmark = pytest.mark.spice
 
@@ -182,13 +183,13 @@ def test_without_a_compiler_all_runs_the_rest_and_says_why(tmp_path, no_compiler
         (["--amplitude", "-1"], "--amplitude is -1 V"),
         (["--amplitude", "nan"], "--amplitude is nan; allowed: a finite number"),
         (["--frequency", "0"], "--frequency is 0; allowed: 0.001 to 1e9 Hz"),
-        (["--frequency", "10", "--frequency", "10"], "--frequency names 10, 10 Hz; allowed is each once"),
-        (["--frequency", "10", "--frequency", "10.0000001"], "--frequency names 10, 10 Hz; allowed is each once"),
+        (["--frequency", "10", "--frequency", "10"], "--frequency names 10, 10 Hz; allowed: each once"),
+        (["--frequency", "10", "--frequency", "10.0000001"], "--frequency names 10, 10 Hz; allowed: each once"),
         (["--cycles", "0"], "--cycles is 0"),
         (["--cycles", "1000000"], "a whole number from 1 to 500"),
         (["--amplitude", "1e6"], "100 V at most"),
         (["--frequency", "1e-9"], "--frequency is 1e-09; allowed: 0.001 to 1e9 Hz"),
-        (["--x0", "1.5"], "--x0 is 1.5; a state lies within 0 and 1"),
+        (["--x0", "1.5"], "--x0 is 1.5; allowed: 0 to 1"),
         (["--out", "taken"], "taken exists and is not empty"),
     ],
 )

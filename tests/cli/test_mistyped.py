@@ -248,7 +248,7 @@ def test_options_that_would_be_ignored_are_refused(fails, netlist, make_checkpoi
     [
         (["--sizes", "a,b"], "--sizes is 'a,b'; allowed: whole numbers with commas between them, as in 16,32,64"),
         (["--sizes", "0"], "--sizes has 0; allowed: whole numbers from 1 to 512, each once"),
-        (["--sizes", "none"], "--sizes and --ohms need a value each"),
+        (["--sizes", "none"], "--sizes or --ohms has no value; give at least one to each"),
         (["--sizes", "1" * 5000], "--sizes is '111"),
         (["--sizes", "9" * 40], "--sizes has 999"),
         (["--spice-sizes", "16,x"], "--spice-sizes is '16,x'; allowed: whole numbers"),

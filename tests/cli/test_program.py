@@ -66,7 +66,10 @@ def test_open_loop_is_one_pulse_per_device(tmp_path, capsys):
         (["--random", 2, 2, "--amplitude", "0.09"], "0.09 V does not move it; choose an amplitude above 0.1 V to SET"),
         (["--random", 2, 2, "--tolerance", "2"], "tolerance is 2.0; allowed: above 0 and below 1"),
         (["--random", 2, 2, "--cycle-sigma", "-1"], "the spread cycle_speed is -1"),
-        (["nowhere"], "nowhere is no netlist folder; files of target conductances end in .npy or .csv"),
+        (
+            ["nowhere"],
+            "nowhere is not a netlist folder; allowed: a netlist folder, or a file that ends in .npy or .csv",
+        ),
         (["high.csv"], "scale the targets, or widen g_min and g_max in a device TOML"),
         (["--random", 20, 20, "--ngspice", "behavioural", "--corner", 20, 20], "choose a smaller --corner, e.g. 16 16"),
     ],

@@ -19,8 +19,9 @@ from hvae_mnn.plots.iv import (
     state_and_resistance,
     switching_time,
 )
+from hvae_mnn.studies.iv.drive import Drive
 from hvae_mnn.studies.iv.records import SWITCHING, TRACES, TRAINS
-from hvae_mnn.studies.iv.run import Drive, iv
+from hvae_mnn.studies.iv.run import iv
 from hvae_mnn.tables import write_table
 
 FREQUENCIES = (20.0, 100.0)

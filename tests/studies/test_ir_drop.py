@@ -1,4 +1,4 @@
-"""What wires cost: known cases, and ngspice on the exact curves."""
+"""Error from wire resistance: known cases, and ngspice against the exact solution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hvae_mnn.errors import InputError
 from hvae_mnn.plots.ir_drop import error_figure, scheme_figure
 from hvae_mnn.studies.ir_drop.run import (
     AGREEMENT,
-    Error,
+    ErrorNorms,
     IrDropSettings,
     RandomTile,
     exact_currents,
@@ -57,14 +57,14 @@ def test_one_cell_behind_wires_is_a_voltage_divider():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_without_resistance_there_is_no_error_and_more_is_worse(scheme):
     rows = ir_drop(replace(SMALL, scheme=scheme))
-    found = means(rows, scheme)
-    assert all(found[size, 0.0] < 1e-14 for size in SMALL.sizes)
-    assert found[9, 40.0] > found[9, 1.0] > found[5, 1.0] > 0
+    errors = means(rows, scheme)
+    assert all(errors[size, 0.0] < 1e-14 for size in SMALL.sizes)
+    assert errors[9, 40.0] > errors[9, 1.0] > errors[5, 1.0] > 0
     assert largest_deviation(rows) is None
 
 
 def test_the_error_by_hand():
-    error = Error.of(np.array([[1.0, 2.0]]), np.array([[1.5, -2.5]]))
+    error = ErrorNorms.of(np.array([[1.0, 2.0]]), np.array([[1.5, -2.5]]))
     assert error.max == pytest.approx(4.5 / 2.5)
     assert error.rms == pytest.approx(np.sqrt((0.25 + 20.25) / (2.25 + 6.25)))
 
@@ -85,9 +85,9 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
         ["ir-drop", "--sizes", "4,8", "--ohms", "0,1,20", "--spice-sizes", "4,8", "--tiles", "2", "--out", str(folder)]
     )
     printed = capsys.readouterr().out
-    told = re.search(r"ngspice at 6 points: at most (\S+) of full scale", printed)
-    assert told
-    assert float(told[1]) < 1e-9
+    match = re.search(r"ngspice at 6 points: at most (\S+) of full scale", printed)
+    assert match
+    assert float(match[1]) < 1e-9
     table = pq.read_table(folder / "ir_drop.parquet").to_pydict()
     assert table["source"].count("ngspice") == 6
     assert json.loads((folder / "ir_drop.json").read_text())["ngspice_largest_deviation"] < 1e-9
@@ -99,7 +99,7 @@ def test_the_command_draws_and_ngspice_agrees(tmp_path, capsys):
     ("options", "message"),
     [
         ({"sizes": (0,)}, "--sizes has 0; allowed: whole numbers from 1 to 512"),
-        ({"sizes": ()}, "need a value each"),
+        ({"sizes": ()}, "--sizes or --ohms has no value"),
         ({"ohms": (-1.0,)}, "--ohms is -1"),
         ({"sizes": (4,), "spice_sizes": (8,)}, "--spice-sizes has 8"),
         ({"tiles": 0}, "--tiles is 0"),
@@ -132,7 +132,7 @@ def test_a_cell_and_its_fixed_resistor_are_a_voltage_divider():
     np.testing.assert_allclose(exact_currents([array], tile.volts[np.newaxis])[0], wired, rtol=1e-12)
     np.testing.assert_allclose(ideal_currents(array, tile.volts), ideal, rtol=1e-12)
     wanted = abs(wired[0, 0] / ideal[0, 0] - 1)
-    error = Error.of(wired, ideal)
+    error = ErrorNorms.of(wired, ideal)
     assert (error.rms, error.max) == (pytest.approx(wanted), pytest.approx(wanted))
     assert error.full_scale == pytest.approx(0.03 * abs(AIST.g_mid - memristor))
 
@@ -140,12 +140,12 @@ def test_a_cell_and_its_fixed_resistor_are_a_voltage_divider():
 def test_ideal_wires_have_no_error_and_longer_ones_have_more():
     rows = ir_drop(SWEEP)
     assert len(rows) == 3 * (2 * 3 + 2 * 2)  # tiles times the sweep and the other two schemes at 1 ohm
-    found = means(rows, SWEEP.scheme)
+    errors = means(rows, SWEEP.scheme)
     for size in SWEEP.sizes:
-        assert found[size, 0.0] < 1e-14
-        assert 1e-5 < found[size, 1.0] < found[size, 10.0] < 0.1
-        assert found[size, 10.0] / found[size, 1.0] == pytest.approx(10, rel=0.1)  # small losses add up
-    assert found[5, 1.0] > found[2, 1.0]
+        assert errors[size, 0.0] < 1e-14
+        assert 1e-5 < errors[size, 1.0] < errors[size, 10.0] < 0.1
+        assert errors[size, 10.0] / errors[size, 1.0] == pytest.approx(10, rel=0.1)  # small losses add up
+    assert errors[5, 1.0] > errors[2, 1.0]
     assert set(means(rows, "differential_pair")) == {(2, 1.0), (5, 1.0)}
 
 
@@ -153,14 +153,14 @@ def test_curves_and_bands_are_the_table(tmp_path):
     rows = ir_drop(SWEEP)
     write_study(tmp_path, SWEEP, rows, 1.0)
     assert pq.read_table(tmp_path / "ir_drop.parquet").to_pylist() == [row | {"tile": row["tile"]} for row in rows]
-    found = means(rows, SWEEP.scheme)
+    errors = means(rows, SWEEP.scheme)
     left, right = error_figure(tmp_path).axes[:2]
     lines = {line.get_label(): line for line in left.lines if not line.get_label().startswith("_")}
-    assert list(lines) == ["1 Ω", "10 Ω"]  # ideal wires have no place on a logarithmic axis
+    assert list(lines) == ["1 Ω", "10 Ω"]  # ideal wires have no position on a logarithmic axis
     np.testing.assert_array_equal(lines["1 Ω"].get_xdata(), [2, 5])
-    np.testing.assert_allclose(lines["1 Ω"].get_ydata(), [found[2, 1.0], found[5, 1.0]])
+    np.testing.assert_allclose(lines["1 Ω"].get_ydata(), [errors[2, 1.0], errors[5, 1.0]])
     lines = {line.get_label(): line for line in right.lines}
-    np.testing.assert_allclose(lines["5 × 5"].get_ydata(), [found[5, 1.0], found[5, 10.0]])
+    np.testing.assert_allclose(lines["5 × 5"].get_ydata(), [errors[5, 1.0], errors[5, 10.0]])
     band = right.collections[1].get_paths()[0].vertices[:, 1]
     tiles = [row["rms_error"] for row in rows if (row["scheme"], row["size"]) == (SWEEP.scheme, 5) and row["ohm"]]
     assert (band.min(), band.max()) == (pytest.approx(min(tiles)), pytest.approx(max(tiles)))
@@ -193,7 +193,7 @@ def test_points_of_ngspice_lie_on_the_curves():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--sizes", "a"], "--sizes is 'a'; allowed: whole numbers with commas"),
         (["--ohms", "1,,2"], "--ohms is '1,,2'; allowed: numbers with commas"),
@@ -202,13 +202,13 @@ def test_points_of_ngspice_lie_on_the_curves():
         (["--sizes", "4,4"], "--sizes has 4 twice; allowed: whole numbers from 1 to 512, each once"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_leave_no_folder(arguments, said, tmp_path, capsys):
+def test_mistakes_give_one_line_and_leave_no_folder(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["ir-drop", *arguments, "--out", str(tmp_path / "study")])
     assert stop.value.code == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert len(told.splitlines()) == 1
+    line = capsys.readouterr().err
+    assert message in line
+    assert len(line.splitlines()) == 1
     assert not (tmp_path / "study").exists()
 
 

@@ -1,4 +1,4 @@
-"""Bands of a mean over seeds, on cases with a known answer."""
+"""Bands of a mean over seeds, for cases with a known answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hvae_mnn.sweeps.bands import BAND_KINDS, mean_band
 
 
 def coverage(n, kind, samples=1200):
-    """How often the band of n gaussian values holds their true mean."""
+    """Fraction of bands of n gaussian values that hold their true mean."""
     rng = np.random.default_rng(3)
     bands = (mean_band(rng.normal(7.0, 2.0, n), rng, kind=kind, resamples=2000) for _ in range(samples))
     return np.mean([band.low <= 7.0 <= band.high for band in bands])
@@ -79,11 +79,11 @@ def test_one_value_has_no_band():
     assert np.isnan([band.low, band.high]).all()
 
 
-def test_what_has_no_band_is_told_off():
+def test_values_without_a_band_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match=r"a mean needs finite values; found \[\]"):
         mean_band(np.array([]), rng)
     with pytest.raises(InputError, match=r"found \[1.0, nan\]"):
         mean_band(np.array([1.0, np.nan]), rng)
-    with pytest.raises(InputError, match=r"level of a band is 1\.5; allowed is above 0 and below 1"):
+    with pytest.raises(InputError, match=r"level of a band is 1\.5; allowed: above 0 and below 1"):
         mean_band(np.array([1.0, 2.0]), rng, level=1.5)

@@ -1,4 +1,4 @@
-"""Tables of sweeps as curves: which axis leads, what goes with it, what is left out, and what is refused."""
+"""Curves from tables of sweeps: leading axis, settings that follow it, omitted runs, refused tables."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_seeds_of_a_point_are_gathered_by_place_and_scheme(tmp_path):
         for sigma in (0.3, 0.1, 0.2)  # in no order
         for seed in (2, 0, 1)
     ]
-    (found,) = curves_of(tmp_path, rows)
-    assert (found.axis, found.by, found.runs) == (SIGMA, (SCHEME,), 18)
-    assert [dict(curve.group) for curve in found.curves] == [{SCHEME: "b"}, {SCHEME: "a"}]
-    assert [point.x for point in found.curves[1].points] == [0.1, 0.2, 0.3]
-    point = found.curves[0].points[1]
+    (curves,) = curves_of(tmp_path, rows)
+    assert (curves.axis, curves.by, curves.runs) == (SIGMA, (SCHEME,), 18)
+    assert [dict(curve.group) for curve in curves.curves] == [{SCHEME: "b"}, {SCHEME: "a"}]
+    assert [point.x for point in curves.curves[1].points] == [0.1, 0.2, 0.3]
+    point = curves.curves[0].points[1]
     assert point.seeds == (0, 1, 2)
     np.testing.assert_allclose(point.values["top1"], [0.7, 0.8, 0.9])
-    np.testing.assert_allclose(band(found.curves[0], "top1").mean, [0.7, 0.8, 0.9])
+    np.testing.assert_allclose(band(curves.curves[0], "top1").mean, [0.7, 0.8, 0.9])
 
 
 def test_zipped_axes_are_one_and_two_numbers_are_axis_and_curves(tmp_path):
@@ -70,40 +70,40 @@ def test_zipped_axes_are_one_and_two_numbers_are_axis_and_curves(tmp_path):
         for size in (64, 32)
         for seed in (0, 1)
     ]
-    (found,) = curves_of(tmp_path, rows)
-    assert (found.axis, found.by) == (WORD, (ROWS,))
-    assert found.equal(WORD) == (BIT,)
-    assert found.together[ROWS] == ("hardware.tiles.columns",)
-    assert found.equal(ROWS) == ()
-    assert [curve.group[ROWS] for curve in found.curves] == [32.0, 64.0]
+    (curves,) = curves_of(tmp_path, rows)
+    assert (curves.axis, curves.by) == (WORD, (ROWS,))
+    assert curves.equal(WORD) == (BIT,)
+    assert curves.together[ROWS] == ("hardware.tiles.columns",)
+    assert curves.equal(ROWS) == ()
+    assert [curve.group[ROWS] for curve in curves.curves] == [32.0, 64.0]
 
 
 def test_axes_of_one_value_and_words_alone(tmp_path):
     rows = [row(0.3, seed, {SIGMA: 0.1, SCHEME: scheme}) for scheme in "ab" for seed in (0, 1)]
-    (found,) = curves_of(tmp_path, rows)
-    assert (found.axis, found.fixed, found.numeric) == (SCHEME, {SIGMA: 0.1}, False)
-    assert found.values_of(SCHEME) == ["a", "b"]
+    (curves,) = curves_of(tmp_path, rows)
+    assert (curves.axis, curves.fixed, curves.numeric) == (SCHEME, {SIGMA: 0.1}, False)
+    assert curves.values_of(SCHEME) == ["a", "b"]
 
 
 def test_failed_runs_are_counted_and_left_out(tmp_path):
     rows = [row(0.1 * (seed + 1), seed, {SIGMA: sigma}) for sigma in (0.1, 0.2) for seed in range(3)]
     rows[1] = row(None, 1, {SIGMA: 0.1}, status="failed", reason="no numbers")
     rows[5]["top1"] = float("nan")
-    (found,) = curves_of(tmp_path, rows)
-    assert (found.failed, found.reasons) == (1, ("no numbers",))
-    first, second = found.curves[0].points
+    (curves,) = curves_of(tmp_path, rows)
+    assert (curves.failed, curves.reasons) == (1, ("no numbers",))
+    first, second = curves.curves[0].points
     assert (first.seeds, first.failed) == ((0, 2), 1)
     np.testing.assert_array_equal(first.finite("top1"), [0.1, 0.1 * 3])
-    assert band(found.curves[0], "top1").n.tolist() == [2, 2]
+    assert band(curves.curves[0], "top1").n.tolist() == [2, 2]
     assert len(second.finite("ppl")) == 3
 
 
 def test_a_baseline_keeps_its_place_where_every_run_failed(tmp_path):
     rows = [row(0.3, 0, {SCHEME: "a"}), row(0.3, 0, {SCHEME: "b"})]
     rows += [row(0.5, None, {SCHEME: scheme}, kind="digital_bits") for scheme in "abc"]
-    (found,) = curves_of(tmp_path, rows)
-    assert found.values_of(SCHEME) == ["a", "b", "c"]
-    assert accuracy_figure(found, ["top1"]).axes
+    (curves,) = curves_of(tmp_path, rows)
+    assert curves.values_of(SCHEME) == ["a", "b", "c"]
+    assert accuracy_figure(curves, ["top1"]).axes
 
 
 def test_baselines_are_levels_or_go_along_the_axis(tmp_path):
@@ -112,10 +112,10 @@ def test_baselines_are_levels_or_go_along_the_axis(tmp_path):
     rows += [row(0.5, kind="digital"), row(0.5, kind="digital"), row(0.1, kind="unigram", ppl=None)]
     rows += [row(0.4 + width / 100, None, {bits: float(width)}, kind="digital_bits") for width in (6, 4)]
     rows += [row(0.45, 0, grid="chip"), row(0.55, 1, grid="chip"), row(0.9, kind="digital", grid="other")]
-    (found,) = curves_of(tmp_path, rows)
-    known = {curve.kind: curve for curve in found.baselines}
+    (curves,) = curves_of(tmp_path, rows)
+    known = {curve.kind: curve for curve in curves.baselines}
     assert list(known) == ["digital", "unigram", "digital_bits", "chip"]
-    assert len(found.baselines) == 4
+    assert len(curves.baselines) == 4
     assert [point.x for point in known["digital_bits"].points] == [4.0, 6.0]
     assert [point.x for point in known["digital"].points] == [None]
     np.testing.assert_array_equal(known["chip"].points[0].values["top1"], [0.45, 0.55])
@@ -125,12 +125,12 @@ def test_baselines_are_levels_or_go_along_the_axis(tmp_path):
 def test_relative_values_are_parts_of_the_own_digital_model(tmp_path):
     rows = [row(0.2, 0, {SIGMA: sigma}, model=model) for sigma in (0.1, 0.2) for model in ("m", "n")]
     rows += [row(0.5, kind="digital", model="m"), row(0.25, kind="digital", model="n")]
-    (found,) = curves_of(tmp_path, rows)
-    relative = relative_to_digital(found, ["top1"])
+    (curves,) = curves_of(tmp_path, rows)
+    relative = relative_to_digital(curves, ["top1"])
     assert [curve.points[0].values["top1"].tolist() for curve in relative.curves] == [[0.4], [0.8]]
     assert (relative.relative, relative.metrics) == (True, ("top1",))
     (alone,) = curves_of(tmp_path / "alone", rows[:4])
-    with pytest.raises(InputError, match="top1 of the digital model 'm' is no number"):
+    with pytest.raises(InputError, match="top1 of the digital model 'm' is not a number"):
         relative_to_digital(alone, ["top1"])
 
 
@@ -141,12 +141,14 @@ def test_sweeps_are_told_apart_by_models_or_names(tmp_path):
         return write(tmp_path / name, rows)
 
     before, after, again = one("a", "before", "x"), one("b", "after", "y"), one("c", "before", "x")
-    (found,) = all_curves(read_sweeps([before, after]))
-    assert (found.by, len(found.curves)) == (("model",), 2)
-    (found,) = all_curves(read_sweeps([before, again]))
-    assert (found.by, [curve.sweep for curve in found.curves]) == (("sweep",), ["a", "c"])
+    (curves,) = all_curves(read_sweeps([before, after]))
+    assert (curves.by, len(curves.curves)) == (("model",), 2)
+    (curves,) = all_curves(read_sweeps([before, again]))
+    assert (curves.by, [curve.sweep for curve in curves.curves]) == (("sweep",), ["a", "c"])
     other = write(tmp_path / "d", [row(0.1, 0, {"noise.stuck.on": 0.1}), row(0.1, 0, {"noise.stuck.on": 0.2})])
-    with pytest.raises(InputError, match=r"has the axes noise\.programming\.sigma, and of .* noise\.stuck\.on; draw"):
+    with pytest.raises(
+        InputError, match=r"has the axes noise\.programming\.sigma, and of .* noise\.stuck\.on; draw them separately"
+    ):
         all_curves(read_sweeps([before, other]))
     with pytest.raises(InputError, match="is named twice"):
         read_sweeps([before, before])
@@ -156,8 +158,8 @@ def test_files_hold_every_number(tmp_path):
     rows = [row(0.1 * (seed + 1) + sigma, seed, {SIGMA: sigma}) for sigma in (0.0, 0.2) for seed in range(3)]
     rows += [row(0.5, kind="digital")]
     rows[2]["ppl"] = None
-    (found,) = curves_of(tmp_path, rows)
-    parquet, text = write_curves(found, ["top1", "ppl"], tmp_path, "figure", "words")
+    (curves,) = curves_of(tmp_path, rows)
+    parquet, text = write_curves(curves, ["top1", "ppl"], tmp_path, "figure", "words")
     stored = pq.read_table(parquet).to_pylist()
     assert stored == json.loads(text.read_text())["points"]
     lines = {(line["kind"], line["metric"], line["x"]): line for line in stored}
@@ -172,15 +174,15 @@ def test_files_hold_every_number(tmp_path):
     assert lines["digital", "top1", None]["low"] is None
 
 
-def test_what_cannot_be_drawn_is_told(tmp_path):
+def test_what_cannot_be_drawn_is_refused(tmp_path):
     rows = [row(0.2, 0, {SIGMA: 0.1}), row(0.3, 0, {SIGMA: 0.2})]
     with pytest.raises(InputError, match="unknown grid 'x'; allowed: g"):
         curves_of(tmp_path, rows, "x")
-    (found,) = curves_of(tmp_path, rows)
-    assert chosen_metrics(found) == ("top1", "ppl")
-    assert chosen_metrics(found, ["ppl", "ppl"]) == ("ppl",)
+    (curves,) = curves_of(tmp_path, rows)
+    assert chosen_metrics(curves) == ("top1", "ppl")
+    assert chosen_metrics(curves, ["ppl", "ppl"]) == ("ppl",)
     with pytest.raises(InputError, match="unknown metric 'bleu'; allowed: top1, ppl"):
-        chosen_metrics(found, ["bleu"])
+        chosen_metrics(curves, ["bleu"])
     with pytest.raises(InputError, match=r"has two results of seed 0 at 0\.1"):
         curves_of(tmp_path, [*rows, rows[0]])
     failed = [own | {"status": "failed", "reason": "no pivot"} for own in rows]
@@ -194,7 +196,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path):
 
 def test_tables_that_are_none(tmp_path):
     rows = [row(0.2, 0, {SIGMA: 0.1})]
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_results(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no results\.parquet: no sweep was finished there"):
         read_results(tmp_path)
@@ -208,7 +210,7 @@ def test_tables_that_are_none(tmp_path):
         read_results(write(tmp_path / "colour", [rows[0] | {"colour": "red"}]))
     (tmp_path / "old" / "results.parquet").write_bytes(b"PAR1 no table")
     with pytest.raises(
-        InputError, match=r"is damaged or not a Parquet table \(.*\); make it again by running the sweep again"
+        InputError, match=r"is damaged or not a Parquet table \(.*\); make it again by rerunning the sweep"
     ):
         read_results(tmp_path / "old")
 

@@ -1,4 +1,4 @@
-"""What a person can get wrong in a sweep's file: every problem said at once, and nothing begun."""
+"""Mistakes in a sweep's file: all problems are reported at once, and nothing is begun."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch, make_checkpoint):
 
 @pytest.fixture
 def message(folder):
-    """What is said of a file with this text."""
+    """The message for a file with this text."""
 
     def read(text):
         path = folder / "s.toml"
@@ -61,18 +61,18 @@ def message(folder):
         (HEAD, "the grid is empty: there is no [[grid]] and no [baseline]"),
         (HEAD + '[[grid]]\nname = "g"\n', "grid g is empty: it has no axes"),
         (HEAD + GRID.replace("[0, 0.1]", "[]"), "grid g: noise.stuck.on is an empty list; give at least one value"),
-        (HEAD + GRID.replace("[0, 0.1]", "3"), "noise.stuck.on is 3; allowed is a list of values, or {from, to"),
+        (HEAD + GRID.replace("[0, 0.1]", "3"), "noise.stuck.on is 3; allowed: a list of values, or {from, to"),
         (HEAD + GRID.replace("[0, 0.1]", "[0.1, 1, 1.0]"), "grid g: noise.stuck.on holds 1.0 twice"),
-        (HEAD + GRID.replace("[0, 0.1]", "[[1], 2]"), "grid g: noise.stuck.on is an array; allowed is a number"),
-        (HEAD + GRID.replace("[0, 0.1]", "[nan]"), "grid g: noise.stuck.on is nan; allowed is a number"),
+        (HEAD + GRID.replace("[0, 0.1]", "[[1], 2]"), "grid g: noise.stuck.on is an array; allowed: a number"),
+        (HEAD + GRID.replace("[0, 0.1]", "[nan]"), "grid g: noise.stuck.on is nan; allowed: a number"),
         (
             HEAD + GRID.replace("[0, 0.1]", '{ from = 0, to = 1, points = 3, scale = "log" }'),
-            "a log scale from 0 to 1; both ends must be above 0",
+            "a log scale from 0 to 1; allowed: ends above 0",
         ),
         (HEAD + GRID.replace("[0, 0.1]", "{ from = 1, to = 1, points = 3 }"), "the range begins and ends at 1"),
         (
             HEAD + GRID.replace("[0, 0.1]", "{ from = 0, to = 1, points = 1 }"),
-            "noise.stuck.on.points is 1; allowed is a whole number from 2 to 10,000",
+            "noise.stuck.on.points is 1; allowed: a whole number from 2 to 10,000",
         ),
         (
             HEAD + GRID + 'zip = [["noise.stuck.on", "noise.stuck.off"]]\n',
@@ -82,25 +82,25 @@ def message(folder):
             HEAD
             + '[[grid]]\nname = "g"\nzip = [["noise.stuck.on", "noise.stuck.off"]]\n'
             + 'axes = { "noise.stuck.on" = [0, 0.1], "noise.stuck.off" = [0] }\n',
-            "need equally many values; they have noise.stuck.on 2, noise.stuck.off 1",
+            "need equal numbers of values; they have noise.stuck.on 2, noise.stuck.off 1",
         ),
         (HEAD + GRID + 'set = { "noise.stuck.on" = 0 }\n', "noise.stuck.on is set and is an axis"),
         (HEAD + GRID + GRID, 'the grids\' name "g" occurs 2 times'),
         (HEAD + GRID + "axs = {}\n", "unknown key of a sweep file 'grid[1].axs'; did you mean 'axes'? allowed: name, "),
         (HEAD + "seed = 3\n" + GRID, "unknown key of a sweep file 'seed'; did you mean 'seeds'? allowed: "),
-        (HEAD + "seeds = 0\n" + GRID, "seeds is 0; allowed is 1 to 10,000, or a list of whole numbers"),
-        (HEAD + "seeds = [1, -1]\n" + GRID, "seeds holds a number that is no seed"),
-        (HEAD + 'seeds = ["a"]\n' + GRID, 'seeds[1] is "a"; allowed is how many'),
+        (HEAD + "seeds = 0\n" + GRID, "seeds is 0; allowed: 1 to 10,000, or a list of whole numbers"),
+        (HEAD + "seeds = [1, -1]\n" + GRID, "seeds holds a number that is not a seed; allowed: 0 to 2^63 - 1"),
+        (HEAD + 'seeds = ["a"]\n' + GRID, 'seeds[1] is "a"; allowed: a number of seeds'),
         (HEAD + 'split = "tset"\n' + GRID, "unknown split 'tset'; did you mean 'test'? allowed: train, valid, test"),
         (HEAD + 'calibration = "most"\n' + GRID, "unknown calibration 'most'; allowed: max, p99.99"),
-        (HEAD + "sentences = 1\n" + GRID, "sentences is 1; allowed is a whole number from 2 on"),
-        (HEAD + "sentences = 100000\n" + GRID, "sentences is 100000; the built-in corpus/test allows 2 to "),
+        (HEAD + "sentences = 1\n" + GRID, "sentences is 1; allowed: a whole number from 2 on"),
+        (HEAD + "sentences = 100000\n" + GRID, "sentences is 100000; allowed: 2 to "),
         (
             HEAD + 'hardware = "tile65"\n' + GRID,
             "hardware: unknown hardware preset 'tile65'; did you mean 'tile64'? allowed: paper, tile64, pair128,",
         ),
-        (GRID, "models is missing; needed is a table of at least one label"),
-        ("models = {}\n" + GRID, "models is a table; allowed is a table of at least one label"),
+        (GRID, "models is missing; allowed: a table of at least one label"),
+        ("models = {}\n" + GRID, "models is a table; allowed: a table of at least one label"),
         ('models = { net = "nets.pt" }\n' + GRID, "models.net: no checkpoint at /"),
         (
             HEAD + '[[grid]]\nname = "g"\naxes = { model = ["net", "nett"] }\n',
@@ -122,31 +122,31 @@ def message(folder):
     ],
 )
 def test_one_problem_is_one_line(message, text, expected):
-    found = message(text)
-    assert found.startswith("s.toml: ") or "/s.toml: " in found or "sentences is" in found or "TOML" in found
-    assert expected in found
-    assert len(found.splitlines()) == 1
+    line = message(text)
+    assert line.startswith("s.toml: ") or "/s.toml: " in line or "sentences is" in line or "TOML" in line
+    assert expected in line
+    assert len(line.splitlines()) == 1
 
 
 def test_all_problems_at_once(message):
-    found = message(
+    lines = message(
         'models = { net = "none.pt" }\nmetrics = ["top1", "topp"]\nsplit = "dev"\n[set]\n"noise.x.y" = 3\n' + GRID
     )
-    assert found.splitlines()[0].endswith("s.toml: 4 problems")
+    assert lines.splitlines()[0].endswith("s.toml: 4 problems")
     for part in (
         "unknown split 'dev'",
         "models.net: no checkpoint",
         "unknown metric 'topp'; did you mean 'top",
         "set: unknown path of a setting 'noise.x.y'",
     ):
-        assert part in found
+        assert part in lines
 
 
 def test_problems_of_points_are_counted_beyond_twenty(message):
     values = ", ".join(f"{number}.5" for number in range(30))
-    found = message(HEAD + f'[[grid]]\nname = "g"\naxes = {{ "hardware.adc.bits" = [{values}] }}\n').splitlines()
-    assert found[0].endswith("30 problems")
-    assert found[-1] == "  and 10 more"
+    lines = message(HEAD + f'[[grid]]\nname = "g"\naxes = {{ "hardware.adc.bits" = [{values}] }}\n').splitlines()
+    assert lines[0].endswith("30 problems")
+    assert lines[-1] == "  and 10 more"
 
 
 def test_a_hardware_file_that_is_wrong(message, folder):
@@ -157,7 +157,7 @@ def test_a_hardware_file_that_is_wrong(message, folder):
 
 @pytest.fixture
 def fails(folder, capsys):
-    """Run a command that must fail; returns what it says. Nothing may be left behind."""
+    """Run a command that must fail and leave no file; returns its message."""
 
     def run(*arguments, code=2):
         before = sorted(folder.rglob("*"))
@@ -182,9 +182,9 @@ def test_files_that_are_none(fails, folder):
 def test_an_exploding_grid_is_shown_and_refused_without_yes(fails, folder, capsys):
     axes = ", ".join(f'"noise.{path}" = {{ from = 0, to = 0.4, points = 10000 }}' for path in ("stuck.on", "stuck.off"))
     (folder / "s.toml").write_text(HEAD + f'[[grid]]\nname = "huge"\naxes = {{ {axes} }}\n' + GRID, encoding="utf-8")
-    said = fails("s.toml")
-    assert "s.toml has 500,000,010 tasks (points times seeds: huge 500,000,000, g 10)" in said
-    assert "above 10,000 say so with --yes, or make the grid smaller" in said
+    message = fails("s.toml")
+    assert "s.toml has 500,000,010 tasks (points times seeds: huge 500,000,000, g 10)" in message
+    assert "above 10,000 say so with --yes, or make the grid smaller" in message
     main(["sweep", "s.toml", "--dry-run"])
     assert "500,000,000" in capsys.readouterr().out
 
@@ -200,8 +200,8 @@ def test_options_out_of_range(fails, folder, monkeypatch):
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in fails("s.toml", "--scheduler", "tcp://127.0.0.1:1")
     (folder / "mine").mkdir()
     (folder / "mine" / "notes.txt").write_text("keep")
-    assert "mine exists and is no sweep's folder; choose another --out" in fails("s.toml", "--out", "mine")
-    assert "mine exists and is no sweep's folder" in fails("s.toml", "--out", "mine", "--fresh")
+    assert "mine exists and is not a sweep's folder; choose another --out" in fails("s.toml", "--out", "mine")
+    assert "mine exists and is not a sweep's folder" in fails("s.toml", "--out", "mine", "--fresh")
     assert "nowhere does not exist; give a folder with train.txt" in fails("s.toml", "--data-dir", "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""A sweep's file as tasks: expanded by hand, and what makes two tasks the same."""
+"""Expansion of a sweep's file into tasks, against grids expanded by hand, and equality of tasks."""
 
 from __future__ import annotations
 
@@ -88,16 +88,16 @@ def test_zipped_axes_advance_together(plan):
     st.lists(st.integers(0, 3), max_size=2, unique=True),
 )
 def test_count_is_how_many_points_there_are(lengths, zipped):
-    group = [place for place in zipped if place < len(lengths)]
-    for place in group:
-        lengths[place] = lengths[group[0]]
-    axes = {f"a{place}": tuple(range(length)) for place, length in enumerate(lengths)}
-    grid = Grid("g", axes, zipped=(tuple(f"a{place}" for place in group),) if group else ())
-    found = list(grid.points())
-    assert len(found) == grid.count == len({tuple(point.values()) for point in found})
-    for point in found:
+    group = [index for index in zipped if index < len(lengths)]
+    for index in group:
+        lengths[index] = lengths[group[0]]
+    axes = {f"a{index}": tuple(range(length)) for index, length in enumerate(lengths)}
+    grid = Grid("g", axes, zipped=(tuple(f"a{index}" for index in group),) if group else ())
+    points = list(grid.points())
+    assert len(points) == grid.count == len({tuple(point.values()) for point in points})
+    for point in points:
         assert tuple(point) == tuple(axes)
-        assert len({point[f"a{place}"] for place in group}) <= 1
+        assert len({point[f"a{index}"] for index in group}) <= 1
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_count_is_how_many_points_there_are(lengths, zipped):
     ],
 )
 def test_ranges_by_hand(given_range, expected):
-    found = spaced(*given_range)
-    assert found == expected
-    assert list(map(type, found)) == list(map(type, expected))
+    values = spaced(*given_range)
+    assert values == expected
+    assert list(map(type, values)) == list(map(type, expected))
 
 
 def test_ranges_in_a_file(plan):
@@ -190,13 +190,21 @@ def test_converters_only():
         adc=replace(chip.adc, bits=6, noise_lsb=0.3, inl_lsb=0.2),
         cells=replace(chip.cells, levels=16, scale="column"),
     )
-    found = converters_only(chip)
-    assert (found.cells.scheme, found.cells.scale, found.cells.levels) == ("differential_pair", "column", 0)
-    assert (found.adc.bits, found.adc.noise_lsb, found.adc.inl_lsb) == (6, 0, 0)
-    assert (found.dac, found.device) == (chip.dac, chip.device)
-    assert (found.wires.word_ohm, found.wires.bit_ohm, found.wires.driver_ohm) == (0, 0, 0)
-    assert (found.amplifier.kind, found.tiling.rows, found.tiling.partial_sums) == ("ideal", None, "before_adc")
-    assert hardware_from_dict(hardware_to_dict(found)) == found
+    converters = converters_only(chip)
+    assert (converters.cells.scheme, converters.cells.scale, converters.cells.levels) == (
+        "differential_pair",
+        "column",
+        0,
+    )
+    assert (converters.adc.bits, converters.adc.noise_lsb, converters.adc.inl_lsb) == (6, 0, 0)
+    assert (converters.dac, converters.device) == (chip.dac, chip.device)
+    assert (converters.wires.word_ohm, converters.wires.bit_ohm, converters.wires.driver_ohm) == (0, 0, 0)
+    assert (converters.amplifier.kind, converters.tiling.rows, converters.tiling.partial_sums) == (
+        "ideal",
+        None,
+        "before_adc",
+    )
+    assert hardware_from_dict(hardware_to_dict(converters)) == converters
 
 
 def test_several_models(plan, make_checkpoint, tmp_path):

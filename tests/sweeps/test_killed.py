@@ -37,7 +37,7 @@ name = "stuck"
 axes = { "noise.stuck.on" = { from = 1e-3, to = 0.5, points = 9, scale = "log" } }
 """
 TASKS = 5 * (10 * 3 + 9) + 6
-"""And digital, unigram, converters of 8 and 0, 6, 8 and 10 bits."""
+"""Points and baselines: digital, unigram, and converters of 8 and 0, 6, 8 and 10 bits."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def work(tmp_path, monkeypatch, make_checkpoint):
 
 
 def command(folder, workers):
-    """The command as a person would start it, in a process group of its own."""
+    """Start the command in a process group of its own, as a terminal does."""
     return subprocess.Popen(
         [sys.executable, "-m", "hvae_mnn", "sweep", "long.toml", "--out", str(folder), "--workers", str(workers)],
         stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def command(folder, workers):
 
 
 def parts(folder):
-    """When each result was written, by name."""
+    """Modification time of each result, by name."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / "parts").glob("[!.]*.parquet")}
 
 
@@ -72,8 +72,8 @@ def wait_for_parts(process, folder, count):
 
 
 def finish(process):
-    printed, said = process.communicate()
-    assert process.returncode == 0, said
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
     return printed
 
 
@@ -110,11 +110,11 @@ def test_ctrl_c_says_how_to_go_on(work):
     process = command(work / "out", 2)
     wait_for_parts(process, work / "out", 5)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
-    _, said = process.communicate()
+    _, errors = process.communicate()
     assert process.returncode == 130
-    assert "Traceback" not in said
-    assert "finished results are kept in " in said
-    assert "rerun the same command to resume" in said
+    assert "Traceback" not in errors
+    assert "finished results are kept in " in errors
+    assert "rerun the same command to resume" in errors
     before = len(parts(work / "out"))
     assert 5 <= before < TASKS
     tasks = {row["task"] for row in pq.read_table(work / "out" / "results.parquet").to_pylist()}
@@ -127,10 +127,10 @@ def test_a_scheduler_lost_half_way(work, scheduler, connected):
     start_worker(threads=1)
     plan = make_plan(read_sweep(Path("long.toml")))
     folder = work / "out"
-    told = []
+    counts = []
 
     def progress(done, of):
-        told.append(done)
+        counts.append(done)
         if done == 20:
             process.kill()
             process.wait()
@@ -140,9 +140,9 @@ def test_a_scheduler_lost_half_way(work, scheduler, connected):
         pytest.raises(RunError, match=r"scheduler of tcp://.* does not answer any more") as caught,
     ):
         run_sweep(plan, folder, cluster, progress=progress)
-    kept = told[-1]
+    kept = counts[-1]
     assert 20 <= kept < TASKS
-    assert f"{kept} of {TASKS} results are kept in {folder}, and the same command goes on" in str(caught.value)
+    assert f"{kept} of {TASKS} results are kept in {folder}; rerun the same command to resume" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert len(parts(folder)) == kept
     result = run_sweep(plan, folder, Cluster.here())

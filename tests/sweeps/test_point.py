@@ -1,4 +1,4 @@
-"""A point of a sweep against the digital model, and what its result depends on."""
+"""A point of a sweep against the digital model, and dependencies of its result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPREAD = Nonidealities(programming=Programming("lognormal", 0.2))
 
 
 def plain(hardware, **changes):
-    """Without converters."""
+    """The hardware without converters."""
     return replace(hardware, dac=replace(hardware.dac, bits=0), adc=replace(hardware.adc, bits=0), **changes)
 
 
@@ -38,12 +38,12 @@ def paper():
 @pytest.mark.parametrize("scheme", ["fixed_resistor_per_cell", "reference_column", "differential_pair"])
 def test_without_anything_it_is_the_digital_model(make_task, paper, cells, scheme):
     hardware = plain(paper, cells=replace(paper.cells, scheme=scheme))
-    found = run_task(make_task("point", hardware, Nonidealities(), 5, cells=cells))
+    outcome = run_task(make_task("point", hardware, Nonidealities(), 5, cells=cells))
     digital = run_task(make_task("digital", seed=None, cells=cells))
-    assert found.metrics["agreement"] == found.metrics["agreement_free"] == 1
+    assert outcome.metrics["agreement"] == outcome.metrics["agreement_free"] == 1
     for name, value in digital.metrics.items():
-        assert found.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
-    assert (found.sentences, found.tokens) == (digital.sentences, digital.tokens)
+        assert outcome.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    assert (outcome.sentences, outcome.tokens) == (digital.sentences, digital.tokens)
 
 
 def test_a_result_depends_on_the_seed_and_on_nothing_else(make_task, paper):
@@ -76,13 +76,13 @@ def test_read_noise_depends_on_the_sentence_and_not_on_the_batch(make_task, pape
     task = make_task("point", paper, noise, 1)
     checkpoint, chip = checkpoint_of(task), chip_of(task)
     sentences = chosen_sentences(checkpoint, task.text)
-    found = []
+    answers = []
     for batch_size in (3, 64):
         source = chip.source(chip.exact_engine())
         stepper = HardwareStepper(checkpoint.model, source)
-        found.append(run_answers(stepper, sentences, {"sampled"}, begin=source.begin, batch_size=batch_size))
-    np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-9)
-    np.testing.assert_allclose(found[0].nats, found[1].nats, rtol=1e-9)
+        answers.append(run_answers(stepper, sentences, {"sampled"}, begin=source.begin, batch_size=batch_size))
+    np.testing.assert_allclose(answers[0].mean, answers[1].mean, rtol=1e-9)
+    np.testing.assert_allclose(answers[0].nats, answers[1].nats, rtol=1e-9)
 
 
 def test_read_noise_is_seeded(make_task, paper):
@@ -96,25 +96,25 @@ def test_read_noise_is_seeded(make_task, paper):
 
 
 def test_stuck_cells_are_counted(make_task, paper):
-    found = run_task(make_task("point", paper, Nonidealities(stuck=StuckCells(on=0.1, off=0.3)), 2))
+    outcome = run_task(make_task("point", paper, Nonidealities(stuck=StuckCells(on=0.1, off=0.3)), 2))
     task = make_task("point", paper, Nonidealities(spread=DeviceSpread(0.1, 0.1)), 2)
-    assert found.facts["stuck_off"] > 2 * found.facts["stuck_on"] > 0
+    assert outcome.facts["stuck_off"] > 2 * outcome.facts["stuck_on"] > 0
     assert run_task(task).facts["stuck_on"] == 0
 
 
 def test_the_unigram_has_what_it_can_have(make_task):
-    found = run_task(make_task("unigram", seed=None))
-    assert set(found.metrics) == {"top1", "top5", "ppl"}
-    assert 0 < found.metrics["top1"] <= found.metrics["top5"] < 1 < found.metrics["ppl"]
+    outcome = run_task(make_task("unigram", seed=None))
+    assert set(outcome.metrics) == {"top1", "top5", "ppl"}
+    assert 0 < outcome.metrics["top1"] <= outcome.metrics["top5"] < 1 < outcome.metrics["ppl"]
 
 
 def test_a_file_that_changed_since_the_sweep_began_is_refused(make_task, tmp_path):
     task = make_task("digital", seed=None)
     changed = tmp_path / "changed.pt"
     changed.write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match="another file than when the sweep began"):
+    with pytest.raises(CheckpointError, match="has changed since the sweep began"):
         run_task(replace(task, model=replace(task.model, checkpoint=str(changed))))
-    with pytest.raises(InputError, match="its sentences are others"):
+    with pytest.raises(InputError, match="the sentences have changed since the sweep began"):
         run_task(replace(task, text=TextChoice(None, "test", 11, task.text.sha256)))
 
 
@@ -124,7 +124,7 @@ def test_text_of_other_splits_that_a_result_depends_on_is_in_its_key(make_task, 
         changed = replace(task, further_text="0" * 64)
         assert task.further_text
         assert changed.key != task.key
-        with pytest.raises(InputError, match="sentences of another split that the result depends on are others"):
+        with pytest.raises(InputError, match="sentences of another split that the result depends on have changed"):
             run_task(changed)
     assert run_task(make_task("point", per_tile, SPREAD, 1)).metrics["top1"] >= 0
     assert not make_task("point", paper, SPREAD, 1).further_text
@@ -164,14 +164,14 @@ def test_a_damaged_reference_is_made_again(make_task, tmp_path, monkeypatch):
 
 
 def test_a_task_counts_its_own_time_and_not_that_of_a_cached_answer(make_task, paper):
-    """Answers carry how long they once took; whoever finds them in the cache has not waited so long."""
+    """Cached answers carry the time of their computation, which is not the time of a task that reads them."""
     first = run_task(make_task("digital", seed=None))
     again = run_task(make_task("digital", seed=None))
     point = run_task(make_task("point", paper, SPREAD, 3))
     assert set(first.seconds) == set(again.seconds) == {"load", "reference", "total"}
     assert set(point.seconds) == {"load", "reference", "draw", "transfer", "forward", "logits", "total"}
-    for found in (first, again, point):
-        assert sum(found.seconds.values()) - found.seconds["total"] <= found.seconds["total"]
+    for outcome in (first, again, point):
+        assert sum(outcome.seconds.values()) - outcome.seconds["total"] <= outcome.seconds["total"]
 
 
 def test_text_that_the_model_does_not_know_makes_no_baseline_and_no_calibration(make_checkpoint, paper, tmp_path):

@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder: results, failures with their reason, and nothing lost when it goes on."""
+"""Files of a sweep: results, failures with their reason, and no loss when an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def rows_of(folder):
 
 
 def test_what_a_table_holds(plan, folder):
-    told = []
-    result = here(plan, folder, progress=lambda done, of: told.append((done, of)))
-    assert told == [(done, TASKS) for done in range(TASKS + 1)]
+    calls = []
+    result = here(plan, folder, progress=lambda done, of: calls.append((done, of)))
+    assert calls == [(done, TASKS) for done in range(TASKS + 1)]
     assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
         "parts",
         "results.parquet",
@@ -177,12 +177,12 @@ def difficult():
 
         if task.kind == "point" and task.seed == 0 and task.noise["programming"]["sigma"] == 0.2:
             raise ManifestError("no such point;\ntake another")
-        found = run_task(task)
+        outcome = run_task(task)
         if task.kind == "point" and task.seed == 1 and task.noise["programming"]["sigma"] == 0.2:
-            return replace(found, metrics=found.metrics | {"ppl": float("nan"), "top1": float("inf")})
+            return replace(outcome, metrics=outcome.metrics | {"ppl": float("nan"), "top1": float("inf")})
         if task.kind == "point" and task.seed == 2 and task.noise["programming"]["sigma"] == 0.2:
             return [][task.seed]
-        return found
+        return outcome
 
     return run
 
@@ -264,7 +264,7 @@ def test_results_of_another_version_are_refused(plan, folder, which, name, capsy
     here(plan, folder)
     path = folder / "results.parquet" if which == "results" else part_path(folder, next(iter(plan.tasks)))
     with_format(path, name)
-    expected = rf"{path.name} has format {(name or b'none').decode()}; this version of hvae-mnn reads and writes"
+    expected = rf"{path.name} has format {(name or b'none').decode()}; allowed: hvae-mnn-sweep/1, which this version"
     with pytest.raises(InputError, match=expected):
         here(plan, folder)
     with pytest.raises(SystemExit) as caught:
@@ -275,7 +275,7 @@ def test_results_of_another_version_are_refused(plan, folder, which, name, capsy
 
 
 def without_checksum(path):
-    """As earlier versions wrote it."""
+    """Rewrite a table as earlier versions did."""
     table = read_table(path)
     pq.write_table(table, path, write_page_checksum=True, write_statistics=False, use_dictionary=False)
 
@@ -285,9 +285,9 @@ def test_a_sweep_of_an_earlier_version_goes_on_and_says_once_that_it_has_no_chec
     before = (folder / "results.parquet").read_bytes()
     for path in (folder / "results.parquet", *(folder / "parts").iterdir()):
         without_checksum(path)
-    with pytest.warns(UncheckedFileWarning) as told:
+    with pytest.warns(UncheckedFileWarning) as issued:
         assert here(plan, folder).kept == TASKS
-    assert [str(note.message) for note in told] == [
+    assert [str(note.message) for note in issued] == [
         f"{TASKS} of the results in {folder} carry no checksum, so damage to them cannot be noticed"
     ]
     assert (folder / "results.parquet").read_bytes() == before
@@ -395,8 +395,8 @@ def test_the_command_and_its_exit_codes(plan, folder, capsys):
 
 def test_the_api_goes_on(plan, tmp_path):
     here(plan, tmp_path / "runs" / "small")
-    found = sweep("small.toml")
-    assert (str(found.folder), found.kept, len(found.finished)) == ("runs/small", TASKS, TASKS)
+    result = sweep("small.toml")
+    assert (str(result.folder), result.kept, len(result.finished)) == ("runs/small", TASKS, TASKS)
     assert sweep(plan, out="runs/small", workers=2).kept == TASKS
 
 

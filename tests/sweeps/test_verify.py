@@ -1,4 +1,4 @@
-"""Points of a sweep of every kind: ngspice on the draw's own netlists gives what the sweep's engine gave."""
+"""Points of every kind: ngspice on the chip's netlists gives the currents of the sweep's engine."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def make_point(make_checkpoint):
 def test_ngspice_gives_what_the_sweep_had(make_point, kind, tmp_path):
     changes, noise = POINTS[kind]
     task = make_point(changes, noise, 11)
-    found = verify_point(task, steps=3, out=tmp_path / "out")
-    assert found.passed, found.verdicts
-    assert found.worst < 1e-9
-    assert len(found.verdicts) == 12
-    assert (max(verdict.noise for verdict in found.verdicts) > 0) == noise.read_noise.is_on
+    result = verify_point(task, steps=3, out=tmp_path / "out")
+    assert result.passed, result.verdicts
+    assert result.worst < 1e-9
+    assert len(result.verdicts) == 12
+    assert (max(verdict.noise for verdict in result.verdicts) > 0) == noise.read_noise.is_on
     summary = json.loads((tmp_path / "out" / "verify.json").read_text())
     assert summary["task"]["key"] == task.key
-    # What was written is a build like any other.
+    # The netlists are a regular build.
     assert read_manifest(tmp_path / "out" / "netlist").hardware.wires.word_ohm == pytest.approx(
         hardware_word_ohm(task, noise)
     )
@@ -113,9 +113,9 @@ def test_the_proof_fails_for_another_draw(make_point, tmp_path, monkeypatch):
     changes, noise = POINTS["programming"]
     other = chip_of(make_point(changes, noise, 2)).mapped
     monkeypatch.setattr(verification, "write_network", lambda mapped, *rest: write_network(other, *rest))
-    found = verify_point(make_point(changes, noise, 1), steps=1, arrays=2, out=tmp_path / "out")
-    assert not found.passed
-    assert found.worst > 1e-3
+    result = verify_point(make_point(changes, noise, 1), steps=1, arrays=2, out=tmp_path / "out")
+    assert not result.passed
+    assert result.worst > 1e-3
 
 
 def test_the_proof_fails_without_the_noise(make_point, tmp_path, monkeypatch):

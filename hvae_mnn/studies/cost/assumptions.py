@@ -1,4 +1,4 @@
-"""What the cost of a token rests on besides the circuit: every number with its unit and where it comes from."""
+"""Assumptions about the cost of a token besides the circuit: every number with its unit and source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.errors import InputError
 
 _METAL = re.compile(r"word lines every ([0-9.e+-]+) nm, bit lines every ([0-9.e+-]+) nm")
-"""As `crossbar.hardware_file` words a geometry of lines."""
+"""Wording of a geometry of lines in `crossbar.hardware.file`."""
 DEFAULT_PITCH_M = 80e-9
 FARADS_PER_METRE = 2e-10
 _PELZERS = (
@@ -28,30 +28,30 @@ _RANGES = {
     "line_capacitance": (1e-24, 1e-3),
     "mac_energy": (1e-24, 1.0),
 }
-"""Least and largest value by field, SI units: beyond, a number has lost its unit."""
+"""Smallest and largest value by field, SI units. A number outside was probably given in another unit."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a person may say in place of an assumption; None: the assumption."""
+    """Values that replace assumptions; None keeps the assumption. Raises `InputError` for a value out of range."""
 
     read_time: float | None = None
-    """How long the word lines are driven in a read, s."""
+    """Duration of a read, during which word lines are driven, s."""
     adc_fom: float | None = None
     """Walden figure of merit of ADCs, J per conversion step."""
     dac_fom: float | None = None
-    """The same of DACs."""
+    """Walden figure of merit of DACs, J per conversion step."""
     adc_area: float | None = None
-    """m^2 per ADC."""
+    """Area of an ADC, m^2."""
     cell_pitch: float | None = None
     """Distance of neighbouring lines, m."""
     line_capacitance: float | None = None
-    """Of one segment of a line, to ground, F."""
+    """Capacitance of one segment of a line to ground, F."""
     mac_energy: float | None = None
-    """Of a multiply-accumulate with its weight from memory, of the digital processor that is compared with, J."""
+    """Energy of a multiply-accumulate, with its weight from memory, on the digital processor of the comparison, J."""
 
     def __post_init__(self) -> None:
-        """Refuse what no circuit has."""
+        """Check the ranges."""
         for field in fields(self):
             value, (least, most) = getattr(self, field.name), _RANGES[field.name]
             if value is not None and not least <= value <= most:
@@ -60,7 +60,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Assumption:
-    """One number that the cost rests on."""
+    """A number that the cost depends on, with its unit and source."""
 
     name: str
     value: float
@@ -70,11 +70,11 @@ class Assumption:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A digital processor: what one multiply-accumulate costs it."""
+    """Energy of a multiply-accumulate on a digital processor."""
 
     name: str
     mac_j: float
-    """Multiply, add, and the read of the weight."""
+    """Energy of multiplication, addition and the read of the weight, J."""
     source: str
 
 
@@ -95,17 +95,18 @@ BASELINES = (
         f"{_HOROWITZ}: multiply 3.7 pJ, add 0.9 pJ, 8 bytes from DRAM 1.3 nJ (its lower end)",
     ),
 )
-"""From the leanest on. A weight is read once per token, since a sentence at a time leaves nothing to share it with."""
+"""Digital processors, the most efficient first. A weight is read once per token: with one sentence at a time, no other
+token shares the read."""
 COMPARED = BASELINES[1]
-"""The one that ratios refer to: the paper's network has 2.2 MB of 8-bit weights."""
+"""Reference of ratios: the paper's network has 2.2 MB of 8-bit weights."""
 
 
 def assumptions(network: CrossbarNetwork, given: Given) -> dict[str, Assumption]:
-    """All of them for a build, by name, those that were given in place of ours; names are those of `Given`'s fields."""
+    """Assumptions for a build by name, a field of `Given`; given values replace the default ones."""
     pitch, pitch_source = _pitch(network.hardware)
     if given.cell_pitch is not None:
         pitch = given.cell_pitch
-    found = (
+    defaults = (
         Assumption("read_time", network.read_s, "s", "of the build; word lines are driven so long"),
         Assumption(
             "adc_fom", 6.1e-15, "J/step", f"{_PELZERS}; a conversion takes this times 2^bits, with nominal bits"
@@ -128,14 +129,14 @@ def assumptions(network: CrossbarNetwork, given: Given) -> dict[str, Assumption]
         Assumption("mac_energy", COMPARED.mac_j, "J", COMPARED.source),
     )
     by_name = {}
-    for one in found:
+    for one in defaults:
         value = getattr(given, one.name)
         by_name[one.name] = one if value is None else Assumption(one.name, value, one.unit, "given")
     return by_name
 
 
 def _pitch(hardware: Hardware) -> tuple[float, str]:
-    """Distance of neighbouring lines, and where it comes from."""
+    """Distance of neighbouring lines in metres, and its source."""
     known = _METAL.search(hardware.wires_source)
     if known:
         word, bit = (float(part) * 1e-9 for part in known.groups())

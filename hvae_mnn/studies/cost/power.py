@@ -1,5 +1,4 @@
-"""What reads of tiles cost and how they settle, each asked twice: in closed form, and of ngspice with the tile's own
-netlist."""
+"""Power and settling of reads of tiles, each computed twice: in closed form, and by ngspice from the tile's netlist."""
 
 from __future__ import annotations
 
@@ -30,24 +29,24 @@ _TILES_PER_TASK = 16
 _CELLS_PER_TASK = 2**20
 _SIGNS = (1, -1)
 TRANSIENT_LIMIT_S = 3600.0
-"""Longest time for one tile's transient: 64 x 64 takes ten seconds, 256 x 256 half an hour."""
+"""Time limit of one tile's transient, seconds: 64 x 64 takes ten seconds, 256 x 256 half an hour."""
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Tiles of one array that have the same rows and one shape."""
+class _TileGroup:
+    """B tiles of one array with the same M rows and the same N bit lines."""
 
     layout: ArrayLayout
     numbers: tuple[int, ...]
-    """Of the tiles in their array."""
+    """Numbers (B,) of the tiles in their array."""
     cells: Array
-    """(B, W, M, N) siemens."""
+    """Conductances of shape (B, W, M, N), siemens."""
     volts: Array
-    """(S, M)."""
+    """Voltages of shape (S, M) in S reads."""
 
 
 def ended(layout: ArrayLayout) -> Wires:
-    """The layout's wires, with what the amplifiers end the bit lines in."""
+    """The layout's wires, with the input resistance of the amplifiers at the ends of the bit lines."""
     return replace(layout.hardware.wires, sense_ohm=layout.hardware.amplifier.input_ohm)
 
 
@@ -58,84 +57,94 @@ def array_power(
     cluster: Cluster | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, ReadPower]:
-    """Power of reads by array, every field (tiles, S), in closed form, for volts (S, R) on memristors (R, D) siemens.
+    """Power of S reads by array in closed form, in watts; every field has shape (tiles, S).
 
-    Cells are ohmic, and amplifiers do not clip. `progress(done, of)` counts groups of tiles.
+    `conductances` (R, D) are in siemens, `volts` (S, R) on the word lines. Cells must be ohmic, and amplifiers must not
+    clip. `progress(done, of)` counts groups of tiles.
     """
-    jobs, names = [], []
+    groups, names = [], []
     for name, layout in layouts.items():
-        for job in _jobs(layout, conductances[name], volts[name]):
-            jobs.append(job)
+        for group in _tile_groups(layout, conductances[name], volts[name]):
+            groups.append(group)
             names.append(name)
-    answers = (cluster or Cluster.here()).map(_power, jobs, progress=progress)
-    found: dict[str, ReadPower] = {}
+    answers = (cluster or Cluster.here()).map(_power, groups, progress=progress)
+    powers: dict[str, ReadPower] = {}
     for name, layout in layouts.items():
         drivers, amplifiers = (np.zeros((len(layout.tiles), len(volts[name]))) for _ in range(2))
         largest = 0.0
-        for job_name, job, answer in zip(names, jobs, answers, strict=True):
-            if job_name == name:
-                drivers[list(job.numbers)], amplifiers[list(job.numbers)] = answer.drivers, answer.amplifiers
+        for group_name, group, answer in zip(names, groups, answers, strict=True):
+            if group_name == name:
+                drivers[list(group.numbers)], amplifiers[list(group.numbers)] = answer.drivers, answer.amplifiers
                 largest = max(largest, answer.largest_output_v)
-        found[name] = ReadPower(drivers, amplifiers, largest)
-    return found
+        powers[name] = ReadPower(drivers, amplifiers, largest)
+    return powers
 
 
-def _jobs(layout: ArrayLayout, memristors: Array, volts: Array) -> Sequence[_Job]:
-    groups: dict[tuple[int, int], list[int]] = {}
+def _tile_groups(layout: ArrayLayout, memristors: Array, volts: Array) -> Sequence[_TileGroup]:
+    by_shape: dict[tuple[int, int], list[int]] = {}
     for number, tile in enumerate(layout.tiles):
-        groups.setdefault((tile.row_block, len(tile.bit_lines)), []).append(number)
-    found = []
-    for (_, columns), numbers in groups.items():
+        by_shape.setdefault((tile.row_block, len(tile.bit_lines)), []).append(number)
+    groups = []
+    for (_, columns), numbers in by_shape.items():
         rows = layout.tiles[numbers[0]].rows
         count = max(1, min(_TILES_PER_TASK, _CELLS_PER_TASK // (len(rows) * columns)))
         for start in range(0, len(numbers), count):
             part = numbers[start : start + count]
             cells = np.stack([layout.cells(layout.tiles[number], memristors) for number in part])
-            found.append(_Job(layout, tuple(part), cells, volts[:, rows.start : rows.stop]))
-    return found
+            groups.append(_TileGroup(layout, tuple(part), cells, volts[:, rows.start : rows.stop]))
+    return groups
 
 
-def _power(job: _Job) -> ReadPower:
-    layout = job.layout
+def _power(group: _TileGroup) -> ReadPower:
+    layout = group.layout
     with threads(1):
-        form = tile_power(torch.from_numpy(job.cells), ended(layout), _SIGNS[: layout.lines_per_row])
-    return read_power(form, job.volts, layout.hardware.amplifier)
+        form = tile_power(torch.from_numpy(group.cells), ended(layout), _SIGNS[: layout.lines_per_row])
+    return read_power(form, group.volts, layout.hardware.amplifier)
 
 
 def ngspice_power(case: TileCase) -> ReadPower:
-    """The same for one tile, both fields (1, K), of the currents of ngspice's sources in the tile's own deck."""
+    """Power of K reads of one tile from the currents of ngspice's sources, in watts; fields have shape (1, K).
+
+    Raises `SimulatorError` if ngspice fails.
+    """
     layout = case.layout
     tile = layout.tiles[case.number]
     lines = [case.word_lines[row] for row in tile.rows]
     labels = tile_labels(layout, tile) if layout.hardware.amplifier.kind != "ideal" else []
     drivers, amplifiers, largest = [], [], 0.0
     for read in ngspice_potentials(case):
-        # A source's current flows into its plus end.
+        # The current of a source flows into its plus terminal.
         watts = [-read[f"v({line})"] * read[f"i(v{line})"] for line in lines]
         if layout.lines_per_row == 2:
             watts += [-read[f"v({inverted(line)})"] * read[f"i(e{line})"] for line in lines]
         drivers.append(sum(watts))
         outputs = [read[f"v({amplifier_output(case.unit, label)})"] for label in labels]
         currents = [read[f"i(b.xs{case.unit}{label}.boutput)"] for label in labels]
-        amplifiers.append(-sum(u * i for u, i in zip(outputs, currents, strict=True)))
+        amplifiers.append(-sum(output * current for output, current in zip(outputs, currents, strict=True)))
         largest = max(largest, *map(abs, outputs)) if outputs else 0.0
     return ReadPower(np.array([drivers], dtype=np.float64), np.array([amplifiers], dtype=np.float64), largest)
 
 
 def tile_settling(case: TileCase, volts: Array, farads: float, tolerance: float) -> Settling | None:
-    """What the bit lines of a tile show after a step of its rows from 0 V to `volts` (M,), by implicit integration;
-    None without a node that no source holds. See `crossbar.settling.settling`."""
+    """Settling of a tile's bit lines after a step of its rows from 0 V to `volts` (M,), by implicit integration.
+
+    `farads` is the capacitance of one segment of a line, `tolerance` a current in amperes. Returns None if a source
+    holds every node. See `crossbar.settling.settling`.
+    """
     layout = case.layout
     tile = layout.tiles[case.number]
     lines = np.stack([sign * volts for sign in _SIGNS[: layout.lines_per_row]])
     amplifier = layout.hardware.amplifier
     gain = 1.0 if amplifier.kind == "ideal" else amplifier.gain / (1 + amplifier.gain)
-    found = settling(layout.cells(tile, case.memristors), ended(layout), lines, farads, tolerance / gain)
-    return None if found is None else replace(found, left=found.left * gain)
+    sensed = settling(layout.cells(tile, case.memristors), ended(layout), lines, farads, tolerance / gain)
+    return None if sensed is None else replace(sensed, left=sensed.left * gain)
 
 
 def ngspice_settling(case: TileCase, volts: Array, farads: float, expected_s: float) -> Settling:
-    """The same by a transient of ngspice over twice the `expected_s` seconds, from the tile's own netlist."""
+    """Settling as of `tile_settling`, by a transient of ngspice over twice `expected_s` from the tile's netlist.
+
+    Raises `SimulatorError` if ngspice fails.
+    """
     layout = case.layout
     tile = layout.tiles[case.number]
     text = settling_deck(case.elements, case.array, case.unit, case.word_lines, layout, tile, volts, farads, expected_s)

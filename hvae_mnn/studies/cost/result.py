@@ -1,4 +1,4 @@
-"""What a token costs, as numbers and as files: `cosim.cost` finds it, `plots.cost` draws it."""
+"""Cost of a token as numbers and files: `studies.cost.run` computes it, `plots.cost` draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hvae_mnn.studies.cost.assumptions import BASELINES, Assumption, Baseline
 from hvae_mnn.tables import write_rows
 
 POWER_TOLERANCE, SETTLING_TOLERANCE = 1e-9, 1e-2
-"""How far closed form and ngspice may be apart, relative."""
+"""Tolerances of the relative difference between closed form and ngspice."""
 SUMMARY, TABLE, CURVES = "cost.json", "cost.parquet", "settling.parquet"
 CURVE_SCHEMA = pa.schema(
     [
@@ -38,16 +38,16 @@ NOT_COUNTED = (
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One step of a recurrent layer."""
+    """Cost of one step of a recurrent layer."""
 
     layer: str
     tiles: int
     array_j: float
-    """What drivers and amplifiers deliver to the arrays in a read, mean over the steps, joules."""
+    """Energy from drivers and amplifiers into the arrays in a read, mean over the steps, joules."""
     amplifiers_j: float
-    """The amplifiers' part of it."""
+    """Part of `array_j` from amplifiers, joules."""
     spread_j: float
-    """Standard deviation of `array_j` over the steps."""
+    """Standard deviation of `array_j` over the steps, joules."""
     dac_conversions: int
     adc_conversions: int
     dac_j: float
@@ -55,55 +55,56 @@ class LayerCost:
     macs: int
     """Multiply-accumulates of a digital processor for the same step."""
     digital_j: float
+    """Energy of these multiply-accumulates, joules."""
     cell_m2: float
-    """Area of the crossings."""
+    """Area of the crossings, square metres."""
     adc_m2: float
-    """Area of the ADCs, one per conversion of a step."""
+    """Area of the ADCs, one per conversion of a step, square metres."""
     settling_s: float | None
-    """The slowest of the layer's tiles that were looked at; None where none was, or nothing has to settle."""
+    """Settling time of the slowest of the layer's chosen tiles, seconds; None if none was chosen or has to settle."""
 
     @property
     def circuit_j(self) -> float:
-        """Arrays and converters."""
+        """Energy of arrays and converters, joules."""
         return self.array_j + self.dac_j + self.adc_j
 
     @property
     def ratio(self) -> float:
-        """Digital energy over the circuit's."""
+        """Energy of the digital processor divided by that of the circuit."""
         return self.digital_j / self.circuit_j
 
     @property
     def area_m2(self) -> float:
-        """Crossings and ADCs."""
+        """Area of crossings and ADCs, square metres."""
         return self.cell_m2 + self.adc_m2
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, and what follows from them."""
+        """Fields and derived values, as `cost.json` has them."""
         more = {"circuit_j": self.circuit_j, "digital_over_circuit": self.ratio, "area_m2": self.area_m2}
         return asdict(self) | more
 
 
 @dataclass(frozen=True)
 class TileCheck:
-    """A tile of which both answers are known."""
+    """Closed form against ngspice in one tile."""
 
     layer: str
     array: str
     tile: str
     reads: int
     watts: float
-    """Mean of ngspice's reads."""
+    """Mean power of the reads in ngspice, watts."""
     difference: float
-    """Largest of closed form and ngspice in a read, relative."""
+    """Largest relative difference of closed form and ngspice in a read."""
     settling_s: float | None
-    """By implicit integration."""
+    """Settling time by implicit integration, seconds; None if nothing has to settle."""
     tolerance_a: float
-    """How near the bit lines' currents had to come."""
+    """Largest remaining current of a settled bit line, amperes."""
 
 
 @dataclass(frozen=True)
 class SettlingCheck:
-    """The slowest of the chosen tiles, twice."""
+    """Settling of the slowest chosen tile: implicit integration against ngspice."""
 
     array: str
     tile: str
@@ -113,31 +114,31 @@ class SettlingCheck:
 
     @property
     def difference(self) -> float:
-        """Relative."""
+        """Relative difference of both settling times."""
         return abs(self.ngspice_s - self.implicit_s) / self.implicit_s
 
 
 @dataclass(frozen=True, repr=False)
 class Cost(Result):
-    """What a token costs. Tables: `layers`, `assumptions`, `checks`; `cost` by tile; `settling` where there is any."""
+    """Cost of a token. Tables: `layers`, `assumptions`, `checks`; `cost` by tile; `settling` if anything settles."""
 
     folder: Path
     manifest: Manifest
     origin: str
-    """Of the text."""
+    """Origin of the text."""
     reads: int
-    """Steps that means are over, in the layer with the fewest."""
+    """Number of steps that a mean covers, in the layer with the fewest."""
     layers: tuple[LayerCost, ...]
     assumptions: tuple[Assumption, ...]
     checks: tuple[TileCheck, ...]
     settling: SettlingCheck | None
-    """None where nothing has to settle."""
+    """None if nothing has to settle."""
 
     @property
     def token(self) -> LayerCost:
-        """All layers together; settling is that of the slowest."""
-        kept = [asdict(layer) for layer in self.layers]
-        total: dict[str, Any] = {key: sum(layer[key] for layer in kept) for key in kept[0] if key not in _NO_SUM}
+        """Sum over all layers; the settling time is that of the slowest."""
+        layers = [asdict(layer) for layer in self.layers]
+        total: dict[str, Any] = {key: sum(layer[key] for layer in layers) for key in layers[0] if key not in _NO_SUM}
         slowest = [layer.settling_s for layer in self.layers if layer.settling_s is not None]
         spread = float(np.sqrt(sum(layer.spread_j**2 for layer in self.layers)))
         return LayerCost(layer="token", spread_j=spread, settling_s=max(slowest, default=None), **total)
@@ -149,12 +150,12 @@ class Cost(Result):
 
     @property
     def passed(self) -> bool:
-        """Whether both pairs of answers agree."""
+        """Whether closed form and ngspice agree on power and on settling."""
         settled = self.settling is None or self.settling.difference <= SETTLING_TOLERANCE
         return self.worst <= POWER_TOLERANCE and settled
 
     def facts(self) -> Mapping[str, object]:
-        """Joules, seconds and square metres of a token, and whether both pairs of answers agree."""
+        """Energy, settling time and area of a token, and whether closed form and ngspice agree."""
         token = self.token
         return {
             "folder": self.folder,
@@ -179,22 +180,25 @@ _NO_SUM = ("layer", "spread_j", "settling_s")
 
 
 def baselines(macs: int) -> list[tuple[Baseline, float]]:
-    """What so many multiply-accumulates cost each digital processor, joules."""
+    """Energy of `macs` multiply-accumulates on each digital processor, joules."""
     return [(baseline, macs * baseline.mac_j) for baseline in BASELINES]
 
 
 def write_cost(
-    found: Cost,
+    cost: Cost,
     powers: Mapping[str, ReadPower],
     read_s: float,
     curves: Mapping[str, Settling],
     steps: int,
     seed: int,
 ) -> None:
-    """Write summary and tables of a cost to its folder; `powers` by array, watts; `curves` by who found them."""
+    """Write summary and tables of a cost to its folder: `powers` by array, `curves` by their source.
+
+    Raises `StorageError`.
+    """
     rows = []
-    for layer, unit in found.manifest.units():
-        layout, power = found.manifest.layout(unit), powers[unit.array]
+    for layer, unit in cost.manifest.units():
+        layout, power = cost.manifest.layout(unit), powers[unit.array]
         for number, tile in enumerate(layout.tiles):
             drivers, amplifiers = (float(part[number].mean()) for part in (power.drivers, power.amplifiers))
             rows.append(
@@ -210,42 +214,42 @@ def write_cost(
                     "energy_j": (drivers + amplifiers) * read_s,
                 }
             )
-    write_rows(found.folder / TABLE, rows)
+    write_rows(cost.folder / TABLE, rows)
     points = [
         {"source": source, "seconds": float(second), "furthest_a": float(value)}
         for source, curve in curves.items()
         for second, value in zip(curve.times, np.abs(curve.left).max(1), strict=True)
     ]
     if points:
-        write_rows(found.folder / CURVES, points, CURVE_SCHEMA)
-    write_sealed(found.folder / SUMMARY, _summary(found, steps, seed))
+        write_rows(cost.folder / CURVES, points, CURVE_SCHEMA)
+    write_sealed(cost.folder / SUMMARY, _summary(cost, steps, seed))
 
 
-def _summary(found: Cost, steps: int, seed: int) -> dict[str, Any]:
-    hardware, token, settling = found.manifest.hardware, found.token, found.settling
+def _summary(cost: Cost, steps: int, seed: int) -> dict[str, Any]:
+    hardware, token, settling = cost.manifest.hardware, cost.token, cost.settling
     return {
-        "netlist": found.manifest.name,
+        "netlist": cost.manifest.name,
         "hardware": hardware.name,
         "scheme": hardware.cells.scheme,
-        "origin": found.origin,
+        "origin": cost.origin,
         "steps": steps,
-        "reads_per_layer": found.reads,
+        "reads_per_layer": cost.reads,
         "seed": seed,
         "dac_bits": hardware.dac.bits,
         "adc_bits": hardware.adc.bits,
-        "layers": [layer.to_dict() for layer in found.layers],
+        "layers": [layer.to_dict() for layer in cost.layers],
         "token": token.to_dict(),
         "baselines": [
             {"name": baseline.name, "mac_j": baseline.mac_j, "token_j": joules, "source": baseline.source}
             for baseline, joules in baselines(token.macs)
         ],
-        "assumptions": [asdict(one) for one in found.assumptions],
+        "assumptions": [asdict(one) for one in cost.assumptions],
         "not_counted": list(NOT_COUNTED),
         "ngspice": {
             "power_tolerance": POWER_TOLERANCE,
-            "worst_difference": found.worst,
-            "tiles": [asdict(check) for check in found.checks],
+            "worst_difference": cost.worst,
+            "tiles": [asdict(check) for check in cost.checks],
             "settling": None if settling is None else asdict(settling) | {"difference": settling.difference},
-            "passed": found.passed,
+            "passed": cost.passed,
         },
     }

@@ -1,7 +1,7 @@
-"""The cost of a token: energy, settling time and area of a build, layer by layer, beside a digital processor's.
+"""Cost of a token: energy, settling time and area of a build, layer by layer, against a digital processor.
 
-A token is one time step of every layer: one step of the decoder, and, since a sentence is read once and written once,
-one step of each encoder. Energies of reads are means over the steps of real text.
+A token is one time step of every layer: one step of the decoder, and one step of each encoder, since a sentence is read
+once and written once. Energies of reads are means over the steps of real text.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from hvae_mnn.studies.referee.tile import TileCase
 Array = NDArray[np.float64]
 STEPS, TILES = 40, 4
 _READS = 2
-"""Of each chosen tile, in ngspice."""
+"""Reads of each chosen tile in ngspice."""
 _LOOSE = 1e-3
-"""Where no ADC says how near a current has to come: this part of the tile's largest."""
+"""Tolerance of a settled current without an ADC, relative to the tile's largest current."""
 
 
 def cost(
@@ -53,12 +53,14 @@ def cost(
     cluster: Cluster | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cost:
-    """What a token costs on the build, over the first `steps` time steps of the test split of the corpus in `data_dir`
+    """Cost of a token on the build, over the first `steps` time steps of the test split of the corpus in `data_dir`
     (default: the built-in one), or over `text`.
 
-    Power is in closed form for every tile; ngspice is asked about `tiles` tiles, chosen with `seed` from all layers in
-    turn, and about the transient of the slowest of them. Tables go to `out` (default: a new folder in `runs/`). Raises
-    `InputError` for moving or nonlinear memristors and amplifiers that clip, `SimulatorError` when ngspice fails.
+    Power is computed in closed form for every tile. ngspice computes the power of `tiles` tiles, chosen with `seed`
+    from all layers in turn, and the transient of the slowest of them. `given` replaces assumptions. Tables go to `out`
+    (default: a new folder in `runs/`). `progress` is called with a phase, and the numbers of finished and of all items.
+    Raises `InputError` for arguments out of range, for moving or nonlinear memristors and for amplifiers that clip,
+    `SimulatorError` if ngspice fails.
     """
     for name, value, least in (("tiles", tiles, 1), ("steps", steps, 1), ("seed", seed, 0)):
         if value < least:
@@ -72,15 +74,15 @@ def cost(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 6]))
     reads = text_reads(manifest, engine, steps, rng, text, data_dir)
 
-    def told(what: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else partial(progress, what)
+    def phase(name: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else partial(progress, name)
 
-    with new_run(out, f"cost-{manifest.name}") as folder:  # one that is taken is noticed before the work
-        powers = _array_watts(manifest, reads.means, cluster, told("power"))
+    with new_run(out, f"cost-{manifest.name}") as folder:  # fails before the work if another process holds it
+        powers = _array_watts(manifest, reads.means, cluster, phase("power"))
         cases = tile_cases(manifest, engine, some_reads(reads.applied, _READS, rng), _choose(manifest, tiles, rng))
-        checks, settling, curves = _check(manifest, cases, reads.means, known, cluster, told)
+        checks, settling, curves = _check(manifest, cases, reads.means, known, cluster, phase)
         layers = tuple(_layer(manifest, layer, powers, known, checks) for layer in manifest.layers)
-        found = Cost(
+        result = Cost(
             folder=folder,
             manifest=manifest,
             origin=reads.origin,
@@ -90,8 +92,8 @@ def cost(
             checks=tuple(checks),
             settling=settling,
         )
-        write_cost(found, powers, known["read_time"].value, curves, steps, seed)
-    return found
+        write_cost(result, powers, known["read_time"].value, curves, steps, seed)
+    return result
 
 
 def _refuse(manifest: Manifest) -> None:
@@ -102,8 +104,8 @@ def _refuse(manifest: Manifest) -> None:
         )
     if manifest.hardware.cells.read_law != "ohmic":
         raise InputError(
-            f"{manifest.folder} has memristors with the read law {manifest.hardware.cells.read_law}: power is no"
-            ' quadratic form of the voltages; build with read_law = "ohmic"'
+            f"{manifest.folder} has memristors with the read law {manifest.hardware.cells.read_law}: power is not"
+            ' a quadratic form of the voltages; build with read_law = "ohmic"'
         )
 
 
@@ -113,7 +115,10 @@ def _array_watts(
     cluster: Cluster,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, ReadPower]:
-    """Power by array, fields (tiles, S), in the mean over a read's time. Raises `InputError` when amplifiers clip."""
+    """Power by array, mean over the time of a read, in watts; fields have shape (tiles, S).
+
+    Raises `InputError` for amplifiers that clip.
+    """
     layouts = manifest.layouts
     conductances = {name: stored.conductance for name, stored in read_conductances(manifest).items()}
     if manifest.hardware.coding == "pulse_width":
@@ -121,7 +126,7 @@ def _array_watts(
         by_phase = array_power(
             conductances, layouts, {name: read.volts for name, read in pulses.items()}, cluster, progress
         )
-        found = {
+        powers = {
             name: replace(
                 power,
                 drivers=pulses[name].mean(power.drivers.T).T,
@@ -130,36 +135,41 @@ def _array_watts(
             for name, power in by_phase.items()
         }
     else:
-        found = array_power(conductances, layouts, means, cluster, progress)
+        powers = array_power(conductances, layouts, means, cluster, progress)
     swing = manifest.hardware.amplifier.swing_v
-    largest = max(power.largest_output_v for power in found.values())
+    largest = max(power.largest_output_v for power in powers.values())
     if largest > swing:
         raise InputError(
             f"an amplifier of {manifest.folder} would reach {largest:.3g} V and clips at {swing:g} V: the energy of"
             " such a read has no closed form; build with a smaller sense.feedback_ohm, or a wider sense.swing_v"
         )
-    return found
+    return powers
 
 
 def _choose(network: CrossbarNetwork, tiles: int, rng: np.random.Generator) -> list[tuple[CrossbarUnit, int]]:
-    """Tiles of one layer after the other, in turn."""
+    """Random tiles, one of each layer in turn."""
     every = every_tile(network)
     by_layer = []
     for layer in network.layers:
-        own = [place for place in every if place[0] in layer.units]
-        by_layer.append([own[place] for place in rng.permutation(len(own)).tolist()])
-    in_turn = [own[place] for place in range(max(len(own) for own in by_layer)) for own in by_layer if place < len(own)]
+        own = [(unit, number) for unit, number in every if unit in layer.units]
+        by_layer.append([own[index] for index in rng.permutation(len(own)).tolist()])
+    in_turn = [own[index] for index in range(max(len(own) for own in by_layer)) for own in by_layer if index < len(own)]
     return in_turn[:tiles]
 
 
 @dataclass(frozen=True)
 class _SettlingJob:
+    """A step of a tile's rows, whose settling is computed."""
+
     case: TileCase
     volts: Array
-    """(M,) of the tile's rows."""
+    """Voltages (M,) of the tile's rows after the step."""
     farads: float
+    """Capacitance of one segment of a line."""
     tolerance: float
+    """Largest remaining current of a settled bit line, amperes."""
     expected_s: float = 0.0
+    """Settling time by implicit integration."""
 
 
 def _settle(job: _SettlingJob) -> Settling | None:
@@ -171,9 +181,9 @@ def _settle_in_ngspice(job: _SettlingJob) -> Settling:
 
 
 def _closed(case: TileCase) -> ReadPower:
-    """Both fields (K,), of the case's tile."""
-    found = array_power({"": case.memristors}, {"": case.layout}, {"": case.volts})[""]
-    return replace(found, drivers=found.drivers[case.number], amplifiers=found.amplifiers[case.number])
+    """Power of the case's tile in closed form, in watts; fields have shape (K,)."""
+    power = array_power({"": case.memristors}, {"": case.layout}, {"": case.volts})[""]
+    return replace(power, drivers=power.drivers[case.number], amplifiers=power.amplifiers[case.number])
 
 
 def _check(
@@ -182,15 +192,15 @@ def _check(
     means: Mapping[str, Array],
     known: Mapping[str, Assumption],
     cluster: Cluster,
-    told: Callable[[str], Callable[[int, int], None] | None],
+    phase: Callable[[str], Callable[[int, int], None] | None],
 ) -> tuple[list[TileCheck], SettlingCheck | None, dict[str, Settling]]:
-    """Power of the cases' reads in ngspice, how they settle, and the curves of the slowest."""
-    answers = cluster.map(ngspice_power, cases, progress=told("ngspice: power"))
+    """Checks of power and settling of the cases, and the settling curves of the slowest by source."""
+    powers = cluster.map(ngspice_power, cases, progress=phase("ngspice: power"))
     jobs = [_settling_job(network, case, means[case.array], known["line_capacitance"].value) for case in cases]
-    followed = cluster.map(_settle, jobs, progress=told("settling"), limit_s=TRANSIENT_LIMIT_S)
+    settled = cluster.map(_settle, jobs, progress=phase("settling"), limit_s=TRANSIENT_LIMIT_S)
     checks, times = [], []
-    for case, answer, job, curve in zip(cases, answers, jobs, followed, strict=True):
-        spice, closed = (power.drivers + power.amplifiers for power in (answer, _closed(case)))
+    for case, read, job, curve in zip(cases, powers, jobs, settled, strict=True):
+        spice, closed = (power.drivers + power.amplifiers for power in (read, _closed(case)))
         seconds = None if curve is None else curve.seconds(job.tolerance)
         times.append(seconds or 0.0)
         layer = next(layer for layer, unit in network.units() if unit.array == case.array)
@@ -201,12 +211,12 @@ def _check(
             TileCheck(layer.name, case.array, tile, len(case.volts), watts, float(apart.max()), seconds, job.tolerance)
         )
     slowest = int(np.argmax(times))
-    curve = followed[slowest]
+    curve = settled[slowest]
     if curve is None or not times[slowest]:
         return checks, None, {}
     job = replace(jobs[slowest], expected_s=times[slowest])
     (spice_curve,) = cluster.map(
-        _settle_in_ngspice, [job], progress=told("ngspice: transient"), limit_s=TRANSIENT_LIMIT_S
+        _settle_in_ngspice, [job], progress=phase("ngspice: transient"), limit_s=TRANSIENT_LIMIT_S
     )
     check = SettlingCheck(
         checks[slowest].array,
@@ -219,7 +229,7 @@ def _check(
 
 
 def _settling_job(network: CrossbarNetwork, case: TileCase, means: Array, farads: float) -> _SettlingJob:
-    """A step from 0 V to the read of the text that drives the tile hardest; with pulses, to all of their amplitude."""
+    """A step from 0 V to the read with the largest sum of squares on the tile; with pulses, to their full amplitude."""
     layout = case.layout
     tile = layout.tiles[case.number]
     own = means[:, tile.rows.start : tile.rows.stop]
@@ -230,8 +240,8 @@ def _settling_job(network: CrossbarNetwork, case: TileCase, means: Array, farads
 
 
 def _tolerance(network: CrossbarNetwork, case: TileCase, volts: Array) -> float:
-    """Half a step of the array's ADC in amperes, divided among the tiles whose currents it adds; where no ADC with a
-    known full scale stands behind the bit lines, 0.1 % of the tile's largest signed current."""
+    """Half a step of the array's ADC in amperes, divided by the number of tiles whose currents it adds. Without an ADC
+    of known full scale behind the bit lines, 0.1 % of the tile's largest signed current."""
     hardware, layout = network.hardware, case.layout
     layer, unit = next((layer, unit) for layer, unit in network.units() if unit.array == case.array)
     tile = layout.tiles[case.number]
@@ -246,11 +256,11 @@ def _tolerance(network: CrossbarNetwork, case: TileCase, volts: Array) -> float:
 
 
 def conversions(network: CrossbarNetwork, layer: CrossbarLayer) -> tuple[int, int]:
-    """How many numbers pass a DAC, and an ADC, in one step of a layer.
+    """Numbers of DAC and ADC conversions in one step of a layer.
 
-    A number passes its DAC once for all arrays that it drives; the bias is a fixed voltage and has none. An ADC
-    converts every output of every array, a number per column and, where partial sums are converted, per row block; with
-    gates in the circuit, the new hidden state only.
+    A number passes its DAC once for all arrays that it drives; the bias is a fixed voltage without DAC. An ADC converts
+    every output of every array: a number per column and, if partial sums are converted, per row block. With gates in
+    the circuit, it converts only the new hidden state.
     """
     hardware = network.hardware
     roles = {group.role: group.size for unit in layer.units for group in unit.rows if group.role != "b"}
@@ -262,8 +272,8 @@ def conversions(network: CrossbarNetwork, layer: CrossbarLayer) -> tuple[int, in
 
 
 def multiply_accumulates(layer: CrossbarLayer) -> int:
-    """How many a digital processor needs for one step of a layer: one per weight and bias. Peepholes, a diagonal in a
-    full crossbar, are one per hidden unit there."""
+    """Multiply-accumulates of a digital processor for one step of a layer: one per weight and bias. Peepholes, which
+    are a diagonal in a full crossbar, count once per hidden unit."""
     count = 0
     for unit in layer.units:
         for group in unit.rows:

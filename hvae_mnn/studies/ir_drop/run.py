@@ -1,14 +1,14 @@
-"""What wires cost: column currents of square tiles with wires against those without, over tile size and resistance.
+"""Error from wire resistance: column currents of square tiles with wires against ideal ones, over size and resistance.
 
-A tile of n x n weights is mapped to a device's conductances, and read with random voltages by a virtual ground. Weights
-are normal, cut at three standard deviations, which become the ends of the conductance range; voltages are uniform
-within the device's read voltage. With I the signed column currents with wires, I0 those without, over the reads k and
-the columns j of one tile
+A tile of n x n weights is mapped to a device's conductances, and read with random voltages at virtual grounds. Weights
+are normal, cut at three standard deviations, which map to the ends of the conductance range. Voltages are uniform
+within the device's read voltage. With signed column currents I with wires and I0 without, over the reads k and the
+columns j of one tile:
 
     rms error = sqrt(sum_kj (I_kj - I0_kj)^2 / sum_kj I0_kj^2),   max error = max_kj |I_kj - I0_kj| / max_kj |I0_kj|.
 
-Every segment of word and bit lines has the same resistance; drivers and sense ends have none. The same weights and
-voltages serve every resistance and every scheme.
+All segments of word and bit lines have the same resistance; drivers and sense ends have none. All resistances and
+schemes share the same weights and voltages.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Array = NDArray[np.float64]
 TABLE, SUMMARY = "ir_drop.parquet", "ir_drop.json"
 EXACT, NGSPICE = "exact", "ngspice"
 AGREEMENT = 1e-9
-"""How far ngspice and the exact solution may be apart, parts of full scale."""
+"""Tolerance between ngspice and the exact solution, relative to full scale."""
 _CUT = 3.0
 """Standard deviations at which weights are cut."""
 _CELLS_AT_ONCE = 2**16
@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
         ("size", pa.int32()),  # rows and columns of weights
         ("ohm", pa.float64()),  # a segment of a line
         ("source", pa.string()),  # exact | ngspice
-        ("tile", pa.int32()),  # which of the random tiles
+        ("tile", pa.int32()),  # number of the random tile
         ("rms_error", pa.float64()),
         ("max_error", pa.float64()),
         ("full_scale_a", pa.float64()),  # largest current without wires
@@ -67,48 +67,49 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Error:
-    """How far currents with wires are from those without; see the module."""
+class ErrorNorms:
+    """RMS and largest error of currents with wires, as the module defines them."""
 
     rms: float
     max: float
     full_scale: float
-    """Amperes."""
+    """Largest ideal current, amperes."""
 
     @classmethod
-    def of(cls, wired: Array, ideal: Array) -> Error:
-        """Of currents (K, C) with and without wires."""
+    def of(cls, wired: Array, ideal: Array) -> ErrorNorms:
+        """Errors of the currents `wired` (K, C) against `ideal` (K, C), amperes. Raises `InputError` if all ideal
+        currents are 0."""
         scale, total = float(np.abs(ideal).max()), float((ideal**2).sum())
         if not total:
-            raise InputError("every current without wires is 0, so that no error has a scale; choose another --seed")
+            raise InputError("every current without wires is 0, so errors have no scale; choose another --seed")
         difference = wired - ideal
         return cls(float(np.sqrt((difference**2).sum() / total)), float(np.abs(difference).max()) / scale, scale)
 
 
 @dataclass(frozen=True)
 class RandomTile:
-    """A tile with its reads, before wires and scheme are chosen."""
+    """Weights and reads of a random tile, without wires and scheme."""
 
     weights: Array
-    """(n, n), in standard deviations, within +- 3."""
+    """Weights (n, n) in standard deviations, within +- 3."""
     volts: Array
-    """(K, n)."""
+    """Voltages (K, n) of the rows."""
 
     @classmethod
     def draw(cls, settings: IrDropSettings, size: int, number: int, read_v: float) -> RandomTile:
-        """Tile `number` of that size; the same whatever else is swept."""
+        """Tile `number` of a size; it does not depend on the other settings of the sweep."""
         generator = np.random.default_rng([settings.seed, size, number])
         weights = np.clip(generator.standard_normal((size, size)), -_CUT, _CUT)
         return cls(weights, generator.uniform(-read_v, read_v, (settings.reads, size)))
 
     def array(self, hardware: Hardware) -> GateArray:
-        """The tile on that hardware."""
+        """The tile mapped to hardware."""
         conductance, scale = to_conductance(self.weights, hardware.device, hardware.cells, _CUT)
         return GateArray("tile", "t", (RowGroup("x", len(self.weights)),), conductance, hardware, scale)
 
 
 def tile_hardware(device: MemristorSpec, scheme: Scheme, ohm: float) -> Hardware:
-    """Whole arrays of that scheme, segments of `ohm`, drivers and sense ends without resistance."""
+    """Hardware of untiled arrays with a scheme, segments of `ohm`, and ideal drivers and sense ends."""
     return replace(
         read_hardware("paper"),
         device=device,
@@ -119,23 +120,26 @@ def tile_hardware(device: MemristorSpec, scheme: Scheme, ohm: float) -> Hardware
 
 
 def exact_currents(arrays: Sequence[GateArray], volts: Array) -> Array:
-    """Signed column currents (S, K, C) in amperes of S arrays of one shape and hardware, for volts (S, K, R)."""
+    """Signed column currents (S, K, C) of S arrays of one shape and hardware, for `volts` (S, K, R), amperes."""
     layout = arrays[0].layout
     (tile,) = layout.tiles
     cells = torch.from_numpy(np.stack([layout.cells(tile, array.conductance) for array in arrays]))
     matrix = layout.signed(layout.drive(tile_transfer(cells, layout.hardware.wires).numpy()))
-    found: Array = volts @ matrix
-    return found
+    currents: Array = volts @ matrix
+    return currents
 
 
 def ideal_currents(array: GateArray, volts: Array) -> Array:
-    """Signed column currents (K, C) in amperes without wires, for volts (K, R)."""
-    found: Array = volts @ array.layout.without_wires(array.conductance)
-    return found
+    """Signed column currents (K, C) without wires, for `volts` (K, R), amperes."""
+    currents: Array = volts @ array.layout.without_wires(array.conductance)
+    return currents
 
 
 def ngspice_currents(array: GateArray, volts: Array) -> Array:
-    """Signed column currents (K, C) in amperes by ngspice from the array's netlist, for volts (K, R)."""
+    """Signed column currents (K, C) by ngspice from the array's netlist, for `volts` (K, R), amperes.
+
+    Raises `SimulatorError` or `EnvironmentProblem` of ngspice.
+    """
     layout = array.layout
     (tile,) = layout.tiles
     names = [f"read{number}" for number in range(len(volts))]
@@ -144,8 +148,8 @@ def ngspice_currents(array: GateArray, volts: Array) -> Array:
     vectors = [sensed(layout, array.unit, label).lower() for label in tile_labels(layout, tile)]
     text = text.replace(".raw all", f".raw {' '.join(vectors)}")
     with deck_folder("ir-drop") as folder:
-        found = [read_point(path) for path in run_text(text, folder, "tile", names)]
-    return layout.signed(np.array([[read[vector] for vector in vectors] for read in found]))
+        reads = [read_point(path) for path in run_text(text, folder, "tile", names)]
+    return layout.signed(np.array([[read[vector] for vector in vectors] for read in reads]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,15 +157,15 @@ class IrDropResult(Result):
     """A finished study. Table: `ir_drop`, a row per tile, scheme, resistance and source."""
 
     folder: Path
-    """Where its files are: table, summary, figures."""
+    """Folder of table, summary and figures."""
     settings: IrDropSettings
     rows: tuple[dict[str, Any], ...]
-    """The table's, by column."""
+    """Rows of the table, with values by column."""
     summary: dict[str, Any]
-    """What `ir_drop.json` holds."""
+    """Content of `ir_drop.json`."""
 
     def facts(self) -> Mapping[str, object]:
-        """What was swept, the worst mean error, and how far ngspice is from the exact solution."""
+        """Device, scheme, largest mean error, and largest difference of ngspice and the exact solution."""
         return {
             "folder": self.folder,
             "device": self.summary["device"]["name"],
@@ -172,10 +176,9 @@ class IrDropResult(Result):
 
 
 def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """The rows of the table, in the columns' order: the sweep, then the schemes, then ngspice.
+    """Rows of the table: first the sweep, then the comparison of schemes, then ngspice.
 
-    Raises `DeviceError` for a device that is none, `EnvironmentProblem` without ngspice, `SimulatorError` when it
-    fails.
+    Raises `DeviceError` for an unknown device, `EnvironmentProblem` without ngspice, `SimulatorError` if it fails.
     """
     device = find_device(settings.device)
     points = [(settings.scheme, size, ohm) for size in settings.sizes for ohm in settings.ohms]
@@ -186,8 +189,8 @@ def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[
         if (scheme, size, SCHEME_OHM) not in points
     ]
     one = SCHEME_OHM if SCHEME_OHM in settings.ohms else settings.ohms[0]
-    judged = [(size, ohm) for size in settings.compared for ohm in settings.ohms if size <= SPICE_ALL or ohm == one]
-    total, done = len(points) * settings.tiles + len(judged), 0
+    checked = [(size, ohm) for size in settings.compared for ohm in settings.ohms if size <= SPICE_ALL or ohm == one]
+    total, done = len(points) * settings.tiles + len(checked), 0
     rows: list[dict[str, Any]] = []
 
     def tick(what: str, count: int) -> None:
@@ -196,7 +199,7 @@ def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[
         if progress is not None:
             progress(what, done, total)
 
-    known: dict[tuple[int, float], Array] = {}
+    exact: dict[tuple[int, float], Array] = {}
     for scheme, size, ohm in points:
         hardware = tile_hardware(device, scheme, ohm)
         for numbers in _blocks(settings.tiles, size):
@@ -204,30 +207,30 @@ def ir_drop(settings: IrDropSettings, progress: Progress | None = None) -> list[
             arrays = [tile.array(hardware) for tile in tiles]
             currents = exact_currents(arrays, np.stack([tile.volts for tile in tiles]))
             for number, tile, array, wired in zip(numbers, tiles, arrays, currents, strict=True):
-                error = Error.of(wired, ideal_currents(array, tile.volts))
+                error = ErrorNorms.of(wired, ideal_currents(array, tile.volts))
                 rows.append(_row(scheme, size, ohm, EXACT, number, error))
                 if number == 0 and scheme == settings.scheme:
-                    known[size, ohm] = wired
+                    exact[size, ohm] = wired
             tick("solving tiles", len(numbers))
-    for size, ohm in judged:
+    for size, ohm in checked:
         tile = RandomTile.draw(settings, size, 0, device.read_v)
         array = tile.array(tile_hardware(device, settings.scheme, ohm))
-        found = ngspice_currents(array, tile.volts)
-        error = Error.of(found, ideal_currents(array, tile.volts))
-        apart = float(np.abs(found - known[size, ohm]).max()) / error.full_scale
-        rows.append(_row(settings.scheme, size, ohm, NGSPICE, 0, error) | {"deviation": apart})
+        spice = ngspice_currents(array, tile.volts)
+        error = ErrorNorms.of(spice, ideal_currents(array, tile.volts))
+        deviation = float(np.abs(spice - exact[size, ohm]).max()) / error.full_scale
+        rows.append(_row(settings.scheme, size, ohm, NGSPICE, 0, error) | {"deviation": deviation})
         tick(f"ngspice, {size} x {size}", 1)
     return rows
 
 
 def _blocks(count: int, size: int) -> Iterator[range]:
-    """Which tiles are solved together."""
+    """Numbers of the tiles that are solved together."""
     step = max(1, _CELLS_AT_ONCE // size**2)
     for start in range(0, count, step):
         yield range(start, min(start + step, count))
 
 
-def _row(scheme: Scheme, size: int, ohm: float, source: str, tile: int, error: Error) -> dict[str, Any]:
+def _row(scheme: Scheme, size: int, ohm: float, source: str, tile: int, error: ErrorNorms) -> dict[str, Any]:
     return {
         "scheme": scheme,
         "size": size,
@@ -242,23 +245,23 @@ def _row(scheme: Scheme, size: int, ohm: float, source: str, tile: int, error: E
 
 
 def means(rows: Sequence[dict[str, Any]], scheme: str, column: str = "rms_error") -> dict[tuple[int, float], float]:
-    """By (size, ohm): mean over the exactly solved tiles of that scheme."""
+    """Mean of a column over the exactly solved tiles of a scheme, by (size, ohm)."""
     gathered: dict[tuple[int, float], list[float]] = {}
     for row in rows:
         if row["scheme"] == scheme and row["source"] == EXACT:
             gathered.setdefault((row["size"], row["ohm"]), []).append(row[column])
-    return {place: float(np.mean(values)) for place, values in gathered.items()}
+    return {point: float(np.mean(values)) for point, values in gathered.items()}
 
 
 def largest_deviation(rows: Sequence[dict[str, Any]]) -> float | None:
-    """Between ngspice and the exact solution, parts of full scale; None where ngspice was not asked."""
+    """Largest difference of ngspice and the exact solution, relative to full scale; None without ngspice."""
     return max((row["deviation"] for row in rows if row["deviation"] is not None), default=None)
 
 
 def write_study(
     folder: Path, settings: IrDropSettings, rows: Sequence[dict[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """Write table and summary into `folder`; returns the summary."""
+    """Write table and summary into `folder`; returns the summary. Raises `StorageError`."""
     device = find_device(settings.device)
     write_rows(folder / TABLE, rows, SCHEMA)
     errors = {

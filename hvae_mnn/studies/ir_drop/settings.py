@@ -1,4 +1,4 @@
-"""What the study of wires sweeps, and its limits."""
+"""Settings of the study of wires, with their limits."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from hvae_mnn.names import unknown_name
 SCHEME_OHM = 1.0
 """Resistance at which the schemes are compared."""
 SPICE_ALL = 64
-"""Largest size at which ngspice answers for every resistance; above, for one."""
+"""Largest size at which ngspice computes every resistance; for larger tiles, it computes one."""
 _LARGEST = 512
 _LARGEST_NGSPICE = 128
 _LARGEST_OHM = 1e9
 _MOST_DRAWN = 10_000
-"""Tiles of a point, reads of a tile."""
+"""Largest number of tiles per point, and of reads per tile."""
 
 
 @dataclass(frozen=True)
 class IrDropSettings:
-    """What is swept. Raises `InputError` for what cannot be."""
+    """Settings of the sweep. Raises `InputError` for values out of range."""
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Rows and columns of weights."""
     ohms: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-    """Resistance of a segment; 0: ideal."""
+    """Resistances of a segment, ohms; 0: ideal."""
     scheme: Scheme = "fixed_resistor_per_cell"
     """How a signed weight becomes conductances; all three schemes are compared at `SCHEME_OHM`."""
     spice_sizes: tuple[int, ...] | None = None
-    """Sizes where ngspice answers, too, for the first tile; above `SPICE_ALL` at one resistance only. None: sizes up to
+    """Sizes at which ngspice also computes the first tile; above `SPICE_ALL` at one resistance only. None: sizes up to
     `SPICE_ALL`; empty: none. See `compared`."""
     device: str = "aist"
     """Preset or TOML file."""
     seed: int = 0
     tiles: int = 8
-    """Random tiles per point."""
+    """Number of random tiles per point."""
     reads: int = 8
-    """Per tile."""
+    """Number of reads per tile."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be swept."""
+        """Check the ranges."""
         for name, values, most in (
             ("--sizes", self.sizes, _LARGEST),
             ("--spice-sizes", self.spice_sizes or (), _LARGEST_NGSPICE),
         ):
             wrong = [value for value in values if not 1 <= value <= most]
             if wrong or len(set(values)) != len(values):
-                found = wrong[0] if wrong else f"{max(values, key=values.count)} twice"
-                raise InputError(f"{name} has {found}; allowed: whole numbers from 1 to {most}, each once")
+                value = wrong[0] if wrong else f"{max(values, key=values.count)} twice"
+                raise InputError(f"{name} has {value}; allowed: whole numbers from 1 to {most}, each once")
         if not self.sizes or not self.ohms:
-            raise InputError("--sizes and --ohms need a value each")
+            raise InputError("--sizes or --ohms has no value; give at least one to each")
         known = all(0 <= ohm <= _LARGEST_OHM for ohm in self.ohms) and len(set(self.ohms)) == len(self.ohms)
         if not known or not any(self.ohms):
             raise InputError(
@@ -74,7 +74,7 @@ class IrDropSettings:
 
     @property
     def compared(self) -> tuple[int, ...]:
-        """The sizes where ngspice answers, too."""
+        """Sizes at which ngspice also computes a tile."""
         if self.spice_sizes is None:
             return tuple(size for size in self.sizes if size <= SPICE_ALL)
         return self.spice_sizes

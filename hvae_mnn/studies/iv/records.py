@@ -1,4 +1,4 @@
-"""What a run on one memristor keeps: Parquet tables."""
+"""Parquet tables of a run on one memristor."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ SCHEMAS = {
 
 
 class IvRecords(Tables):
-    """Writes a run's tables; a context that gives them their names only when all went well."""
+    """Writer of a run's tables, as a context; see `Tables`."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, SCHEMAS, always=SCHEMAS)  # pulse trains may be none
+        super().__init__(folder, SCHEMAS, always=SCHEMAS)  # there may be no pulse train
 
     def trace(
-        self, who: str, frequency: float, time_s: Array, volts: Array, amperes: Array, x: Array, ohm: Array
+        self, source: str, frequency: float, time_s: Array, volts: Array, amperes: Array, x: Array, ohm: Array
     ) -> None:
-        """Take in one run; arrays are (T,)."""
-        self._add(TRACES, who, time_s.size, frequency, time_s, volts, amperes, x, ohm)
+        """Add one run; arrays have shape (T,)."""
+        self._add(TRACES, source, time_s.size, frequency, time_s, volts, amperes, x, ohm)
 
-    def train(self, who: str, amplitudes: Sequence[float], width_s: float, x: Array, siemens: Array) -> None:
-        """Take in a pulse train; `x` and `siemens` (pulses + 1,), before the first pulse and after each."""
-        self._add(TRAINS, who, x.size, np.arange(x.size), np.array([0.0, *amplitudes]), width_s, x, siemens)
+    def train(self, source: str, amplitudes: Sequence[float], width_s: float, x: Array, siemens: Array) -> None:
+        """Add a pulse train; `x` and `siemens` (pulses + 1,) are values before the first pulse and after each."""
+        self._add(TRAINS, source, x.size, np.arange(x.size), np.array([0.0, *amplitudes]), width_s, x, siemens)
 
-    def switching(self, who: str, volts: Array, seconds: Array) -> None:
-        """Take in times to switch, both (V,); infinite where nothing moves."""
-        self._add(SWITCHING, who, volts.size, volts, seconds)
+    def switching(self, source: str, volts: Array, seconds: Array) -> None:
+        """Add switching times `seconds` (V,) at voltages (V,); infinite if the state does not move."""
+        self._add(SWITCHING, source, volts.size, volts, seconds)
 
-    def _add(self, table: str, who: str, size: int, *columns: Any) -> None:
-        values = [np.full(size, who, dtype=object), *(np.broadcast_to(column, size) for column in columns)]
+    def _add(self, table: str, source: str, size: int, *columns: Any) -> None:
+        values = [np.full(size, source, dtype=object), *(np.broadcast_to(column, size) for column in columns)]
         schema = SCHEMAS[table]
         arrays = [pa.array(value, field.type) for value, field in zip(values, schema, strict=True)]
         self.write(table, pa.Table.from_arrays(arrays, schema=schema))

@@ -1,4 +1,4 @@
-"""One memristor by itself: I-V loops, switching times and pulse trains, from every back end and from the reference."""
+"""A single memristor: I-V loops, switching times and pulse trains, by every back end and by the reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from hvae_mnn.bars import Progress
 from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import BACKENDS, Backend
 from hvae_mnn.devices.presets import find_device
-from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.devices.reference import integrate, switching_time
-from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses, triangle
+from hvae_mnn.devices.waveforms import PiecewiseLinear, Sine, pulses
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.folders import new_run
@@ -26,80 +25,28 @@ from hvae_mnn.netlist.iv_deck import CURRENT, TIME, VOLTS, X, iv_deck
 from hvae_mnn.results import Result
 from hvae_mnn.spice.batch import run_deck
 from hvae_mnn.spice.osdi import osdi_library, osdi_problem
+from hvae_mnn.studies.iv.drive import STEPS_PER_PERIOD, STEPS_PER_PULSE, USUAL_AMPLITUDE_V, USUAL_FREQUENCIES_HZ, Drive
 from hvae_mnn.studies.iv.records import IvRecords
 
 Array = NDArray[np.float64]
-Shape = Literal["sine", "triangle", "pulses"]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
-Who = Literal["behavioural", "osdi", "reference"]
 SUMMARY = "summary.json"
 DECKS = "ngspice"
-"""Folder of decks and raw files, in the run's."""
+"""Folder of decks and raw files in the run's folder."""
 
-_STEPS_PER_PERIOD = 1000
-_MOST_CYCLES = 500
-_STEPS_PER_PULSE = 100
 _TRAIN_PULSES = 15
 _TRAIN_PARTS = 10
-"""A pulse of the train takes this part of the time that the slower polarity needs to switch."""
+"""Switching time of the slower polarity, in pulses of the train."""
 _X_FROM, _X_TO = 0.05, 0.95
 
 
 @dataclass(frozen=True)
-class Drive:
-    """What a memristor is driven with."""
-
-    amplitude_v: float
-    frequencies_hz: tuple[float, ...]
-    """One run each. Of pulses: width and pause are half a period."""
-    waveform: Shape = "sine"
-    cycles: int = 2
-    """Periods; of pulses: their number per polarity."""
-    x0: float | None = None
-    """State at the beginning; None: that of a fresh device."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no drive."""
-        if not 0 < self.amplitude_v <= LARGEST_V:
-            raise InputError(f"--amplitude is {self.amplitude_v:g} V; allowed is above 0, {LARGEST_V:g} V at most")
-        if not self.frequencies_hz or not all(1e-3 <= f <= 1e9 for f in self.frequencies_hz):
-            found = ", ".join(f"{frequency:g}" for frequency in self.frequencies_hz) or "missing"
-            raise InputError(f"--frequency is {found}; allowed: 0.001 to 1e9 Hz")
-        names = [f"{frequency:g}" for frequency in self.frequencies_hz]
-        if len(set(names)) != len(names):
-            raise InputError(f"--frequency names {', '.join(names)} Hz; allowed is each once, to six digits")
-        if self.waveform not in SHAPES:
-            raise InputError(unknown_name("waveform", self.waveform, SHAPES))
-        if not isinstance(self.cycles, int) or not 1 <= self.cycles <= _MOST_CYCLES:
-            raise InputError(f"--cycles is {self.cycles}; allowed is a whole number from 1 to {_MOST_CYCLES}")
-        if self.x0 is not None and not 0 <= self.x0 <= 1:
-            raise InputError(f"--x0 is {self.x0:g}; a state lies within 0 and 1")
-
-    def at(self, frequency: float) -> tuple[Sine | PiecewiseLinear, float]:
-        """The voltage over time, and the longest time step in seconds that shows it well."""
-        if self.waveform == "sine":
-            return Sine(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
-        if self.waveform == "triangle":
-            return triangle(self.amplitude_v, frequency, self.cycles), 1 / frequency / _STEPS_PER_PERIOD
-        half = 0.5 / frequency
-        train = pulses(self.amplitude_v, self.cycles, half, half, edge_s=half * 1e-4)
-        return train.waveform(), half / _STEPS_PER_PULSE
-
-
-USUAL_AMPLITUDE_V = {"aist": 0.5, "hp": 1.0}
-"""By law: shows a loop."""
-USUAL_FREQUENCIES_HZ = {"aist": (10.0, 50.0, 250.0), "hp": (1.0, 2.0, 5.0)}
-"""By law: shows the loop shrink."""
-
-
-@dataclass(frozen=True)
 class Trace:
-    """What one back end gave; arrays are (T,)."""
+    """Result of one back end; arrays have shape (T,)."""
 
     time_s: Array
     volts: Array
     amperes: Array
-    """Through the device, positive from te to be."""
+    """Current through the device, positive from terminal te to be."""
     x: Array
 
 
@@ -108,12 +55,12 @@ class IvResult(Result):
     """A finished run. Tables: `iv`, `switching`, `pulse_train`."""
 
     folder: Path
-    """Where its files are: summary, tables, decks, raw files, figures."""
+    """Folder of summary, tables, decks, raw files and figures."""
     summary: dict[str, Any]
-    """What `summary.json` holds."""
+    """Content of `summary.json`."""
 
     def facts(self) -> Mapping[str, object]:
-        """The device, what drove it, and the largest deviation of a state from the reference."""
+        """Device, drive, and largest difference of a state from the reference."""
         runs, back_ends = self.summary["runs"], self.summary["back_ends"]
         return {
             "folder": self.folder,
@@ -133,15 +80,15 @@ def iv(
     progress: Progress | None = None,
     draw: Callable[[Path], list[Path]] | None = None,
 ) -> IvResult:
-    """Drive one memristor and write what it does to `out` (default: a new folder in `runs/`).
+    """Drive one memristor and write tables of its response to `out` (default: a new folder in `runs/`).
 
-    `backend` is `behavioural`, `osdi`, `reference` (LSODA, no ngspice), or `all` of them that run here; the reference
-    is always computed, since the others are compared with it. Besides the I-V runs of `drive`, the time to switch is
-    found at several voltages, and a train of potentiating and depressing pulses is run. `draw(folder)` makes the
-    figures at the end.
+    `backend` is `behavioural`, `osdi`, `reference` (LSODA, without ngspice), or `all` that run on this machine. The
+    reference is always computed, for comparison. Besides the I-V runs of `drive`, the switching time is computed at
+    several voltages, and a train of potentiating and depressing pulses is run. `draw(folder)` makes the figures at the
+    end.
 
-    Raises `DeviceError`, `InputError`, `RunError` for bad input, `EnvironmentProblem` when `osdi` is asked for and
-    cannot run here, `SimulatorError`, `StorageError`.
+    Raises `DeviceError`, `InputError` and `RunError` for bad input, `EnvironmentProblem` if `osdi` is chosen and cannot
+    run on this machine, `SimulatorError`, `StorageError`.
     """
     spec = device if isinstance(device, MemristorSpec) else find_device(device)
     drive = drive or Drive(USUAL_AMPLITUDE_V[spec.law], USUAL_FREQUENCIES_HZ[spec.law])
@@ -155,9 +102,9 @@ def iv(
                 for frequency in drive.frequencies_hz
             ]
             for frequency, (traces, _) in zip(drive.frequencies_hz, runs, strict=True):
-                for who, trace in traces.items():
+                for source, trace in traces.items():
                     records.trace(
-                        who, frequency, trace.time_s, trace.volts, trace.amperes, trace.x, spec.resistance(trace.x)
+                        source, frequency, trace.time_s, trace.volts, trace.amperes, trace.x, spec.resistance(trace.x)
                     )
             _train(spec, drive.amplitude_v, chosen, decks, records, steps)
             switching = _switching(spec, drive.amplitude_v, chosen, decks, records, steps)
@@ -179,7 +126,7 @@ def iv(
 
 
 class _Steps:
-    """Counts what is done, for a progress bar."""
+    """Counter of finished steps for a progress bar."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total
@@ -190,19 +137,19 @@ class _Steps:
             self._progress(what, self._done, self._total)
 
 
-def _backends(asked: str, spec: MemristorSpec) -> tuple[tuple[Backend, ...], dict[str, str]]:
-    """The back ends of ngspice to run, and why others that were meant do not."""
-    if asked == "reference":
+def _backends(chosen: str, spec: MemristorSpec) -> tuple[tuple[Backend, ...], dict[str, str]]:
+    """The back ends of ngspice to run, and the reasons why others of `all` cannot run."""
+    if chosen == "reference":
         return (), {}
-    if asked == "all":
+    if chosen == "all":
         problem = osdi_problem(spec.law)
         return (BACKENDS, {}) if problem is None else (("behavioural",), {"osdi": problem})
     for name in BACKENDS:
-        if asked == name:
+        if chosen == name:
             if name == "osdi":
-                osdi_library(spec.law)  # what is missing is told before a folder is made
+                osdi_library(spec.law)  # raises before a folder is made
             return (name,), {}
-    raise InputError(unknown_name("back end", asked, (*BACKENDS, "reference", "all")))
+    raise InputError(unknown_name("back end", chosen, (*BACKENDS, "reference", "all")))
 
 
 def _x0(spec: MemristorSpec, drive: Drive) -> float:
@@ -219,8 +166,8 @@ def _run(
     folder: Path,
 ) -> Trace:
     name = f"{backend}-{name}"
-    found = run_deck(iv_deck(name, spec, backend, waveform, x0, step_s), folder, name, spec, backend)
-    return Trace(found[TIME], found[VOLTS], -found[CURRENT], found[X])
+    vectors = run_deck(iv_deck(name, spec, backend, waveform, x0, step_s), folder, name, spec, backend)
+    return Trace(vectors[TIME], vectors[VOLTS], -vectors[CURRENT], vectors[X])
 
 
 def _reference(spec: MemristorSpec, waveform: Sine | PiecewiseLinear, times: Array, x0: float) -> Trace:
@@ -239,7 +186,7 @@ def _compare(
     folder: Path,
     steps: _Steps,
 ) -> tuple[dict[str, Trace], dict[str, Any]]:
-    """Traces by back end, the reference among them, and how far they are apart."""
+    """Traces by back end, including the reference, and their differences."""
     count = round(waveform.duration_s / step_s) + 1
     grid = np.unique(np.concatenate([np.linspace(0, waveform.duration_s, count), waveform.crossings(())]))
     traces: dict[str, Trace] = {"reference": _reference(spec, waveform, grid, x0)}
@@ -266,8 +213,8 @@ def _compare(
 
 
 def _lobe_area(trace: Trace, drive: Drive) -> float | None:
-    """Volt-amperes that the pinched loop encloses in a period: |integral of i dv| of both polarities, mean over all
-    periods. None for pulses, which draw no loop."""
+    """Area of the pinched loop in volt-amperes: |integral of i dv| of both polarities per period, mean over all
+    periods. None for pulses, which have no loop."""
     if drive.waveform == "pulses":
         return None
     change = np.diff(trace.volts)
@@ -283,8 +230,8 @@ def _train(
     records: IvRecords,
     steps: _Steps,
 ) -> None:
-    """Potentiation, then depression by as many equal pulses; conductance after each. No train where a polarity
-    moves nothing."""
+    """Record potentiation, then depression by the same number of equal pulses, with the conductance after each. Without
+    effect if a polarity does not move the state."""
     slower = max(float(switching_time(spec, sign * amplitude, _X_FROM, _X_TO)) for sign in (1, -1))
     if not np.isfinite(slower):
         steps("pulse trains")
@@ -292,14 +239,14 @@ def _train(
     width = slower / _TRAIN_PARTS
     train = pulses(amplitude, _TRAIN_PULSES, width, width / 4, edge_s=width * 1e-5)
     waveform, between = train.waveform(), train.read_times_s
-    found = {"reference": integrate(spec, waveform, _X_FROM, between)}
+    states = {"reference": integrate(spec, waveform, _X_FROM, between)}
     steps("reference, pulse trains")
     for backend in backends:
-        trace = _run(spec, backend, "pulse-train", waveform, width / _STEPS_PER_PULSE, _X_FROM, folder)
-        found[backend] = np.interp(between, trace.time_s, trace.x)
+        trace = _run(spec, backend, "pulse-train", waveform, width / STEPS_PER_PULSE, _X_FROM, folder)
+        states[backend] = np.interp(between, trace.time_s, trace.x)
         steps(f"{backend}, pulse trains")
-    for who, x in found.items():
-        records.train(who, train.amplitudes_v, width, x, spec.conductance(x))
+    for source, x in states.items():
+        records.train(source, train.amplitudes_v, width, x, spec.conductance(x))
 
 
 def _switching(
@@ -310,7 +257,10 @@ def _switching(
     records: IvRecords,
     steps: _Steps,
 ) -> dict[str, float]:
-    """Time to switch against voltage by quadrature, a few voltages in ngspice too; largest relative error of those."""
+    """Record switching times over voltage by quadrature, and in ngspice for a few voltages.
+
+    Returns the largest relative error of ngspice by back end.
+    """
     lowest = spec.threshold_v * 1.05 or amplitude / 20
     magnitudes = np.geomspace(lowest, max(2 * amplitude, 2 * lowest), 40)
     volts = np.concatenate([-magnitudes[::-1], magnitudes])
@@ -320,15 +270,17 @@ def _switching(
     few = [sign * magnitude for sign in (1, -1) for magnitude in magnitudes[[8, 20, 32]].tolist()]
     expected = switching_time(spec, few, _X_FROM, _X_TO)
     for backend in backends:
-        found = np.array([_switch(spec, backend, v, s, folder) for v, s in zip(few, expected.tolist(), strict=True)])
-        records.switching(backend, np.array(few), found)
-        worst[backend] = float(np.nanmax(np.abs(found / expected - 1)))
+        seconds = np.array(
+            [_switch(spec, backend, own, guess, folder) for own, guess in zip(few, expected.tolist(), strict=True)]
+        )
+        records.switching(backend, np.array(few), seconds)
+        worst[backend] = float(np.nanmax(np.abs(seconds / expected - 1)))
         steps(f"{backend}, switching times")
     return worst
 
 
 def _switch(spec: MemristorSpec, backend: Backend, volts: float, expected_s: float, folder: Path) -> float:
-    """Seconds from the one state to the other at a constant voltage, as ngspice finds it."""
+    """Switching time in ngspice at a constant voltage, seconds; NaN if `expected_s` is infinite."""
     if not np.isfinite(expected_s):
         return float("nan")
     begin, end = (_X_FROM, _X_TO) if volts > 0 else (_X_TO, _X_FROM)
@@ -339,7 +291,7 @@ def _switch(spec: MemristorSpec, backend: Backend, volts: float, expected_s: flo
         backend,
         f"switch-{'set' if volts > 0 else 'reset'}-{abs(volts) * 1e3:g}mv",
         step,
-        expected_s / _STEPS_PER_PERIOD,
+        expected_s / STEPS_PER_PERIOD,
         begin,
         folder,
     )

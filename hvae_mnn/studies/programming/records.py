@@ -1,4 +1,4 @@
-"""What programming keeps: tables of devices and rounds, and figures for the summary."""
+"""Tables of programmed devices and rounds, and key figures for the summary."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hvae_mnn.tables import Tables
 
 SUMMARY = "summary.json"
 DEVICES, ROUNDS, WIRED = "devices.parquet", "rounds.parquet", "wired.parquet"
-_PLACE = [("array", pa.string()), ("row", pa.int32()), ("column", pa.int32())]
+_POSITION = [("array", pa.string()), ("row", pa.int32()), ("column", pa.int32())]
 SCHEMAS = {
     # One row per device.
     DEVICES: pa.schema(
         [
-            *_PLACE,
+            *_POSITION,
             ("target_s", pa.float64()),  # siemens
-            ("first_s", pa.float64()),  # siemens after one round: what open loop gives
+            ("first_s", pa.float64()),  # siemens after one round, as in open loop
             ("conductance_s", pa.float64()),  # siemens at the end
             ("state", pa.float64()),  # x at the end
             ("after_own_pulse", pa.float64()),  # x just after the device's own last pulse
@@ -56,13 +56,13 @@ SCHEMAS = {
 
 
 class ProgrammingRecords(Tables):
-    """Writes a run's tables; a context that gives them their names only when all went well."""
+    """Writer of a run's tables, as a context; see `Tables`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, SCHEMAS)
 
     def array(self, name: str, result: Programmed, disturbance: Disturbance) -> None:
-        """Take in one array."""
+        """Add one array."""
         rows, columns = np.indices(result.target.shape)
         self._write(
             DEVICES,
@@ -85,7 +85,7 @@ class ProgrammingRecords(Tables):
         self._rounds(name, result.within_after, wired=False)
 
     def wired(self, result: WiredProgrammed, spec: MemristorSpec) -> None:
-        """Take in the array that ngspice programmed."""
+        """Add the array that ngspice programmed."""
         rows, columns = np.indices(result.target.shape)
         self._write(
             WIRED,
@@ -117,7 +117,7 @@ class ProgrammingRecords(Tables):
 
 
 def array_summary(result: Programmed, disturbance: Disturbance) -> dict[str, Any]:
-    """One array's figures: counts, seconds, joules; one device is one weight."""
+    """Key figures of one array: counts, seconds, joules. One device is one weight."""
     count = result.target.size
     return {
         "devices": count,
@@ -147,8 +147,8 @@ def array_summary(result: Programmed, disturbance: Disturbance) -> dict[str, Any
 
 
 def totals(summaries: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The network's figures: arrays one after the other, device by device (`serial_s`) or all devices of a word line
-    at a time (`line_parallel_s`)."""
+    """Key figures of the network. Arrays are programmed one after another, device by device (`serial_s`) or all devices
+    of a word line at once (`line_parallel_s`)."""
     arrays = list(summaries)
     added = (
         "devices",
@@ -177,7 +177,7 @@ def totals(summaries: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def wired_summary(result: WiredProgrammed, spec: MemristorSpec) -> dict[str, Any]:
-    """What ngspice gave: as read at the lines' ends, and of the devices themselves."""
+    """Key figures from ngspice: read at the ends of the lines, and of the devices themselves."""
     return {
         "rows": result.target.shape[0],
         "columns": result.target.shape[1],

@@ -1,4 +1,4 @@
-"""Where the conductances to program come from: a netlist folder, a file, an array, or chance."""
+"""Conductances to program, from a netlist folder, a file, an array, or random numbers."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from hvae_mnn.reading import is_folder, is_missing, read_bytes, read_text, shown
 Array = NDArray[np.float64]
 _MOST_DEVICES = 100_000_000
 _TABLE_BYTES = 2**30
-"""Largest file of target conductances."""
+"""Largest file of target conductances, in bytes."""
 _LONGEST_NAME = 100
-"""Of what is made of a file's name: it becomes part of a folder's."""
+"""Largest length of a name from a file name, which becomes part of a folder name."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be programmed, and into what."""
+    """Target conductances and the device that holds them."""
 
     name: str
-    """Of the netlist folder or the file."""
+    """Name of the netlist folder or the file."""
     origin: str
-    """Where it came from, for the summary."""
+    """Source of the targets, for the summary."""
     spec: MemristorSpec
     arrays: dict[str, Array]
-    """(R, C) siemens, by name."""
+    """Conductances (R, C) by array name, siemens."""
 
     @property
     def devices(self) -> int:
-        """How many devices there are in all."""
+        """Number of devices."""
         return sum(array.size for array in self.arrays.values())
 
 
@@ -52,10 +52,10 @@ def find_targets(
     device: MemristorSpec | str | Path | None,
     seed: int,
 ) -> Targets:
-    """The conductances in `source`, or `random` (R, C) ones, even over the device's range.
+    """The conductances in `source`, or R x C of `random` = (R, C), uniform over the device's range.
 
-    `source` is a netlist folder (all of its arrays; its device unless `device` says otherwise), a `.npy` or `.csv`
-    file, or an array. Raises `InputError`, `ManifestError`, `DeviceError`.
+    `source` is a netlist folder (all its arrays; `device` replaces its device), a `.npy` or `.csv` file, or an array
+    (R, C), in siemens. Raises `InputError`, `ManifestError`, `DeviceError`.
     """
     given = find_device(device) if isinstance(device, str | Path) else device
     if (source is None) == (random is None):
@@ -77,9 +77,9 @@ def _random(shape: tuple[int, int], spec: MemristorSpec, seed: int) -> Targets:
     rows, columns = shape
     if rows < 1 or columns < 1 or rows * columns > _MOST_DEVICES:
         raise InputError(
-            f"--random is {rows} x {columns}; allowed are 1 row and column or more, {_MOST_DEVICES:,} devices at most"
+            f"--random is {rows} x {columns}; allowed: 1 row and column or more, {_MOST_DEVICES:,} devices at most"
         )
-    # A stream of its own: the targets stay when the spread of the devices changes.
+    # A separate stream: the targets do not depend on the spread of the devices.
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     values = rng.uniform(spec.g_min, spec.g_max, shape)
     name = f"random-{rows}x{columns}"
@@ -88,7 +88,9 @@ def _random(shape: tuple[int, int], spec: MemristorSpec, seed: int) -> Targets:
 
 def _read(path: Path) -> NDArray[np.generic]:
     if path.suffix not in (".npy", ".csv"):
-        raise InputError(f"{shown(path)} is no netlist folder; files of target conductances end in .npy or .csv")
+        raise InputError(
+            f"{shown(path)} is not a netlist folder; allowed: a netlist folder, or a file that ends in .npy or .csv"
+        )
     if is_missing(path):
         raise InputError(
             f"{shown(path)} does not exist; give a netlist folder, a .npy or .csv file of siemens, or --random R C"
@@ -98,21 +100,21 @@ def _read(path: Path) -> NDArray[np.generic]:
             return _npy(read_bytes(path, _TABLE_BYTES, "table of conductances"))
         text = read_text(path, _TABLE_BYTES, "table of conductances")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # an empty file: refused below
+            warnings.simplefilter("ignore", UserWarning)  # an empty file is refused below
             return np.loadtxt(io.StringIO(text, newline=None), delimiter=",", ndmin=2)
     except (ValueError, SyntaxError, RecursionError, tokenize.TokenError) as error:
         raise InputError(
-            f"{shown(path)} cannot be read: {shown(error)}; needed is a table of conductances in siemens"
+            f"{shown(path)} cannot be read: {shown(error)}; allowed: a table of conductances in siemens"
         ) from None
 
 
 def _npy(data: bytes) -> NDArray[np.generic]:
-    """The array of a `.npy` file's content: no larger than what is there, and no objects. Raises `ValueError`."""
+    """The array in a `.npy` file's content. Raises `ValueError` for objects, and for a size other than the data's."""
     file = io.BytesIO(data)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:
-        raise ValueError(f"it has version {version} of the format; allowed are {', '.join(map(str, readers))}")
+        raise ValueError(f"it has version {version} of the format; allowed: {', '.join(map(str, readers))}")
     shape, fortran, dtype = readers[version](file)
     if dtype.kind not in "fiu":
         raise ValueError(f"it holds {shown(dtype)}, not numbers")
@@ -124,11 +126,14 @@ def _npy(data: bytes) -> NDArray[np.generic]:
 def _checked(values: NDArray[np.generic], what: str) -> Array:
     if values.ndim not in (1, 2) or values.size == 0 or values.dtype.kind not in "fiu":
         raise InputError(
-            f"{what} holds {values.dtype} of shape {values.shape}; needed is a row or a table of numbers:"
+            f"{what} holds {values.dtype} of shape {values.shape}; allowed: a row or a table of numbers:"
             " conductances in siemens"
         )
-    found = np.ascontiguousarray(np.atleast_2d(values), dtype=np.float64)
-    if not np.isfinite(found).all():
-        row, column = np.argwhere(~np.isfinite(found))[0]
-        raise InputError(f"{what}, row {row + 1}, column {column + 1}: {found[row, column]} is no conductance")
-    return found
+    table = np.ascontiguousarray(np.atleast_2d(values), dtype=np.float64)
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise InputError(
+            f"{what}, row {row + 1}, column {column + 1}: {table[row, column]} is not a conductance; allowed: finite"
+            " numbers"
+        )
+    return table

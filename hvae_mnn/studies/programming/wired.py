@@ -1,7 +1,7 @@
-"""Write-verify over a wired array in ngspice: a deck per round, which begins with the states the last one ended with.
+"""Write-verify of a wired array in ngspice, with one deck per round, which begins with the previous round's states.
 
-The controller is the one of `hvae_mnn.devices.programming`; what it reads is the column current of one driven row, so
-that the wires' voltage drop is in what it corrects.
+The controller is that of `hvae_mnn.devices.programming`. It reads the column currents of one driven row, so it also
+corrects the voltage drop on the wires.
 """
 
 from __future__ import annotations
@@ -22,49 +22,51 @@ from hvae_mnn.spice.batch import run_deck
 
 Array = NDArray[np.float64]
 _PATIENCE = 3
-"""Pulses without any change of the read conductance after which a cell counts as stuck."""
+"""Number of pulses without a change of the read conductance after which a cell counts as stuck."""
 _STILL = 1e-9
+"""Largest relative change that counts as none."""
 MOST_CELLS: dict[Backend, int] = {"behavioural": 256, "osdi": 1024}
-"""Devices of an array that is programmed within minutes, by back end."""
+"""Largest number of devices that ngspice programs within minutes, by back end."""
 
 
 @dataclass(frozen=True)
 class WiredProgrammed:
-    """What came of programming in ngspice; arrays (R, C)."""
+    """Result of programming in ngspice; arrays have shape (R, C)."""
 
     target: Array
-    """Siemens."""
+    """Target conductances, siemens."""
     first: Array
-    """Siemens read after one round: what open loop gives."""
+    """Read conductances after one round, as in open loop, siemens."""
     read: Array
-    """Siemens at the lines' ends, read back at the end: column current over read voltage."""
+    """Read conductances at the end, column current divided by read voltage, siemens."""
     state: Array
-    """x at the end."""
+    """States x at the end."""
     pulses: NDArray[np.int64]
+    """Number of pulses."""
     within: NDArray[np.bool_]
-    """Read conductance within the tolerance at the end."""
+    """Whether the read conductance is within the tolerance at the end."""
     within_after: tuple[float, ...]
-    """Fraction within the tolerance before the first round, and after each."""
+    """Fraction within the tolerance before the first round, and after each round."""
     programming_s: float
-    """Simulated seconds of all rounds, reads among them."""
+    """Simulated time of all rounds with their reads, seconds."""
     wall_s: float
-    """Wall-clock seconds that ngspice took, from deck to vectors."""
+    """Wall-clock time of ngspice, from deck to vectors, seconds."""
 
     @property
     def error(self) -> Array:
-        """Relative error of the read conductances at the end."""
+        """Relative error (R, C) of the read conductances at the end."""
         return self.read / self.target - 1
 
 
 def check_size(shape: tuple[int, ...], backend: Backend) -> None:
-    """Raise `InputError` for an array that ngspice would take too long for."""
+    """Raise `InputError` for an array that ngspice cannot program within minutes."""
     rows, columns = shape
     most = MOST_CELLS[backend]
     if rows * columns > most:
         other = f", or --ngspice osdi (up to {MOST_CELLS['osdi']:,})" if backend == "behavioural" else ""
         raise InputError(
             f"a wired array of {rows} x {columns} = {rows * columns:,} moving devices is too large for {backend}"
-            f" devices; allowed are {most:,}: choose a smaller --corner, e.g. 16 16{other}"
+            f" devices; allowed: {most:,}; choose a smaller --corner, e.g. 16 16{other}"
         )
 
 
@@ -76,10 +78,10 @@ def program_wired(
     x0: Array | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WiredProgrammed:
-    """Program a wired array to `targets` (R, C), siemens, from states `x0` (default: fresh devices).
+    """Program a wired array to `targets` (R, C) in siemens, from states `x0` (R, C) (default: fresh devices).
 
-    The decks `round<n>.cir` stay in `folder`; `progress(round, rounds)` follows. Raises `InputError` for an array that
-    is too large, `DeviceError`, `EnvironmentProblem`, `SimulatorError`.
+    The decks `round<n>.cir` stay in `folder`; `progress(round, rounds)` is called after each round. Raises `InputError`
+    for an array that is too large, `DeviceError`, `EnvironmentProblem`, `SimulatorError`.
     """
     check_size(targets.shape, array.backend)
     control = Controller(array.spec, targets, settings)
@@ -90,7 +92,7 @@ def program_wired(
     seconds = np.zeros(targets.shape)
     read, first = fresh, None
     rounds = 1 if settings.open_loop else settings.max_pulses
-    # Round 0 has no pulse: it reads what is there.
+    # Round 0 only reads: it has no pulse.
     for number in range(rounds + 1):
         before = read
         x, read, spent_s = _round(array, x, seconds, folder, f"round{number}")
@@ -112,14 +114,14 @@ def program_wired(
 
 
 def _round(array: WiredArray, x: Array, seconds: Array, folder: Path, name: str) -> tuple[Array, Array, float]:
-    """States, and conductances in siemens as read, after pulses of signed `seconds`; all (R, C). Seconds of ngspice."""
+    """States and read conductances in siemens after pulses of signed `seconds`, all (R, C), and ngspice's seconds."""
     rows, columns = x.shape
     text = programming_deck(array, x, seconds, name)
     began = time.monotonic()
     vectors = run_deck(text, folder, name, array.spec, array.backend, timeout_s=3600)
     spent_s = time.monotonic() - began
     times, sample_s = vectors["time"], schedule(array, seconds).sample_s
-    # States do not move any more; after the last read they are at rest.
-    after = np.array([[vectors[f"v(x{i}_{j})"][-1] for j in range(columns)] for i in range(rows)])
-    amperes = np.stack([np.interp(sample_s, times, vectors[f"i(vb{j})"]) for j in range(columns)], axis=1)
+    # States no longer move: they are at rest after the last read.
+    after = np.array([[vectors[f"v(x{row}_{column})"][-1] for column in range(columns)] for row in range(rows)])
+    amperes = np.stack([np.interp(sample_s, times, vectors[f"i(vb{column})"]) for column in range(columns)], axis=1)
     return after, amperes / array.spec.read_v, spent_s

@@ -1,4 +1,4 @@
-"""Whole arrays read by ngspice from the netlist as it lies on disk, with their read noise in the circuit."""
+"""Reads of whole arrays in ngspice from their netlists on disk, with read noise in the circuit."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from hvae_mnn.spice.batch import deck_folder, read_point, run_text
 
 Array = NDArray[np.float64]
 LIMIT_S = 3600.0
-"""Longest time that ngspice may take for an array."""
+"""Time limit of ngspice for an array, seconds."""
 
 
 @dataclass(frozen=True)
 class ArrayCase:
-    """An array, and the reads that ngspice is asked for."""
+    """An array with K reads for ngspice."""
 
     deck: ArrayDeck
     volts: Array
-    """(K, R) on the word lines."""
+    """Voltages (K, R) of the word lines."""
     noise: Array | None
-    """(K, outputs) amperes that the read noise adds; None: no noise."""
+    """Currents (K, outputs) that read noise adds, amperes; None: no noise."""
 
 
 def ngspice_currents(case: ArrayCase) -> Array:
-    """Currents (K, outputs) in amperes for signed weights.
+    """Currents (K, outputs) for signed weights, amperes.
 
-    Raises `SimulatorError`, after which the deck's folder stays, or `EnvironmentProblem` when ngspice cannot.
+    Raises `SimulatorError`, and keeps the folder of the deck, or `EnvironmentProblem` if ngspice does not run here.
     """
     deck, layout = case.deck, case.deck.layout
     names = [f"read{number}" for number in range(len(case.volts))]
-    # An amplifier has no node where a current would only be added: there, noise is added to what is read.
+    # An amplifier has no node at which a current is merely added: its noise is added to the reading.
     inside = case.noise if layout.hardware.amplifier.kind == "ideal" else None
     vectors = [f"v({name})" for name in sensed_vectors(layout, deck.unit)]
     with deck_folder("verify") as folder:
@@ -44,6 +44,6 @@ def ngspice_currents(case: ArrayCase) -> Array:
         text = array_deck(deck.name, deck.unit, deck.word_lines, layout, include, case.volts, inside, names)
         reads = [read_point(path) for path in run_text(text, folder, "array", names, LIMIT_S)]
     sensed = np.array([[read[name] for name in vectors] for read in reads])
-    # The node of an ammeter's reading has the current itself as its voltage.
-    found = layout.read_out(sensed * amperes_per_sensed(layout))
-    return found if case.noise is None or inside is not None else found + case.noise
+    # The voltage of an ammeter's output node equals the current.
+    currents = layout.read_out(sensed * amperes_per_sensed(layout))
+    return currents if case.noise is None or inside is not None else currents + case.noise

@@ -1,4 +1,4 @@
-"""Tiles of a build with the voltages that text puts on them: what ngspice is asked about."""
+"""Tiles of a build, with voltages from text, as cases for ngspice."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TextReads:
-    """Every read of every array while text ran, in order."""
+    """Reads of every array during a run of text, in order."""
 
     origin: str
-    """Where the text came from."""
+    """Origin of the text."""
     means: dict[str, Array]
-    """(S, R) volts by array; with pulses, in the mean over a read."""
+    """Voltages (S, R) by array; with pulses, the mean over a read."""
     applied: dict[str, Array]
-    """(K, R) volts by array as they are on the word lines: with pulses, phase by phase."""
+    """Voltages (K, R) of the word lines by array; with pulses, one row per phase."""
 
 
-class _Listener:
-    """Passes reads on to the exact engine and keeps their voltages."""
+class _Recorder:
+    """Engine that forwards reads to the exact engine and records their voltages."""
 
     name = "ngspice"
-    """As which it is asked: with pulses, phase by phase."""
+    """Name of an engine that gets pulses phase by phase."""
 
     def __init__(self, engine: ExactEngine) -> None:
         self._engine = engine
         self.seconds = self.seconds_loading = 0.0
-        self.heard: dict[str, list[Array]] = {}
+        self.recorded: dict[str, list[Array]] = {}
 
     def currents(self, volts: Mapping[str, Array]) -> dict[str, Array]:
         for name, value in volts.items():
-            self.heard.setdefault(name, []).extend(value)
+            self.recorded.setdefault(name, []).extend(value)
         return self._engine.currents(volts)
 
     def drift(self, name: str) -> Array | None:
@@ -79,9 +79,9 @@ def text_reads(
     text: str | None,
     data_dir: Path | None,
 ) -> TextReads:
-    """The reads of the first `steps` time steps of `text` (all of it), or of the test split of the corpus in `data_dir`
-    (default: the built-in one), run through the network on `engine`; for a build without a text model, of so many
-    random voltages."""
+    """Reads of all time steps of `text`, or of the first `steps` steps of the test split of the corpus in `data_dir`
+    (default: the built-in one), run through the network on `engine`. A build without a text model gets `steps` random
+    voltages instead. Raises as `choose_sentences`."""
     if CHECKPOINT not in manifest.files:
         read_v = manifest.device.read_v
         drawn = {unit.array: rng.uniform(-read_v, read_v, (steps, unit.row_count)) for _, unit in manifest.units()}
@@ -91,36 +91,38 @@ def text_reads(
     origin, sentences = choose_sentences(
         checkpoint, text=text, data_dir=data_dir, split="test", sentences=None, steps=limit
     )
-    listener = _Listener(engine)
+    recorder = _Recorder(engine)
     means: dict[str, list[Array]] = {}
 
     def observe(name: str, volts: Array, currents: Array, noise: Array | None) -> None:
         means.setdefault(name, []).extend(volts)
 
-    source = CrossbarSource(manifest, listener, observer=observe)
+    source = CrossbarSource(manifest, recorder, observer=observe)
     stepper = HardwareStepper(checkpoint.model, source)
     with torch.inference_mode():
         for index, sentence in enumerate(sentences):
             source.begin([index])
             run_batch(stepper, [sentence])
-    stacked = ({name: np.array(reads) for name, reads in kept.items()} for kept in (means, listener.heard))
+    stacked = ({name: np.array(reads) for name, reads in kept.items()} for kept in (means, recorder.recorded))
     return TextReads(origin, *stacked)
 
 
 def some_reads(volts: Mapping[str, Array], count: int, rng: np.random.Generator) -> dict[str, Array]:
-    """`count` of the reads of every array, in their order."""
-    found = {}
+    """`count` random reads (K, R) of every array, in their order."""
+    reads_by_array = {}
     for name, reads in volts.items():
         chosen = np.sort(rng.choice(len(reads), min(count, len(reads)), replace=False))
-        found[name] = reads[chosen]
-    return found
+        reads_by_array[name] = reads[chosen]
+    return reads_by_array
 
 
 def tile_cases(
     manifest: Manifest, engine: ExactEngine, volts: Mapping[str, Array], chosen: Sequence[tuple[CrossbarUnit, int]]
 ) -> list[TileCase]:
-    """A case for each of the chosen tiles (array's unit, number in the array), with the reads (K, R) `volts` of its
-    array. Raises `ManifestError` when the build's files are not what they were."""
+    """One case per chosen tile (unit of the array, number in the array), with the reads `volts` (K, R) of its array.
+
+    Raises `ManifestError` if the build's files have changed.
+    """
     stored = read_conductances(manifest)
     texts: dict[str, list[str]] = {}
 
@@ -146,5 +148,5 @@ def tile_cases(
 
 
 def every_tile(network: CrossbarNetwork) -> list[tuple[CrossbarUnit, int]]:
-    """All tiles of a build, array by array."""
+    """All tiles of a build, array by array: unit and number in the array."""
     return [(unit, number) for _, unit in network.units() for number in range(len(network.layout(unit).tiles))]

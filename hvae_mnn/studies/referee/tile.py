@@ -1,4 +1,4 @@
-"""One tile, answered three times: by the exact engine, by ngspice from the netlist as it lies on disk, and by sparse
+"""Currents of one tile computed three times: by the exact engine, by ngspice from the netlist on disk, and by sparse
 nodal analysis."""
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TileCase:
-    """A tile and the reads that it is to be checked with."""
+    """A tile with K reads for a check."""
 
     array: str
     unit: str
     layout: ArrayLayout
     number: int
-    """Of the tile in its array."""
+    """Number of the tile in its array."""
     word_lines: tuple[str, ...]
-    """Of the array."""
+    """Names of the array's word lines."""
     elements: str
     """The tile's part of the array's file."""
     memristors: Array
-    """(R, D) siemens, of the array."""
+    """Conductances (R, D) of the array, siemens."""
     volts: Array
-    """(K, R): word-line voltages of the array in K reads."""
+    """Voltages (K, R) of the array's word lines."""
     exact: Array
-    """(K, columns of the tile): the exact engine's currents for signed weights."""
+    """Currents (K, columns of the tile) of the exact engine for signed weights, amperes."""
 
 
 @dataclass(frozen=True)
 class TileVerdict:
-    """How far the three answers for one tile are apart."""
+    """Differences between the three results for one tile."""
 
     array: str
     tile: str
@@ -51,26 +51,29 @@ class TileVerdict:
     bit_lines: int
     reads: int
     full_scale: float
-    """Largest current for signed weights that ngspice gave, amperes."""
+    """Largest current for signed weights from ngspice, amperes."""
     exact_ngspice: float
-    """Largest difference, parts of full scale."""
+    """Largest difference, relative to full scale."""
     nodal_ngspice: float | None
-    """None where nodal analysis has no answer: nonlinear cells, or saturated amplifiers."""
+    """Largest difference, relative to full scale; None for nonlinear cells or saturated amplifiers, which nodal
+    analysis does not solve."""
     exact_nodal: float | None
+    """As `nodal_ngspice`."""
     columns: Array
-    """(columns,): largest difference of exact and ngspice by column, parts of full scale."""
+    """Largest difference of exact engine and ngspice by column (columns,), relative to full scale."""
     seconds_ngspice: float
+    """Time of ngspice, seconds."""
 
 
 def judge(case: TileCase) -> TileVerdict:
-    """Answer for the tile and compare. Raises `SimulatorError` or `EnvironmentProblem` when ngspice cannot."""
+    """Compute the tile's currents and compare them. Raises `SimulatorError` or `EnvironmentProblem` of ngspice."""
     layout = case.layout
     tile = layout.tiles[case.number]
     start = time.perf_counter()
-    found = ngspice_potentials(case)
+    potentials = ngspice_potentials(case)
     seconds = time.perf_counter() - start
     names = tile_vectors(layout, tile, case.unit)
-    sensed = np.array([[read[name] for name in names] for read in found])
+    sensed = np.array([[read[name] for name in names] for read in potentials])
     spice = layout.signed(sensed * amperes_per_sensed(layout))
     nodal = nodal_currents(case, sensed)
     scale = float(np.abs(spice).max()) or 1.0
@@ -94,7 +97,10 @@ def judge(case: TileCase) -> TileVerdict:
 
 
 def ngspice_potentials(case: TileCase) -> list[dict[str, float]]:
-    """Every node's potential and every source's current, by ngspice's names, for each of the reads."""
+    """Potentials of all nodes and currents of all sources by ngspice's names, for each of the K reads.
+
+    Raises as `judge`.
+    """
     layout = case.layout
     tile = layout.tiles[case.number]
     names = [f"read{number}" for number in range(len(case.volts))]
@@ -107,7 +113,8 @@ def ngspice_potentials(case: TileCase) -> list[dict[str, float]]:
 
 
 def nodal_currents(case: TileCase, sensed: Array) -> Array | None:
-    """Currents (K, columns) for signed weights by nodal analysis, or None where it has no answer."""
+    """Currents (K, columns) for signed weights by nodal analysis, amperes. None for nonlinear cells or saturated
+    amplifiers; `sensed` (K, columns read) are the values of ngspice that tell saturation."""
     layout = case.layout
     hardware, tile = layout.hardware, layout.tiles[case.number]
     amplifier = hardware.amplifier

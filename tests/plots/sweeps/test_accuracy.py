@@ -209,7 +209,7 @@ def test_the_command_writes_figures_and_numbers(folder, capsys, monkeypatch):
         f"accuracy-bits-ppl-relative.{ending}" for ending in ("png", "svg", "parquet", "json")
     }
     for arguments, words in (
-        (["nowhere"], "nowhere is no folder"),
+        (["nowhere"], "nowhere is not a folder"),
         (["--grid", "x"], "unknown grid 'x'; allowed: spread, bits, both"),
         (["--metric", "x"], "unknown metric 'x'; allowed: top1, ppl"),
     ):

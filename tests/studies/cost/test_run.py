@@ -1,4 +1,4 @@
-"""The cost of a token: closed form against ngspice, counts by hand, whole runs, and what is refused."""
+"""Cost of a token: closed form against ngspice, counts by hand, whole runs, and refused builds."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def test_closed_form_and_ngspices_sources(scheme, amplifier, wires):
     hardware = replace(PAPER, cells=Cells(scheme), wires=wires, amplifier=amplifier, tiling=Tiling(4, 3))
     for number in (1, 8):  # 9 x 7 is cut short at both edges
         case = a_case(hardware, number)
-        found, spice = closed(case), ngspice_power(case)
-        np.testing.assert_allclose(found.drivers[number], spice.drivers[0], rtol=1e-9)
+        power, spice = closed(case), ngspice_power(case)
+        np.testing.assert_allclose(power.drivers[number], spice.drivers[0], rtol=1e-9)
         np.testing.assert_allclose(
-            found.amplifiers[number], spice.amplifiers[0], rtol=1e-9, atol=1e-9 * spice.drivers.max()
+            power.amplifiers[number], spice.amplifiers[0], rtol=1e-9, atol=1e-9 * spice.drivers.max()
         )
         if amplifier.kind == "ideal":
             assert spice.largest_output_v == 0
             assert not spice.amplifiers.any()
         else:
-            assert found.largest_output_v >= spice.largest_output_v * (1 - 1e-9) > 0
+            assert power.largest_output_v >= spice.largest_output_v * (1 - 1e-9) > 0
 
 
 def test_a_whole_tile_of_64():
@@ -135,15 +135,15 @@ def netlist(make_checkpoint, tmp_path_factory):
 
 def test_a_token_of_a_small_network(netlist, tmp_path):
     manifest = netlist(BUILT)
-    found = cost(manifest, steps=7, out=tmp_path / "cost", given=Given(read_time=2e-6, adc_area=1e-9, cell_pitch=1e-7))
-    assert found.passed
-    assert found.worst < 1e-9
-    assert {check.layer for check in found.checks} == {"encoder1", "encoder2", "decoder"}  # four tiles, in turn
-    assert found.settling.difference < 0.01
+    result = cost(manifest, steps=7, out=tmp_path / "cost", given=Given(read_time=2e-6, adc_area=1e-9, cell_pitch=1e-7))
+    assert result.passed
+    assert result.worst < 1e-9
+    assert {check.layer for check in result.checks} == {"encoder1", "encoder2", "decoder"}  # four tiles, in turn
+    assert result.settling.difference < 0.01
     # By nodal analysis' sum over the network, without closed form: what every layer's arrays take.
     reads = text_reads(manifest, start_engine("exact", manifest), 7, np.random.default_rng(0), None, None)
     tensors = load_file(manifest.folder / "conductances.safetensors")
-    for layer in found.layers:
+    for layer in result.layers:
         total = 0.0
         for unit in manifest.layer(layer.layer).units:
             layout, memristors = manifest.layout(unit), tensors[f"{unit.array}.conductance"]
@@ -153,12 +153,12 @@ def test_a_token_of_a_small_network(netlist, tmp_path):
                 total += (own**2 @ cells[0].sum(1)).mean() * 2e-6
         assert layer.array_j == pytest.approx(total, rel=0.05)  # wires and drivers take a little
         assert layer.array_j < total
-    token = found.token
-    assert token.array_j == pytest.approx(sum(layer.array_j for layer in found.layers))
+    token = result.token
+    assert token.array_j == pytest.approx(sum(layer.array_j for layer in result.layers))
     # 7 embeddings, 3 latents, 5 hidden units, LSTMs: (7 + 5) + (5 + 5) + (7 + 3 + 5) values; 4 gates x 5 outputs each.
-    assert [layer.dac_conversions for layer in found.layers] == [12, 10, 15]
-    assert [layer.adc_conversions for layer in found.layers] == [20, 20, 20]
-    assert [layer.macs for layer in found.layers] == [4 * 5 * 13, 4 * 5 * 11, 4 * 5 * 16]
+    assert [layer.dac_conversions for layer in result.layers] == [12, 10, 15]
+    assert [layer.adc_conversions for layer in result.layers] == [20, 20, 20]
+    assert [layer.macs for layer in result.layers] == [4 * 5 * 13, 4 * 5 * 11, 4 * 5 * 16]
     assert token.dac_j == pytest.approx(37 * 6.1e-15 * 256)
     assert token.adc_j == pytest.approx(60 * 6.1e-15 * 1024)
     assert token.digital_j == pytest.approx(800 * COMPARED.mac_j)
@@ -193,9 +193,9 @@ def test_energy_goes_with_the_read_time_and_not_with_workers(netlist, tmp_path):
 def test_pulses_take_their_length_at_full_amplitude(netlist, tmp_path):
     hardware = replace(BUILT, name="pulses", coding="pulse_width", wires=Wires())
     manifest = netlist(hardware)
-    found = cost(manifest, steps=3, tiles=2, out=tmp_path / "cost")
-    assert found.passed
-    assert found.settling is None  # no wires
+    result = cost(manifest, steps=3, tiles=2, out=tmp_path / "cost")
+    assert result.passed
+    assert result.settling is None  # no wires
     reads = text_reads(manifest, start_engine("exact", manifest), 3, np.random.default_rng(0), None, None)
     tensors = load_file(manifest.folder / "conductances.safetensors")
     read_v, total = manifest.device.read_v, 0.0
@@ -208,14 +208,14 @@ def test_pulses_take_their_length_at_full_amplitude(netlist, tmp_path):
         assert set(reads.applied) == set(reads.means)
         phases = pulse_reads(reads.means[unit.array], read_v)
         np.testing.assert_array_equal(reads.applied[unit.array], phases.volts)
-    assert found.token.array_j == pytest.approx(total, rel=1e-12)
+    assert result.token.array_j == pytest.approx(total, rel=1e-12)
 
 
 @pytest.mark.parametrize("cells", ["gru", "peephole"])
 def test_other_cells(netlist, tmp_path, cells):
-    found = cost(netlist(BUILT, cells), steps=3, tiles=3, out=tmp_path / "cost")
-    assert found.passed
-    layer = found.layers[0]
+    result = cost(netlist(BUILT, cells), steps=3, tiles=3, out=tmp_path / "cost")
+    assert result.passed
+    layer = result.layers[0]
     if cells == "gru":  # r and z see x and h, the candidate's two parts one of them each
         assert layer.macs == 5 * (2 * (7 + 5 + 1) + (7 + 1) + (5 + 1))
         assert (layer.dac_conversions, layer.adc_conversions) == (12, 20)
@@ -243,10 +243,10 @@ def test_a_bare_module_is_read_with_random_voltages(tmp_path):
         torch.manual_seed(1)
         (layer,) = recurrent_layers(nn.LSTM(4, 3).double(), "net")
     manifest = write_netlists(tmp_path / "net", [LayerExport(layer)], replace(BUILT, tiling=Tiling(5, 2)), {})
-    found = cost(manifest, steps=5, tiles=2, out=tmp_path / "cost")
-    assert found.passed
-    assert found.origin == "random voltages"
-    assert found.token.array_j == found.layers[0].array_j > 0
+    result = cost(manifest, steps=5, tiles=2, out=tmp_path / "cost")
+    assert result.passed
+    assert result.origin == "random voltages"
+    assert result.token.array_j == result.layers[0].array_j > 0
 
 
 def test_the_pitch_of_metal_lines_is_known(netlist):
@@ -305,7 +305,7 @@ def test_bad_input(netlist, tmp_path, capsys, arguments, told):
 
 def test_circuits_without_a_closed_form_are_refused(netlist, make_checkpoint, tmp_path):
     sinh = netlist(replace(BUILT, name="sinh", cells=Cells(read_law="sinh", sinh_per_volt=8.0)))
-    with pytest.raises(InputError, match="read law sinh: power is no quadratic form"):
+    with pytest.raises(InputError, match="read law sinh: power is not a quadratic form"):
         cost(sinh, out=tmp_path / "cost")
     moving = build_netlist(make_checkpoint("lstm"), tmp_path / "moving", hardware=PAPER, device_backend="behavioural")
     with pytest.raises(InputError, match="memristors that move"):

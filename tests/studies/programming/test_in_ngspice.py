@@ -24,7 +24,7 @@ EDGE_S = 1e-9
 
 @pytest.fixture
 def osdi():
-    """Skips where compiled devices do not run, with the reason."""
+    """Skip if compiled devices do not run on this machine, with the reason."""
     problem = osdi_problem()
     if problem:
         pytest.skip(problem)
@@ -72,14 +72,14 @@ def states_after_each_pulse(spec, volts, width_s, x0, pulses, folder):
     ids=lambda value: getattr(value, "name", None),
 )
 def test_1_3_5_and_10_pulses_of_the_map_are_those_of_ngspice(spec, volts, width_s, x0, tmp_path):
-    found = states_after_each_pulse(spec, volts, width_s, x0, 10, tmp_path)
+    states = states_after_each_pulse(spec, volts, width_s, x0, 10, tmp_path)
     table, x, expected = PulseMap(spec, volts), x0, []
     for _ in range(10):
         x = float(table.after(x, width_s))
         expected.append(x)
     assert abs(expected[0] - x0) > 0.01
     for pulses in (1, 3, 5, 10):
-        assert found[pulses - 1] == pytest.approx(expected[pulses - 1], abs=1e-4), f"after {pulses} pulses"
+        assert states[pulses - 1] == pytest.approx(expected[pulses - 1], abs=1e-4), f"after {pulses} pulses"
 
 
 @pytest.mark.parametrize("scheme", BIAS_SCHEMES)
@@ -92,17 +92,17 @@ def test_one_round_on_ideal_wires_is_what_the_map_says(scheme, tmp_path):
     seconds = Controller(AIST, targets, settings).pulses(AIST.conductance(x0), np.ones(shape, dtype=bool))
     array = WiredArray(AIST, "behavioural", scheme, 0.24, 0.0, 1e-6)
     vectors = run_deck(programming_deck(array, x0, seconds, "p"), tmp_path, "p", AIST, "behavioural")
-    found = np.array([[vectors[f"v(x{i}_{j})"][-1] for j in range(4)] for i in range(3)])
+    states = np.array([[vectors[f"v(x{i}_{j})"][-1] for j in range(4)] for i in range(3)])
     model = SelectedArray(AIST, 0.24, scheme, Devices(np.ones(shape), np.ones(shape)))
     expected, _ = model.pulse(x0, seconds, np.ones(shape))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(states, expected, rtol=0, atol=5e-4)
     assert (model.disturbance.count > 0) == (scheme == "V/2")
     currents = [
         [np.interp(time, vectors["time"], vectors[f"i(vb{j})"]) for j in range(4)]
         for time in schedule(array, seconds).sample_s
     ]
     # A column's current is that of the one driven row; 1T1R's closed switch is 1 ohm.
-    np.testing.assert_allclose(currents, AIST.read_v * AIST.conductance(found), rtol=2e-4)
+    np.testing.assert_allclose(currents, AIST.read_v * AIST.conductance(states), rtol=2e-4)
 
 
 def test_a_4_by_4_array_with_wires_is_programmed_to_1_percent(tmp_path):

@@ -1,4 +1,4 @@
-"""Targets from everywhere, and what a run of programming keeps."""
+"""Sources of target conductances, and files of a run of programming."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_every_array_of_a_netlist_is_programmed_into_its_device(netlist, tmp_pat
     table = columns(tmp_path / "run" / "devices.parquet")
     for name in names:
         own, expected = table["array"] == name, stored[f"{name}.conductance"]
-        found = np.empty(expected.shape)
-        found[table["row"][own], table["column"][own]] = table["target_s"][own]
-        np.testing.assert_array_equal(found, expected)
+        targets = np.empty(expected.shape)
+        targets[table["row"][own], table["column"][own]] = table["target_s"][own]
+        np.testing.assert_array_equal(targets, expected)
     assert np.abs(table["conductance_s"] / table["target_s"] - 1).max() <= 0.01
     assert result.summary["network"]["devices"] == sum(stored[f"{name}.conductance"].size for name in names)
 
@@ -86,9 +86,9 @@ def test_targets_come_from_files_and_chance(tmp_path):
     np.savetxt(tmp_path / "t.csv", values, delimiter=",")
     np.save(tmp_path / "row.npy", values[0])
     for name in ("t.npy", "t.csv"):
-        found = find_targets(tmp_path / name, None, None, 0)
-        np.testing.assert_array_equal(found.arrays["t"], values)
-        assert found.spec == AIST
+        targets = find_targets(tmp_path / name, None, None, 0)
+        np.testing.assert_array_equal(targets.arrays["t"], values)
+        assert targets.spec == AIST
     assert find_targets(tmp_path / "row.npy", None, "hp_tio2", 0).arrays["row"].shape == (1, 3)
     chance = find_targets(None, (30, 40), HP_TIO2, 5).arrays["random"]
     assert chance.shape == (30, 40)
@@ -126,7 +126,7 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
     [
         ({"random": None}, InputError, "give either a netlist folder or file with target conductances, or --random"),
         ({"targets": "t.npy"}, InputError, "give either"),
-        ({"random": (0, 4)}, InputError, "--random is 0 x 4; allowed are 1 row and column or more"),
+        ({"random": (0, 4)}, InputError, "--random is 0 x 4; allowed: 1 row and column or more"),
         ({"random": (10**5, 10**5)}, InputError, "100,000,000 devices at most"),
         ({"scheme": "V/4"}, InputError, "unknown scheme 'V/4'; did you mean"),
         ({"seed": -1}, InputError, "seed is -1"),
@@ -140,12 +140,16 @@ def test_a_corner_of_an_array_is_programmed_in_ngspice_too(netlist, tmp_path):
         ({"targets": "text.csv", "random": None}, InputError, "text.csv cannot be read: could not convert"),
         ({"targets": "text.npy", "random": None}, InputError, "text.npy cannot be read"),
         ({"targets": "empty.csv", "random": None}, InputError, "empty.csv holds float64 of shape (0, 1)"),
-        ({"targets": "text.txt", "random": None}, InputError, "files of target conductances end in .npy or .csv"),
+        (
+            {"targets": "text.txt", "random": None},
+            InputError,
+            "allowed: a netlist folder, or a file that ends in .npy or .csv",
+        ),
         ({"targets": "folder", "random": None}, ManifestError, "is not a netlist folder"),
         ({"targets": "large.csv", "random": None}, DeviceError, "at (0, 1), is 0.2 S; allowed: 1e-05 to 0.0001 S"),
     ],
 )
-def test_what_is_wrong_is_said_before_a_folder_is_made(tmp_path, monkeypatch, change, error, message):
+def test_wrong_input_is_refused_before_a_folder_is_made(tmp_path, monkeypatch, change, error, message):
     monkeypatch.chdir(tmp_path)
     for name in ("text.csv", "text.npy", "text.txt"):
         (tmp_path / name).write_text("hello")

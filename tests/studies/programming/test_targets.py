@@ -1,4 +1,4 @@
-"""Files of target conductances: believed nothing, held within bounds."""
+"""Damaged and hostile files of target conductances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvae_mnn.studies.programming.targets import find_targets
 
 
 def npy(shape, dtype="<f8", fortran=False, data=b"", version=(1, 0)):
-    """The bytes of a .npy file that claims what it likes."""
+    """The bytes of a .npy file with any claims about its array."""
     file = io.BytesIO()
     header = {"descr": dtype, "fortran_order": fortran, "shape": shape}
     {(1, 0): np.lib.format.write_array_header_1_0, (2, 0): np.lib.format.write_array_header_2_0}[version](file, header)
@@ -35,7 +35,7 @@ def npy(shape, dtype="<f8", fortran=False, data=b"", version=(1, 0)):
         (npy((2, 1, 1), data=bytes(16)), r"holds float64 of shape \(2, 1, 1\)"),
         (npy((), data=bytes(8)), r"holds float64 of shape \(\)"),
         (npy((0,)), r"holds float64 of shape \(0,\)"),
-        (npy((2,), data=np.array([1e-5, np.nan]).tobytes()), "row 1, column 2: nan is no conductance"),
+        (npy((2,), data=np.array([1e-5, np.nan]).tobytes()), "row 1, column 2: nan is not a conductance"),
         (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "cannot be read"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{", "cannot be read"),
         (b"\x93NUMPY\x03\x00\x10\x00\x00\x00", r"it has version \(3, 0\) of the format"),
@@ -60,16 +60,16 @@ def test_tables_of_any_order_and_numbers(tmp_path, dtype, version):
     for fortran in (False, True):
         data = values.astype(dtype).tobytes(order="F" if fortran else "C")
         (tmp_path / "t.npy").write_bytes(npy((2, 3), dtype, fortran, data, version))
-        found = find_targets(tmp_path / "t.npy", None, None, 0).arrays["t"]
-        assert found.dtype == np.float64
-        assert found.flags.c_contiguous
-        assert np.array_equal(found, values)
+        array = find_targets(tmp_path / "t.npy", None, None, 0).arrays["t"]
+        assert array.dtype == np.float64
+        assert array.flags.c_contiguous
+        assert np.array_equal(array, values)
 
 
 @pytest.mark.parametrize("text", ["1e-5,nan\n", "1e-5,1e999\n", "inf"])
 def test_a_csv_file_of_what_is_not_finite(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(InputError, match="is no conductance"):
+    with pytest.raises(InputError, match="is not a conductance"):
         find_targets(tmp_path / "t.csv", None, None, 0)
 
 

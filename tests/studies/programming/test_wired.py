@@ -1,4 +1,4 @@
-"""Wired tiles in every scheme: exact engine, ngspice as it runs step after step, and nodal analysis answer alike."""
+"""Wired tiles in every scheme: the exact engine, ngspice step after step, and nodal analysis agree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def an_array(hardware, rows, columns, seed=0):
 
 
 def three_answers(array, tmp_path, volts):
-    """Currents (B, outputs) by ngspice's living transient and by the exact engine."""
+    """Currents (B, outputs) by ngspice's persistent transient and by the exact engine."""
     include = tmp_path / "array.inc"
     include.write_text("".join(array_lines(array)))
     deck = ArrayDeck("array", array.unit, tuple(array.word_lines), array.layout, include)
@@ -168,9 +168,9 @@ def printed(folder, deck):
         [command, "-n", "-b", deck], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    found = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))
-    assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in found.values())  # a whole double
-    return {name: float(value) for name, value in found.items()}
+    values = dict(re.findall(r"^(\S+) = (\S+)$", done.stdout, re.MULTILINE))
+    assert all(len(re.sub(r"e.*|\D", "", value)) >= 17 for value in values.values())  # a whole double
+    return {name: float(value) for name, value in values.items()}
 
 
 @pytest.fixture
@@ -193,10 +193,10 @@ def test_unit_decks_run_alone_and_print_the_exact_currents(scheme, amplifier, ls
     for _, unit in manifest.units():
         layout, volts = manifest.layout(unit), stored[f"{unit.array}.test_volts"]
         exact = ExactEngine({"a": stored[f"{unit.array}.conductance"]}, {"a": layout}).currents({"a": volts[None]})["a"]
-        found = printed(manifest.folder, manifest.deck(unit).name)
+        values = printed(manifest.folder, manifest.deck(unit).name)
         plain = scheme == "fixed_resistor_per_cell" and amplifier.kind == "ideal"
         names = [f"{k}_{p}" for p in range(layout.sums) for k in range(3)]
-        currents = [found[f"i(vs{unit.name}{name})" if plain else f"i{unit.name}{name}"] for name in names]
+        currents = [values[f"i(vs{unit.name}{name})" if plain else f"i{unit.name}{name}"] for name in names]
         agree(np.array(currents), exact[0])
 
 
@@ -207,7 +207,7 @@ def test_the_layer_deck_computes_the_state_from_wired_tiles(scheme, lstm, tmp_pa
     manifest = read_manifest(tmp_path / "net")
     stored = load_file(manifest.folder / "conductances.safetensors")
     layer = manifest.layers[0]
-    found = printed(manifest.folder, manifest.deck(layer).name)
+    values = printed(manifest.folder, manifest.deck(layer).name)
     text = manifest.deck(layer).read_text()
     previous = np.array([float(v) for v in re.findall(r"^Vprevious\d+ \w+ 0 DC (\S+)$", text, re.MULTILINE)])
     p = {}
@@ -217,8 +217,8 @@ def test_the_layer_deck_computes_the_state_from_wired_tiles(scheme, lstm, tmp_pa
         p[unit.name] = engine.currents({array: volts[None]})[array][0] * unit.scale / layer.volts_per_unit
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     memory = sigmoid(p["f"]) * previous + sigmoid(p["i"]) * np.tanh(p["g"])
-    agree(np.array([found[f"v(memory{k})"] for k in range(3)]), memory)
-    agree(np.array([found[f"v(hidden{k})"] for k in range(3)]), sigmoid(p["o"]) * np.tanh(memory))
+    agree(np.array([values[f"v(memory{k})"] for k in range(3)]), memory)
+    agree(np.array([values[f"v(hidden{k})"] for k in range(3)]), sigmoid(p["o"]) * np.tanh(memory))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -230,8 +230,8 @@ def test_pulses_carry_the_charge_of_the_mean_voltage(scheme, lstm, tmp_path):
     unit = manifest.layers[0].unit("g")
     volts, layout = stored["net_g.test_volts"], manifest.layout(unit)
     exact = ExactEngine({"a": stored["net_g.conductance"]}, {"a": layout}).currents({"a": volts[None]})["a"][0]
-    found = printed(manifest.folder, manifest.deck(unit).name)
-    charges = np.array([found[f"qg{k}"] for k in range(3)])
+    values = printed(manifest.folder, manifest.deck(unit).name)
+    charges = np.array([values[f"qg{k}"] for k in range(3)])
     agree(charges / 2e-6, exact, 1e-12)
     # Phase by phase, as the step loop does it, it is exact.
     reads = pulse_reads(volts[None], manifest.device.read_v)
@@ -267,8 +267,8 @@ def test_pulse_decks_print_the_charge_of_all_phases(scheme, law, amplifier, tmp_
     (tmp_path / "pulses.cir").write_text(text)
     (tmp_path / "array.inc").write_text("".join(array_lines(array)))
     shutil.copy(model_file(TIA_LIBRARY), tmp_path)
-    found = printed(tmp_path, "pulses.cir")
+    values = printed(tmp_path, "pulses.cir")
     phases = pulse_reads(volts[None], read_v)
     engine = ExactEngine({"array": array.conductance}, {"array": array.layout})
     (expected,) = phases.mean(engine.currents({"array": phases.volts})["array"])
-    agree(np.array([found[f"q{array.unit}{k}"] for k in range(3)]) / read_s, expected)
+    agree(np.array([values[f"q{array.unit}{k}"] for k in range(3)]) / read_s, expected)
