@@ -29,6 +29,7 @@ from hvae_mnn.reading import (
     read_bytes,
     read_text,
     read_toml,
+    shown,
 )
 
 LONG = "x" * 300
