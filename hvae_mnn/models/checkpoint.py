@@ -17,6 +17,7 @@ from hvae_mnn.models.config import ModelConfig, TrainingConfig
 from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.reading import shown
+from hvae_mnn.results import Shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
 from hvae_mnn.text.vocabulary import Vocabulary
 
@@ -41,8 +42,8 @@ _RANGE_LEVELS = 4
 """Layer, kind, name, percentile."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+@dataclass(frozen=True, repr=False)
+class Checkpoint(Shown):
     """A trained model with all that its use and evaluation need."""
 
     path: Path
@@ -61,6 +62,18 @@ class Checkpoint:
     """Figures of the epoch that it comes from."""
     activation_ranges: dict[str, Any] | None
     """Magnitudes of inputs and pre-activations on valid sentences, to calibrate converters with; None if unknown."""
+
+    def facts(self) -> Mapping[str, object]:
+        """The file, the model's size, and the epoch that it was taken from."""
+        return {
+            "path": self.path,
+            "encoder_cells": ", ".join(self.config.encoder_cells),
+            "decoder_cell": self.config.decoder_cell,
+            "hidden_size": self.config.hidden_size,
+            "latent_size": self.config.latent_size,
+            "vocabulary_size": self.config.vocabulary_size,
+            "epoch": self.metrics.get("epoch"),
+        }
 
 
 def save_checkpoint(

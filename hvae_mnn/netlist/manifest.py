@@ -18,6 +18,7 @@ from hvae_mnn.gates import GATE_UNITS, GateUnit
 from hvae_mnn.netlist.arrays import EQUATIONS
 from hvae_mnn.netlist.file_names import CONDUCTANCES, MANIFEST, deck_file, elements_file
 from hvae_mnn.reading import shown
+from hvae_mnn.results import Shown
 
 FORMAT = "hvae-mnn-netlist/3"
 _ROUNDING = 1 + 1e-9
@@ -25,8 +26,8 @@ _MOST = 10**12
 """Upper limit for rows, columns and weights: beyond any machine's memory, and below the overflow of array sizes."""
 
 
-@dataclass(frozen=True)
-class Manifest(CrossbarNetwork):
+@dataclass(frozen=True, repr=False)
+class Manifest(Shown, CrossbarNetwork):
     """A network and the folder of its netlists."""
 
     folder: Path
@@ -48,6 +49,17 @@ class Manifest(CrossbarNetwork):
     def elements(self, unit: CrossbarUnit) -> Path:
         """Path of the file with the elements of a gate unit's array."""
         return self.folder / elements_file(unit)
+
+    def facts(self) -> Mapping[str, object]:
+        """The folder, and the network's size and hardware."""
+        return {
+            "folder": self.folder,
+            "layers": ", ".join(layer.name for layer in self.layers),
+            "arrays": sum(len(layer.units) for layer in self.layers),
+            "memristors": self.memristors,
+            "hardware": self.hardware.name,
+            "device_backend": self.device_backend,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Contents of `manifest.json`."""

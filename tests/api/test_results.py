@@ -17,6 +17,7 @@ from hvae_mnn import (
     finetune,
     ir_drop,
     iv,
+    load_checkpoint,
     plot_converters,
     plot_crossbar,
     program,
@@ -110,6 +111,13 @@ def test_simulate_and_its_converters(checkpoint, capsys):
     plot = plot_converters(result.folder)
     check(plot, ["converters"], capsys)
     assert "src='data:image/png;base64," in plot._repr_html_()
+
+
+def test_a_checkpoint_and_its_manifest_are_short_to_look_at(checkpoint):
+    for shown in (load_checkpoint(checkpoint), build_netlist(checkpoint)):
+        assert repr(shown).startswith(f"{type(shown).__name__}(")
+        assert len(repr(shown)) < _LONGEST
+        assert shown._repr_html_().startswith("<table><caption>")
 
 
 def test_plot_crossbar(checkpoint, capsys):
