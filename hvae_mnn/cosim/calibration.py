@@ -40,7 +40,9 @@ class _Parts:
                 ]
         self._gates = {name: layer.gates for name, layer in stepper.layers.items()}
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
         for unit in units:
             gate = self._gates[layer][unit]
             count = len(inputs["h"])
@@ -51,7 +53,7 @@ class _Parts:
             volts = torch.cat(rows, dim=1)  # (B, R)
             parts = [(volts[:, block] @ weights).abs().flatten() for block, weights in self._blocks[layer, unit]]
             self.seen[layer, unit].append(parts)
-        return self._source(layer, units, inputs)
+        return self._source(layer, units, inputs, new_step=new_step)
 
 
 def needs_text(hardware: Hardware) -> bool:

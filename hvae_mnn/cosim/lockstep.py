@@ -25,9 +25,11 @@ class _Checked:
         self.array_errors: dict[tuple[str, str], Tensor] = {}
         """By layer and gate unit, since they were last cleared."""
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
-        preactivations = self._hardware(layer, units, inputs)
-        expected = self._digital.source(layer, units, inputs)
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
+        preactivations = self._hardware(layer, units, inputs, new_step=new_step)
+        expected = self._digital.source(layer, units, inputs, new_step=new_step)
         self.array_errors |= {(layer, unit): preactivations[unit] - expected[unit] for unit in units}
         return preactivations
 

@@ -148,12 +148,14 @@ class CrossbarSource:
         self._noise.begin(sentences)
         self._converted.clear()
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> dict[str, Tensor]:
         """See `PreactivationSource`: inputs (B, n) by role, pre-activations (B, H) by gate unit, in the model's units.
 
         Raises `InputError` for a word-line voltage that would move the states of a build that does not allow it.
         """
-        if list(units) != ["o"]:  # a separate call for the output gate belongs to the same step (peepholes)
+        if new_step:
             self._converted.clear()
         entry = self._layers[layer]
         entries = [entry.unit(name) for name in units]

@@ -101,12 +101,15 @@ class MixedSource:
         self._weights, self._crossbars = weights, crossbars
         self._plain: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
         """See `PreactivationSource`."""
-        digital = self._weights(layer, units, inputs)
-        if list(units) != ["o"]:  # an output gate asked for alone belongs to the step before it (peepholes)
+        digital = self._weights(layer, units, inputs, new_step=new_step)
+        if new_step:
             self._plain.clear()
-        read = self._crossbars(layer, units, {role: self._value(value) for role, value in inputs.items()})
+        values = {role: self._value(value) for role, value in inputs.items()}
+        read = self._crossbars(layer, units, values, new_step=new_step)
         return {unit: through(digital[unit], read[unit]) for unit in units}
 
     def _value(self, tensor: Tensor) -> Tensor:

@@ -36,10 +36,13 @@ Preactivations = dict[str, Tensor]
 class PreactivationSource(Protocol):
     """Where pre-activations come from."""
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
         """Pre-activations (B, H) of the named `units` of `layer` from its inputs by role, each (B, n).
 
-        Roles: `x` layer input, `z` latent, `h` previous hidden state, `c` memory (only with peepholes).
+        Roles: `x` layer input, `z` latent, `h` previous hidden state, `c` memory (only with peepholes). `new_step` is
+        False for a further call within the layer's time step, as the output gate with peepholes needs it.
         """
         ...
 
@@ -80,7 +83,9 @@ class WeightsSource:
             }
         )
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
         """See `PreactivationSource`."""
         x = torch.cat([inputs[role] for role in ("x", "z") if role in inputs], dim=-1)  # (B, I)
         preactivations = {}
@@ -116,7 +121,7 @@ def layer_step(
     else:  # the output gate sees c_t, which the other three make
         preactivations = source(layer.name, ["i", "f", "g"], {**known, "c": state.memory})
         memory = lstm_memory(preactivations, state.memory)
-        preactivations |= source(layer.name, ["o"], {**known, "c": memory})
+        preactivations |= source(layer.name, ["o"], {**known, "c": memory}, new_step=False)
     return State(lstm_hidden(preactivations["o"], memory), memory), preactivations
 
 
@@ -238,8 +243,10 @@ class _Recorder:
         self._source = source
         self.seen: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
 
-    def __call__(self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor]) -> Preactivations:
-        preactivations = self._source(layer, units, inputs)
+    def __call__(
+        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
+    ) -> Preactivations:
+        preactivations = self._source(layer, units, inputs, new_step=new_step)
         for role, value in inputs.items():
             self.seen[layer, "inputs", role].append(value.abs().flatten())
         for unit, value in preactivations.items():
