@@ -47,15 +47,18 @@ def test_a_source_sees_the_layers_inputs_by_role(make_checkpoint):
     stepper = Stepper(checkpoint.model)
     inner, seen = stepper.source, []
 
-    def source(layer, units, inputs):
-        seen.append((layer, tuple(units), tuple(inputs)))
-        return inner(layer, units, inputs)
+    def source(layer, units, inputs, *, new_step=True):
+        seen.append((layer, tuple(units), tuple(inputs), new_step))
+        return inner(layer, units, inputs, new_step=new_step)
 
     stepper.source = source
     run_batch(stepper, [checkpoint.vocabulary.encode_sentence(["the"])])
     # The output gate is asked after the other three, since it sees the memory that they make.
-    assert seen[:2] == [("encoder1", ("i", "f", "g"), ("x", "h", "c")), ("encoder1", ("o",), ("x", "h", "c"))]
-    assert seen[-1] == ("decoder", ("o",), ("x", "z", "h", "c"))
+    assert seen[:2] == [
+        ("encoder1", ("i", "f", "g"), ("x", "h", "c"), True),
+        ("encoder1", ("o",), ("x", "h", "c"), False),
+    ]
+    assert seen[-1] == ("decoder", ("o",), ("x", "z", "h", "c"), False)
 
 
 @pytest.mark.parametrize("cells", CELLS)
