@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hvae_mnn.errors import CheckpointError, InputError
@@ -98,7 +99,9 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def log_likelihood(model: RecurrentModel, tokens: Tensor, latent: Tensor) -> Tensor:
+def log_likelihood(
+    model: RecurrentModel, tokens: Int[Tensor, "B T"], latent: Float[Tensor, "B Z"]
+) -> Float[Tensor, " B"]:
     """ln p(x | z) in nats of each row, shape (B,), from tokens (B, T) and latents (B, Z); pads are not counted.
 
     Logits are made and used a slice at a time: all of them for a batch of long sentences can be gigabytes.

@@ -10,22 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def lstm_memory(preactivations: Mapping[str, Tensor], memory: Tensor) -> Tensor:
+def lstm_memory(
+    preactivations: Mapping[str, Float[Tensor, "B H"]], memory: Float[Tensor, "B H"]
+) -> Float[Tensor, "B H"]:
     """Memory c_t = f * c_{t-1} + i * g from the pre-activations `i`, `f`, `g` and c_{t-1}, each of shape (B, H) (eq.
     10)."""
     i, f, g = (preactivations[name] for name in "ifg")
     return torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
 
 
-def lstm_hidden(output_gate: Tensor, memory: Tensor) -> Tensor:
+def lstm_hidden(output_gate: Float[Tensor, "B H"], memory: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
     """Hidden state h_t = o * tanh(c_t) from the pre-activation of o and c_t, each of shape (B, H) (eq. 11)."""
     return torch.sigmoid(output_gate) * torch.tanh(memory)
 
 
-def gru_hidden(preactivations: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
+def gru_hidden(
+    preactivations: Mapping[str, Float[Tensor, "B H"]], hidden: Float[Tensor, "B H"]
+) -> Float[Tensor, "B H"]:
     """Hidden state of a GRU from the pre-activations `r`, `z`, `nx`, `nh` and h_{t-1}, each of shape (B, H);
     PyTorch's form."""
     r, z = torch.sigmoid(preactivations["r"]), torch.sigmoid(preactivations["z"])
@@ -33,6 +38,6 @@ def gru_hidden(preactivations: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
     return (1 - z) * candidate + z * hidden
 
 
-def rnn_hidden(preactivations: Mapping[str, Tensor]) -> Tensor:
+def rnn_hidden(preactivations: Mapping[str, Float[Tensor, "B H"]]) -> Float[Tensor, "B H"]:
     """Hidden state tanh(h) of an Elman RNN from its pre-activation `h` of shape (B, H)."""
     return torch.tanh(preactivations["h"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hvae_mnn.models.config import ModelConfig
@@ -88,11 +89,13 @@ class HSRVAE(RecurrentModel):
             steps = torch.full_like(steps, tokens.shape[1])
         return Posterior(*self.posterior(hidden2), steps)
 
-    def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(
+        self, hidden: Float[Tensor, "*batch H"]
+    ) -> tuple[Float[Tensor, "*batch Z"], Float[Tensor, "*batch Z"]]:
         """See `RecurrentModel.posterior`: two linear maps."""
         return self.to_mean(hidden), self.to_log_variance(hidden)
 
-    def first_hidden(self, latent: Tensor) -> Tensor:
+    def first_hidden(self, latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B H"]:
         """See `RecurrentModel.first_hidden`: W z."""
         return cast("Tensor", self.latent_to_hidden(latent))
 
@@ -101,7 +104,7 @@ class HSRVAE(RecurrentModel):
         hidden = self.first_hidden(latent)[None].contiguous()  # (1, B, H)
         return (hidden, hidden) if self.config.decoder_cell == "lstm" else hidden
 
-    def decoder_hidden(self, tokens: Tensor, latent: Tensor) -> Tensor:
+    def decoder_hidden(self, tokens: Int[Tensor, "B T"], latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B T-1 H"]:
         """Decoder states (B, T - 1, H) under teacher forcing: step t reads token t and z (B, Z)."""
         embedded = self._drop(self.decoder_embedding(tokens[:, :-1]))  # (B, T - 1, E)
         everywhere = latent[:, None, :].expand(-1, embedded.shape[1], -1)  # (B, T - 1, Z)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -22,15 +23,18 @@ class Posterior:
     steps: Tensor
     """Number of each sentence's steps that count, shape (B,); the latent belongs to the last of them."""
 
-    def last(self) -> tuple[Tensor, Tensor]:
+    def last(self) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log-variance of the latent's own step, each of shape (B, Z)."""
         rows = torch.arange(self.mean.shape[0], device=self.mean.device)
         return self.mean[rows, self.steps - 1], self.log_variance[rows, self.steps - 1]
 
 
 def sample_latent(
-    mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None
-) -> Tensor:
+    mean: Float[Tensor, "*#batch Z"],
+    log_variance: Float[Tensor, "*#batch Z"],
+    generator: torch.Generator | None = None,
+    noise: Float[Tensor, "*#batch Z"] | None = None,
+) -> Float[Tensor, "*#batch Z"]:
     """A latent z = mean + exp(log_variance / 2) * noise, each of shape (..., Z); noise is drawn if it is not given."""
     if noise is None:
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)

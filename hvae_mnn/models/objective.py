@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hvae_mnn.models.config import KlTarget, TrainingConfig
@@ -10,7 +11,7 @@ from hvae_mnn.models.latent import Posterior
 from hvae_mnn.text.vocabulary import PAD
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+def gaussian_kl(mean: Float[Tensor, "*batch Z"], log_variance: Float[Tensor, "*batch Z"]) -> Float[Tensor, "*batch"]:
     """KL(N(mean, variance) || N(0, I)) in nats, summed over the last axis: (..., Z) to (...).
 
     Eq. 5 with its signs set right: -1/2 sum(1 + log_variance - mean^2 - exp(log_variance)). As printed, mean^2 has a
@@ -19,7 +20,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=-1)
 
 
-def reconstruction(logits: Tensor, tokens: Tensor) -> Tensor:
+def reconstruction(logits: Float[Tensor, "B predicted V"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """-ln p(x | z) of each sentence in nats, shape (B,), from logits (B, T - 1, V) and tokens (B, T).
 
     Words and the end symbol are predicted, pads are not. Computed in float32 whatever the logits' type.
@@ -31,14 +32,14 @@ def reconstruction(logits: Tensor, tokens: Tensor) -> Tensor:
     return losses.view_as(targets).sum(dim=1)
 
 
-def step_kl(posterior: Posterior) -> Tensor:
+def step_kl(posterior: Posterior) -> Float[Tensor, "B T"]:
     """KL of every encoder step in nats, shape (B, T), zero at steps that do not count."""
     kl = gaussian_kl(posterior.mean.float(), posterior.log_variance.float())  # (B, T)
     places = torch.arange(kl.shape[1], device=kl.device)
     return kl.masked_fill(places[None, :] >= posterior.steps[:, None], 0.0)
 
 
-def charged_kl(posterior: Posterior, target: KlTarget) -> Tensor:
+def charged_kl(posterior: Posterior, target: KlTarget) -> Float[Tensor, " B"]:
     """The KL that the loss charges each sentence, in nats, shape (B,).
 
     `last` is the latent's own KL, which makes the loss an ELBO. `mean_t` divides the sum over steps by their number
@@ -51,7 +52,9 @@ def charged_kl(posterior: Posterior, target: KlTarget) -> Tensor:
     return total / posterior.steps if target == "mean_t" else total
 
 
-def batch_loss(rec: Tensor, kl: Tensor, weight: float, config: TrainingConfig) -> Tensor:
+def batch_loss(
+    rec: Float[Tensor, " B"], kl: Float[Tensor, " B"], weight: float, config: TrainingConfig
+) -> Float[Tensor, ""]:
     """Scalar loss of a batch from each sentence's reconstruction and charged KL, both (B,).
 
     The KL counts from `free_bits` upward on the batch's mean, so that single sentences may stay below.
