@@ -16,7 +16,7 @@ from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 from hvae_mnn.cli.streams import show_error
 
 if TYPE_CHECKING:
-    from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Hardware
+    from hvae_mnn.crossbar.hardware.spec import Amplifier, ConverterSpec, Hardware
 
 Row = tuple[str, str, str]
 """What, value and unit."""
@@ -135,8 +135,7 @@ def _show(hardware: Hardware) -> None:
 
 def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
     """Rows by section of the file; "->" marks a quantity that follows from other rows."""
-    device, cells, wires, amplifier = hardware.device, hardware.cells, hardware.wires, hardware.amplifier
-    tiling = hardware.tiling
+    device, wires, tiling = hardware.device, hardware.wires, hardware.tiling
     threshold = f"{device.threshold_v:g}" if device.threshold_v else "none"
     yield (
         "device",
@@ -149,23 +148,7 @@ def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
             ("read_voltage", f"{device.read_v:g}", "V"),
         ],
     )
-    array: list[Row] = [
-        ("scheme", cells.scheme, ""),
-        ("scale", cells.scale, ""),
-        ("g_min_siemens", f"{device.g_min:g}", "S"),
-        ("g_max_siemens", f"{device.g_max:g}", "S"),
-        ("levels", str(cells.levels) if cells.levels else "any conductance", ""),
-    ]
-    if cells.levels:
-        array.append(("-> between levels", f"{(device.g_max - device.g_min) / (cells.levels - 1):.4g}", "S"))
-    if cells.scheme != "differential_pair":
-        array.append(("-> fixed resistor", f"{1 / device.g_mid:.6g}", "ohm"))
-    array.append(("read_law", cells.read_law, ""))
-    if cells.read_law == "sinh":
-        a = cells.sinh_per_volt
-        ratio = math.sinh(a * device.read_v) / (a * device.read_v) if a * device.read_v < 700 else math.inf
-        array += [("sinh_per_volt", f"{a:g}", "1/V"), ("-> current over G V when reading", f"{ratio:.4g}", "")]
-    yield "array", array
+    yield "array", _array(hardware)
     yield (
         "wires",
         [
@@ -174,19 +157,7 @@ def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
         ],
     )
     yield "drivers", [("output_ohm", f"{wires.driver_ohm:g}", "ohm")]
-    sense: list[Row] = [("kind", amplifier.kind, "")]
-    if amplifier.kind == "transimpedance":
-        limited = amplifier.swing_v < math.inf
-        sense += [
-            ("feedback_ohm", f"{amplifier.feedback_ohm:g}", "ohm"),
-            ("gain", f"{amplifier.gain:g}", ""),
-            ("offset_v", f"{amplifier.offset_v:g}", "V"),
-            ("swing_v", f"{amplifier.swing_v:g}" if limited else "no limit", "V"),
-        ]
-        if limited:
-            sense.append(("-> largest current", f"{amplifier.swing_v / amplifier.feedback_ohm:.4g}", "A"))
-    sense.append(("-> input resistance R_in", f"{amplifier.input_ohm:.4g}", "ohm"))
-    yield "sense", sense
+    yield "sense", _sense(hardware.amplifier)
     yield "input", [("coding", hardware.coding, "")]
     yield "dac", list(_converter(hardware.dac, "model's units"))
     yield "adc", list(_converter(hardware.adc, "A"))
@@ -199,6 +170,43 @@ def _sections(hardware: Hardware) -> Iterator[tuple[str, list[Row]]]:
         ],
     )
     yield "gates", [("where", hardware.gates, "")]
+
+
+def _array(hardware: Hardware) -> list[Row]:
+    device, cells = hardware.device, hardware.cells
+    rows: list[Row] = [
+        ("scheme", cells.scheme, ""),
+        ("scale", cells.scale, ""),
+        ("g_min_siemens", f"{device.g_min:g}", "S"),
+        ("g_max_siemens", f"{device.g_max:g}", "S"),
+        ("levels", str(cells.levels) if cells.levels else "any conductance", ""),
+    ]
+    if cells.levels:
+        rows.append(("-> between levels", f"{(device.g_max - device.g_min) / (cells.levels - 1):.4g}", "S"))
+    if cells.scheme != "differential_pair":
+        rows.append(("-> fixed resistor", f"{1 / device.g_mid:.6g}", "ohm"))
+    rows.append(("read_law", cells.read_law, ""))
+    if cells.read_law == "sinh":
+        a = cells.sinh_per_volt
+        ratio = math.sinh(a * device.read_v) / (a * device.read_v) if a * device.read_v < 700 else math.inf
+        rows += [("sinh_per_volt", f"{a:g}", "1/V"), ("-> current over G V when reading", f"{ratio:.4g}", "")]
+    return rows
+
+
+def _sense(amplifier: Amplifier) -> list[Row]:
+    rows: list[Row] = [("kind", amplifier.kind, "")]
+    if amplifier.kind == "transimpedance":
+        limited = amplifier.swing_v < math.inf
+        rows += [
+            ("feedback_ohm", f"{amplifier.feedback_ohm:g}", "ohm"),
+            ("gain", f"{amplifier.gain:g}", ""),
+            ("offset_v", f"{amplifier.offset_v:g}", "V"),
+            ("swing_v", f"{amplifier.swing_v:g}" if limited else "no limit", "V"),
+        ]
+        if limited:
+            rows.append(("-> largest current", f"{amplifier.swing_v / amplifier.feedback_ohm:.4g}", "A"))
+    rows.append(("-> input resistance R_in", f"{amplifier.input_ohm:.4g}", "ohm"))
+    return rows
 
 
 def _converter(spec: ConverterSpec, unit: str) -> Iterator[Row]:
