@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
-
 __version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
     """Versions by name, for the records of a run: this package, Python, and the libraries that compute."""
+    import platform  # here, because importing the package imports this module
+    from importlib.metadata import version
+
     return {
         "hvae_mnn": __version__,
         "python": platform.python_version(),
