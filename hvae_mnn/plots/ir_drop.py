@@ -126,20 +126,11 @@ def error_figure(folder: Path) -> Figure:
             handles, labels, title=title, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small"
         )
         if spice.any():
-            axes = panels[2, number]
-            shades = dict(zip(values, _shades(len(values)), strict=True))
-            for value, color in shades.items():
+            for value, color in zip(values, _shades(len(values)), strict=True):
                 points = spice & (table[by] == value)
-                found = np.maximum(table["deviation"][points].astype(float), _FLOOR)
-                axes.plot(table[across][points], found, "s", ms=5, mfc="none", mec=color, mew=1.2)
-            axes.axhline(AGREEMENT, color="0.4", lw=1, ls="--")
-            axes.annotate(
-                "allowed", (0.995, AGREEMENT), xycoords=("axes fraction", "data"), ha="right", va="top", size="small"
-            )
-            axes.set_yscale("log")
-            axes.set_ylim(_FLOOR / 2, AGREEMENT * 10)
-            axes.set_ylabel("|ngspice − exact|\n/ largest ideal current")
-            axes.grid(alpha=0.3)
+                deviation = np.maximum(table["deviation"][points].astype(float), _FLOOR)
+                panels[2, number].plot(table[across][points], deviation, "s", ms=5, mfc="none", mec=color, mew=1.2)
+            _deviation_axis(panels[2, number])
 
     column(0, "size", "ohm", drawn_ohms, drawn_sizes, lambda ohm: f"{ohm:g} Ω")
     column(1, "ohm", "size", drawn_sizes, drawn_ohms, lambda size: f"{size:g} × {size:g}")
@@ -152,6 +143,16 @@ def error_figure(folder: Path) -> Figure:
         f"{_FORMULAS}\nlines: mean over tiles; bands: least to largest tile", fontsize="small", linespacing=1.6
     )
     return figure
+
+
+def _deviation_axis(axes: Axes) -> None:
+    """Logarithmic axis of ngspice's deviations, with the largest that is allowed."""
+    axes.axhline(AGREEMENT, color="0.4", lw=1, ls="--")
+    axes.annotate("allowed", (0.995, AGREEMENT), xycoords=("axes fraction", "data"), ha="right", va="top", size="small")
+    axes.set_yscale("log")
+    axes.set_ylim(_FLOOR / 2, AGREEMENT * 10)
+    axes.set_ylabel("|ngspice − exact|\n/ largest ideal current")
+    axes.grid(alpha=0.3)
 
 
 @of_run
