@@ -67,7 +67,11 @@ def check(result, tables, capsys):
 
 
 def test_train_and_its_resumption(tmp_path, capsys):
-    sizes = {"embedding_size": 6, "hidden_size": 5, "latent_size": 3}
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for split in ("train", "valid"):
+        (corpus / f"{split}.txt").write_text("the old sailor sings\nthe dog sleeps\n" * 20, encoding="utf-8")
+    sizes = {"embedding_size": 6, "hidden_size": 5, "latent_size": 3, "data_dir": corpus}
     events = []
     result = train(tmp_path / "run", epochs=2, **sizes, progress=events.append)
     check(result, ["history"], capsys)
@@ -81,7 +85,7 @@ def test_train_and_its_resumption(tmp_path, capsys):
     with pytest.raises(InputError, match="unknown setting 'hidden'"):
         train(tmp_path / "other", hidden=5)
     with pytest.raises(InputError, match="--tokenizer twr needs --data-dir"):
-        train(tmp_path / "other", tokenizer="twr")
+        train(tmp_path / "other", tokenizer="twr")  # the built-in corpus
 
 
 def test_evaluate(checkpoint, capsys):
