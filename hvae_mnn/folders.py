@@ -28,7 +28,7 @@ _MARKS = {
 """Files that mark a folder's kind, and the name of that kind. No command writes into a folder of another kind."""
 
 
-def check_place(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise `StorageError` for a folder that cannot be made or written to, or is on a full disk. Call it before the
     work, since the folder itself is made afterwards."""
     place = absolute(folder)
