@@ -168,11 +168,11 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def arrays_sha256(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """Hexadecimal SHA-256 of arrays, including names, shapes and types."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for key in sorted(arrays):
-        found.update(f"{key}{arrays[key].shape}{arrays[key].dtype}".encode())
-        found.update(np.ascontiguousarray(arrays[key]).tobytes())
-    return found.hexdigest()
+        digest.update(f"{key}{arrays[key].shape}{arrays[key].dtype}".encode())
+        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
+    return digest.hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -28,14 +28,14 @@ _MARKS = {
 """Files that mark a folder's kind, and the name of that kind. No command writes into a folder of another kind."""
 
 
-def check_place(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise `StorageError` for a folder that cannot be made or written to, or is on a full disk. Call it before the
     work, since the folder itself is made afterwards."""
-    place = absolute(folder)
-    while is_missing(place) and place != place.parent:
-        place = place.parent
-    if is_folder(place):  # a path that is not a folder is refused later, when the folder is made
-        require_room(place, _LEAST_BYTES, folder)
+    existing = absolute(folder)
+    while is_missing(existing) and existing != existing.parent:
+        existing = existing.parent
+    if is_folder(existing):  # a path that is not a folder is refused later, when the folder is made
+        require_room(existing, _LEAST_BYTES, folder)
 
 
 def refuse_other(folder: Path, *own: str) -> None:
@@ -121,12 +121,12 @@ def _is_free(folder: Path) -> bool:
 def newest_first(root: Path, mark: str) -> list[Path]:
     """Files named `mark` in the folders of `root`, newest first. Hidden folders are work in progress and are
     skipped."""
-    found = []
+    dated = []
     for path in root.glob(f"*/{mark}"):
         with contextlib.suppress(OSError):  # removed meanwhile
             if not path.parent.name.startswith("."):
-                found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found, reverse=True)]
+                dated.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(dated, reverse=True)]
 
 
 def new_run(

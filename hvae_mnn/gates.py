@@ -129,13 +129,13 @@ def recurrent_layers(module: nn.Module, name: str) -> list[RecurrentLayer]:
 
 def _array(tensor: Tensor, where: str) -> Array:
     """A finite copy in float64. Raises `MappingError` for NaN or infinite values."""
-    found: Array = tensor.cpu().double().resolve_neg().numpy().copy()
-    bad = int((~np.isfinite(found)).sum())
+    array: Array = tensor.cpu().double().resolve_neg().numpy().copy()
+    bad = int((~np.isfinite(array)).sum())
     if bad:
         raise MappingError(
-            f"{where}: {bad} of {found.size} weights are NaN or infinite; train again or repair the model"
+            f"{where}: {bad} of {array.size} weights are NaN or infinite; train again or repair the model"
         )
-    return found
+    return array
 
 
 def _shapes(module: Any, cell: Cell, suffixes: list[str]) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ _SHOWN, _LISTED = 60, 40
 
 
 def unknown_name(
-    what: str, found: object, allowed: Iterable[str], *, listing: str | None = None, near: Sequence[str] | None = None
+    what: str, value: object, allowed: Iterable[str], *, listing: str | None = None, near: Sequence[str] | None = None
 ) -> str:
     """The message for a name outside `allowed`: the name found, the nearest name, all allowed names.
 
@@ -18,9 +18,9 @@ def unknown_name(
     suggested names.
     """
     names = list(allowed)
-    near = nearest(found, names) if near is None else near
+    near = nearest(value, names) if near is None else near
     hint = f" did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"unknown {what} {quoted(found)};{hint} allowed: {listed(names) if listing is None else listing}"
+    return f"unknown {what} {quoted(value)};{hint} allowed: {listed(names) if listing is None else listing}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -31,24 +31,24 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def nearest(found: object, names: Sequence[str]) -> list[str]:
+def nearest(value: object, names: Sequence[str]) -> list[str]:
     """The most probable intended name, ignoring case: the only one with this beginning, or else the most similar one. A
     list of at most one."""
-    if not isinstance(found, str) or not found.strip() or len(found) > 2 * _SHOWN:
+    if not isinstance(value, str) or not value.strip() or len(value) > 2 * _SHOWN:
         return []
     by_folded = {name.casefold(): name for name in reversed(names)}  # the first of two names that differ only in case
-    folded = found.strip().casefold()
+    folded = value.strip().casefold()
     begun = [name for name in by_folded if name.startswith(folded)]
     near = begun if len(begun) == 1 else difflib.get_close_matches(folded, by_folded, 1)
     return [by_folded[name] for name in near]
 
 
-def quoted(found: object) -> str:
+def quoted(value: object) -> str:
     """A wrong value as Python writes it, on one line of bounded length."""
-    if isinstance(found, str) and len(found) > _SHOWN:
-        return f"{found[:_SHOWN]!r}..."
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}..."
     try:
-        text = repr(found)
+        text = repr(value)
     except ValueError:  # too many digits for Python
         return "a number of thousands of digits"
-    return text if isinstance(found, str) or len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if isinstance(value, str) or len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

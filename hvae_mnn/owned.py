@@ -219,9 +219,9 @@ def _remove_parts_of_old(folder: Path) -> None:
         for name in names:
             match = _BEFORE_OWNERS.fullmatch(name)
             if match and match[1] in names:
-                found = os.lstat(folder / name)
-                ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-                if ours and time.time() - found.st_mtime > _OLD_S:
+                status = os.lstat(folder / name)
+                ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+                if ours and time.time() - status.st_mtime > _OLD_S:
                     os.unlink(folder / name)
 
 

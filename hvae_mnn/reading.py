@@ -112,21 +112,21 @@ def open_regular(path: Path, limit: int, what: str = "file") -> tuple[int, int]:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"cannot read {shown(path)}: {_reason(error)}; give a readable {what}") from None
     try:
-        found = os.fstat(handle)
-        _check_kind(path, found, limit, what)
+        status = os.fstat(handle)
+        _check_kind(path, status, limit, what)
     except InputError:
         os.close(handle)
         raise
-    return handle, found.st_size
+    return handle, status.st_size
 
 
-def _check_kind(path: Path, found: os.stat_result, limit: int, what: str) -> None:
-    if stat.S_ISDIR(found.st_mode):
+def _check_kind(path: Path, status: os.stat_result, limit: int, what: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{shown(path)} is a folder; give the {what} in it")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{shown(path)} is a pipe, a socket or a device; give a regular file")
-    if found.st_size > limit:
-        raise InputError(f"{shown(path)} has {found.st_size:,} bytes; allowed for a {what}: {limit:,}")
+    if status.st_size > limit:
+        raise InputError(f"{shown(path)} has {status.st_size:,} bytes; allowed for a {what}: {limit:,}")
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -204,32 +204,32 @@ def read_toml(path: Path, what: str = "TOML file") -> dict[str, Any]:
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of TOML text; `where` names it in the message. Raises `InputError`."""
-    keys = re.sub(r"[ \t]+", "", _STRINGS.sub(lambda found: "" if found[0].startswith("#") else "s", text))
+    keys = re.sub(r"[ \t]+", "", _STRINGS.sub(lambda match: "" if match[0].startswith("#") else "s", text))
     if max(run.count(".") for run in re.split(r"[^\w.-]+", keys)) >= _KEY_PARTS:
         raise InputError(
             f"{where} has a key of more than {_KEY_PARTS} parts; allowed: {_KEY_PARTS} at most; shorten it"
         )
     try:
-        found = tomllib.loads(text, parse_float=_finite_or_said)
+        tables = tomllib.loads(text, parse_float=_finite_or_said)
     except ValueError as error:  # not TOML, or a number that Python rejects
         raise InputError(f"{where} cannot be read as TOML: {shown(error)}; correct that line") from None
     except RecursionError:
         raise InputError(f"{where} cannot be read as TOML: it nests too deeply; write it flatter") from None
-    if (count := _bounded(found, f"{where} cannot be read as TOML")) > _SETTINGS_KEYS:
+    if (count := _bounded(tables, f"{where} cannot be read as TOML")) > _SETTINGS_KEYS:
         raise InputError(f"{where} has {count:,} keys; allowed in a settings file: {_SETTINGS_KEYS:,}")
-    return found
+    return tables
 
 
 def parse_json(text: str, where: str) -> Any:
     """The value of JSON text, in which numbers are finite and keys unique; `where` names it. Raises `InputError`."""
     try:
-        found = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
     except ValueError as error:
         raise InputError(f"{where} cannot be read as JSON: {shown(error)}") from None
     except RecursionError:
         raise InputError(f"{where} cannot be read as JSON: it nests too deeply") from None
-    _bounded([found], f"{where} cannot be read as JSON")
-    return found
+    _bounded([value], f"{where} cannot be read as JSON")
+    return value
 
 
 def _bounded(value: Any, where: str) -> int:
@@ -258,12 +258,12 @@ def _holder(node: dict[str, Any] | list[Any]) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {shown(twice)!r} occurs twice")
-    return found
+    return table
 
 
 def _refuse_constant(name: str) -> float:

@@ -98,9 +98,9 @@ def _finish(part: Part, writer: pq.ParquetWriter) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             begin = max(0, file.tell() - _TAIL)
             file.seek(begin)
-            place = _place(file.read())
-            assert place is not None
-            file.seek(begin + place)
+            offset = _checksum_offset(file.read())
+            assert offset is not None
+            file.seek(begin + offset)
             file.write(digest.encode())
 
 
@@ -186,7 +186,7 @@ def read_columns(
     """
     wanted = names or tuple(schema.names)
     table = read_table(path, wanted)
-    found = {}
+    columns = {}
     for name in wanted:
         kind, column = schema.field(name).type, table[name]
         if column.type != kind:
@@ -196,11 +196,11 @@ def read_columns(
             is_bad = column.null_count or (pa.types.is_floating(kind) and not np.isfinite(values).all())
             if is_bad:
                 raise TableError(f"{shown(path)}: column {name} holds values that are missing, NaN or infinite")
-        found[name] = values
-    return found
+        columns[name] = values
+    return columns
 
 
-def _place(data: bytes | bytearray) -> int | None:
+def _checksum_offset(data: bytes | bytearray) -> int | None:
     """Offset of the checksum's digits; None for a file without checksum."""
     key = data.rfind(_KEY, max(0, len(data) - _TAIL))
     # Between key and value stand the value's field header (0x18) and its length, 64 (0x40).
@@ -212,16 +212,16 @@ def _place(data: bytes | bytearray) -> int | None:
 
 def _check(path: Path, data: bytes) -> bool:
     """Whether the file carries a checksum. Raises `TableError` if it does not match."""
-    place = _place(data)
-    if place is None:
+    offset = _checksum_offset(data)
+    if offset is None:
         length = int.from_bytes(data[-8:-4], "little")
         footer = data[-8 - length : -8]
         if _KEY[:8] in footer or _KEY[-7:] in footer:  # damage to one leaves the other
             raise TableError(f"{shown(path)} is damaged: its checksum cannot be found; make it again")
         return False
-    digest = hashlib.sha256(memoryview(data)[:place])
+    digest = hashlib.sha256(memoryview(data)[:offset])
     digest.update(b"0" * _DIGITS)
-    digest.update(memoryview(data)[place + _DIGITS :])
-    if data[place : place + _DIGITS] != digest.hexdigest().encode():
+    digest.update(memoryview(data)[offset + _DIGITS :])
+    if data[offset : offset + _DIGITS] != digest.hexdigest().encode():
         raise TableError(f"{shown(path)} does not match its checksum: it was changed since it was written")
     return True

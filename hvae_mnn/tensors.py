@@ -69,5 +69,5 @@ def _checksum(data: bytes) -> str | None:
         about = parse_json(data[_LENGTH : _LENGTH + length].decode(), "header").get("__metadata__")
     except (InputError, UnicodeDecodeError, AttributeError):
         return ""
-    found = about.get(_DIGEST) if isinstance(about, dict) else None
-    return None if found is None else str(found)
+    digest = about.get(_DIGEST) if isinstance(about, dict) else None
+    return None if digest is None else str(digest)

@@ -75,21 +75,21 @@ def acting_tensors(module: nn.Module, name: str) -> dict[str, Tensor]:
     _check_leftovers(module, made_of | set(names), [f"parametrizations.{key}." for key in names], name)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _in_eval_mode(module):
-            found, again = (_read(module, cls, [hook for hook, *_ in hooks], names) for _ in range(2))
+            tensors, again = (_read(module, cls, [hook for hook, *_ in hooks], names) for _ in range(2))
     except Exception as error:  # parametrizations may be any code
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MappingError(
             f"{name}: its weights cannot be computed ({reason}); make it a module whose forward pass runs"
         ) from error
-    for key, tensor in found.items():
+    for key, tensor in tensors.items():
         _check_plain(tensor, f"{name}.{key}")
         if tensor is not again[key] and not torch.equal(tensor, again[key]) and torch.isfinite(tensor).all():
             raise MappingError(f"{name}.{key} is another tensor at every pass, as random ones are; make it a fixed one")
-    kinds = {str(tensor.dtype): key for key, tensor in found.items()}
+    kinds = {str(tensor.dtype): key for key, tensor in tensors.items()}
     if len(kinds) > 1:
         told = ", ".join(f"{key} of {kind}" for kind, key in sorted(kinds.items()))
         raise MappingError(f"{name} has tensors of several types ({told}); torch runs on one: convert the module")
-    return {key: tensor.detach() for key, tensor in found.items()}
+    return {key: tensor.detach() for key, tensor in tensors.items()}
 
 
 def acting_weight(module: nn.Embedding | nn.Linear, name: str) -> Tensor:
@@ -218,22 +218,22 @@ def _in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 def _check_plain(tensor: Any, where: str) -> None:
     """Raise `MappingError` for anything but a dense floating-point tensor with values."""
-    found, remedy = "", ""
+    fault, remedy = "", ""
     if not isinstance(tensor, Tensor):
-        found, remedy = "missing, although the module says that it has one", "set it"
+        fault, remedy = "missing, although the module says that it has one", "set it"
     elif type(tensor) not in (Tensor, nn.Parameter):
-        found, remedy = f"a {type(tensor).__module__}.{type(tensor).__qualname__}", "make it a plain nn.Parameter"
+        fault, remedy = f"a {type(tensor).__module__}.{type(tensor).__qualname__}", "make it a plain nn.Parameter"
     elif tensor.is_meta:
-        found, remedy = "on the meta device and has no values", "load its weights first"
+        fault, remedy = "on the meta device and has no values", "load its weights first"
     elif tensor.layout != torch.strided:
-        found, remedy = f"stored as {tensor.layout}", "make it dense with .to_dense()"
+        fault, remedy = f"stored as {tensor.layout}", "make it dense with .to_dense()"
     elif tensor.dtype not in _DTYPES:
-        found, remedy = f"of {tensor.dtype}", "convert the module with .double()"
+        fault, remedy = f"of {tensor.dtype}", "convert the module with .double()"
     elif _values_end(tensor) > tensor.untyped_storage().nbytes():
-        found, remedy = "without memory: its storage was freed", "load its weights again"
-    if found:
+        fault, remedy = "without memory: its storage was freed", "load its weights again"
+    if fault:
         raise MappingError(
-            f"{where} is {found}; allowed: dense tensors of float16, bfloat16, float32 or float64: {remedy}"
+            f"{where} is {fault}; allowed: dense tensors of float16, bfloat16, float32 or float64: {remedy}"
         )
 
 

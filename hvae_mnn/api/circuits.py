@@ -19,7 +19,7 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import DeviceBackend
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.engines.start import start_engine
-from hvae_mnn.folders import RUNS, check_place
+from hvae_mnn.folders import RUNS, check_writable
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest
@@ -145,7 +145,7 @@ def simulate(
         checkpoint, text=text, data_dir=as_path(data_dir), split=split, sentences=sentences, steps=steps
     )
     options = options or Options()
-    check_place(RUNS if out is None else Path(out))
+    check_writable(RUNS if out is None else Path(out))
     # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
     with (
         watched(progress, _stages) as tell,

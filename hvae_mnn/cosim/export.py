@@ -22,7 +22,7 @@ from hvae_mnn.devices.presets import find_device
 from hvae_mnn.devices.programming import LARGEST_V
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import check_writable
 from hvae_mnn.gates import recurrent_layers
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.models.recurrent import DeclaredLayer
@@ -81,7 +81,7 @@ def build_netlist(
     """
     hardware = _hardware(hardware, device, read_voltage)
     _check_read(hardware.device, device_backend, read_s, allow_disturb)
-    check_place(NETLISTS if folder is None else Path(folder))
+    check_writable(NETLISTS if folder is None else Path(folder))
     attached = {OSDI_FILE: osdi_library(hardware.device.law)} if device_backend == "osdi" else {}
     if isinstance(source, nn.Module):
         name = running_class(source).__name__.lower()

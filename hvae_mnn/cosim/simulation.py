@@ -25,7 +25,7 @@ from hvae_mnn.crossbar.network import CrossbarNetwork
 from hvae_mnn.engines.protocol import Engine
 from hvae_mnn.errors import ManifestError, RunError
 from hvae_mnn.files import sha256, write_sealed
-from hvae_mnn.folders import RUNS, check_place, new_run, newest_first
+from hvae_mnn.folders import RUNS, check_writable, new_run, newest_first
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.netlist.file_names import MANIFEST
 from hvae_mnn.netlist.folder import read_manifest
@@ -100,7 +100,7 @@ def reopen(folder: Path) -> Iterator[tuple[RunPlan, Manifest]]:
     """
     RunPlan.load(folder)  # a folder that is not a run must not get a lock file
     with alone(folder):
-        check_place(folder)
+        check_writable(folder)
         yield _unfinished(folder)
 
 

@@ -119,10 +119,10 @@ class ArrayLayout:
     @cached_property
     def tile_order(self) -> Int64[NDArray[np.int64], " {self.rows*self.memristors}"]:
         """Indices into the flat memristors (R, D), tile by tile, in the order of the netlists."""
-        places = np.arange(self.rows * self.memristors).reshape(self.rows, -1)
+        indices = np.arange(self.rows * self.memristors).reshape(self.rows, -1)
         return np.concatenate(
             [
-                places[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop].ravel()
+                indices[tile.rows.start : tile.rows.stop, tile.memristors.start : tile.memristors.stop].ravel()
                 for tile in self.tiles
             ]
         )
@@ -141,17 +141,17 @@ class ArrayLayout:
 
     def is_memristor(self, tile: Tile) -> Bool[NDArray[np.bool_], "{self.lines_per_row} M N"]:
         """Whether each of the tile's cells (W, M, N) is a memristor."""
-        found = np.ones((self.lines_per_row, len(tile.rows), len(tile.bit_lines)), dtype=bool)
+        is_memristor = np.ones((self.lines_per_row, len(tile.rows), len(tile.bit_lines)), dtype=bool)
         if self.scheme == "fixed_resistor_per_cell":
-            found[0] = False
+            is_memristor[0] = False
         elif self.scheme == "reference_column":
-            found[:, :, -1] = False
-        return found
+            is_memristor[:, :, -1] = False
+        return is_memristor
 
     def drive(self, transfer: Float64[Array, "*batch {self.lines_per_row} M N"]) -> Float64[Array, "*batch M N"]:
         """Effect of V on a row (..., M, N), from the effect of V on each of the row's word lines (..., W, M, N)."""
-        found: Array = transfer[..., 0, :, :]
-        return found - transfer[..., 1, :, :] if self.lines_per_row == 2 else found
+        effect: Array = transfer[..., 0, :, :]
+        return effect - transfer[..., 1, :, :] if self.lines_per_row == 2 else effect
 
     def signed(self, currents: Float64[Array, "*batch N"]) -> Float64[Array, "*batch C"]:
         """Currents (..., C of the tile) for signed weights, from a tile's bit-line currents (..., N)."""
@@ -163,14 +163,14 @@ class ArrayLayout:
 
     def read_out(self, sensed: Float64[Array, "B {self.sensed}"]) -> Float64[Array, "B {self.outputs}"]:
         """Currents (B, outputs) for signed weights, from the bit-line currents (B, sensed) of all tiles in order."""
-        found = np.zeros((len(sensed), self.sums, self.columns))
-        place = 0
+        currents = np.zeros((len(sensed), self.sums, self.columns))
+        offset = 0
         for tile in self.tiles:
             count = len(tile.bit_lines)
-            own = self.signed(sensed[:, place : place + count])
-            found[:, tile.row_block if self.sums > 1 else 0, tile.columns.start : tile.columns.stop] += own
-            place += count
-        return found.reshape(len(sensed), self.outputs)
+            own = self.signed(sensed[:, offset : offset + count])
+            currents[:, tile.row_block if self.sums > 1 else 0, tile.columns.start : tile.columns.stop] += own
+            offset += count
+        return currents.reshape(len(sensed), self.outputs)
 
     def without_wires(
         self, memristors: Float64[Array, "{self.rows} {self.memristors}"]

@@ -102,15 +102,15 @@ def to_conductance(
         scale = (largest or float(np.abs(weights).max(initial=0.0)) or 1.0) / reach
     if pair:
         plus, minus = (device.g_min + np.maximum(side, 0) / scale for side in (weights, -weights))
-        found = np.stack([plus, minus], axis=-1).reshape(len(weights), -1)
+        conductance = np.stack([plus, minus], axis=-1).reshape(len(weights), -1)
     else:
-        found = device.g_mid - weights / scale
+        conductance = device.g_mid - weights / scale
     if cells.levels:
         step = (device.g_max - device.g_min) / (cells.levels - 1)
-        found = device.g_min + np.rint((found - device.g_min) / step) * step
+        conductance = device.g_min + np.rint((conductance - device.g_min) / step) * step
     # Rounding may exceed the range by an ulp. Row-major, whatever the weights' order in memory: safetensors
     # stores the bytes in memory order.
-    return np.ascontiguousarray(np.clip(found, device.g_min, device.g_max)), scale
+    return np.ascontiguousarray(np.clip(conductance, device.g_min, device.g_max)), scale
 
 
 def largest_weight(layers: Iterable[RecurrentLayer]) -> float:

@@ -228,9 +228,9 @@ def _check_hardware(hardware: Hardware, exports: Sequence[LayerExport], backend:
     }
     check_tiling(shapes, hardware)
     if backend != "static" and (hardware.coding != "amplitude" or hardware.cells.read_law != "ohmic"):
-        found = f"input.coding = {hardware.coding}, array.read_law = {hardware.cells.read_law}"
+        settings = f"input.coding = {hardware.coding}, array.read_law = {hardware.cells.read_law}"
         raise HardwareError(
-            f"hardware {hardware.name}: {found}; memristors that move (--device-backend {backend}) are read with"
+            f"hardware {hardware.name}: {settings}; memristors that move (--device-backend {backend}) are read with"
             " amplitude coding and the ohmic law; choose these, or --device-backend static"
         )
 
@@ -282,8 +282,8 @@ def _adc_range(
         full = np.concatenate([np.full(group.size, ranges.get(group.role, 1.0)) for group in array.rows])
         reach = full[:, np.newaxis] * np.abs(array.weights)  # (R, C)
         blocks = layout.row_blocks if layout.sums > 1 else [range(layout.rows)]
-        found = [float(reach[rows.start : rows.stop].sum(axis=0).max()) for rows in blocks]
-        return tuple(value or 1.0 for value in found)
+        full_scales = [float(reach[rows.start : rows.stop].sum(axis=0).max()) for rows in blocks]
+        return tuple(value or 1.0 for value in full_scales)
     if calibrated is None:
         return None
     return tuple(float(value) for value in np.broadcast_to(calibrated, (layout.sums,)))

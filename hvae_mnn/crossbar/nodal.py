@@ -47,9 +47,9 @@ class _Adjoint:
         self._potentials = factorise(matrix).solve(self._sensed) if unknown else self._sensed
 
     def transfer(self) -> Array:
-        found = self._direct + self._potentials.T @ self._driven  # (N, W * M)
+        transfer = self._direct + self._potentials.T @ self._driven  # (N, W * M)
         lines, rows, columns = self._network.word.shape
-        return np.asarray(found.reshape(columns, lines, rows).transpose(1, 2, 0))
+        return np.asarray(transfer.reshape(columns, lines, rows).transpose(1, 2, 0))
 
     def admittance(self) -> Array:
         return np.asarray(np.diag(self._ends) - self._sensed.T @ self._potentials)
@@ -69,10 +69,10 @@ def nodal_potentials(conductance: Array, wires: Wires, volts: Array) -> tuple[Ar
     network = Network(conductance.shape, wires)
     unknown, matrix, driven = network.equations(conductance)
     driving = volts.reshape(len(volts), -1)  # (B, W * M)
-    found = np.zeros((len(volts), 0))
+    potentials = np.zeros((len(volts), 0))
     if unknown:
-        found = factorise(matrix).solve(np.ascontiguousarray(driven @ driving.T)).T
-    return network.at_crossings(conductance, found, driving)
+        potentials = factorise(matrix).solve(np.ascontiguousarray(driven @ driving.T)).T
+    return network.at_crossings(conductance, potentials, driving)
 
 
 class Network:
@@ -111,10 +111,10 @@ class Network:
     def _branches(self, conductance: Array) -> list[tuple[Nodes, Nodes, Array]]:
         """(from, to, siemens) of every resistor."""
         wires = self.wires
-        found = [(self.word.ravel(), np.broadcast_to(self.bit, self.word.shape).ravel(), conductance.ravel())]
+        branches = [(self.word.ravel(), np.broadcast_to(self.bit, self.word.shape).ravel(), conductance.ravel())]
 
         def series(first: Nodes, second: Nodes, ohm: float) -> None:
-            found.append((first.ravel(), second.ravel(), np.full(first.size, 1 / ohm)))
+            branches.append((first.ravel(), second.ravel(), np.full(first.size, 1 / ohm)))
 
         if wires.word_ohm:
             series(self.word[:, :, :-1], self.word[:, :, 1:], wires.word_ohm)
@@ -124,7 +124,7 @@ class Network:
             series(self.bit[:-1], self.bit[1:], wires.bit_ohm)
         if wires.bit_ohm + wires.sense_ohm:
             series(self.bit[-1], np.full(self.columns, -1), wires.bit_ohm + wires.sense_ohm)
-        return found
+        return branches
 
     def equations(self, conductance: Array) -> tuple[int, sparse.csc_matrix, sparse.csc_matrix]:
         """Number of unknown potentials, their matrix, and the currents that 1 V of each source drives into them."""
@@ -152,12 +152,12 @@ class Network:
         )
         return self.count, matrix, drive
 
-    def at_crossings(self, conductance: Array, found: Array, driving: Array) -> tuple[Array, Array, Array]:
+    def at_crossings(self, conductance: Array, potentials: Array, driving: Array) -> tuple[Array, Array, Array]:
         """Potentials of word lines (B, W, M, N) and bit lines (B, M, N) in volts, and currents (B, N) into the sense
         nodes in amperes, from the unknown potentials (B, unknown) and the sources (B, W * M) in volts."""
         # Unknown potentials, then sources -2, -3, ... backwards, then the ground -1: negative numbers index from the
         # end.
-        everything = np.concatenate([found, driving[:, ::-1], np.zeros((len(found), 1))], axis=1)
+        everything = np.concatenate([potentials, driving[:, ::-1], np.zeros((len(potentials), 1))], axis=1)
         words, bits = everything[:, self.word], everything[:, self.bit]
         if (self.bit[-1] >= 0).all():
             return words, bits, bits[:, -1] / (self.wires.bit_ohm + self.wires.sense_ohm)

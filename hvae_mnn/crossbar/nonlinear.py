@@ -60,28 +60,28 @@ class NonlinearTile:
         if not self._unknown:
             return self._into_sense(np.zeros((len(volts), 0)), driving)
         sources = self._drive @ driving.T  # (unknown, B)
-        found = self._factor.solve(np.ascontiguousarray(sources)).T
+        potentials = self._factor.solve(np.ascontiguousarray(sources)).T
         scale = max(float(np.abs(driving).max(initial=0.0)), 1e-300)
         pending = np.arange(len(volts))
         before = np.full(len(volts), np.inf)
         for _ in range(_CHORDS):
-            extra = self._beyond(found[pending], driving[pending])
+            extra = self._beyond(potentials[pending], driving[pending])
             now = self._factor.solve(np.ascontiguousarray(sources[:, pending] - self._incidence @ extra.T)).T
-            change = np.abs(now - found[pending]).max(axis=1)
+            change = np.abs(now - potentials[pending]).max(axis=1)
             good = np.isfinite(change) & (change < scale)
-            found[pending[good]] = now[good]
+            potentials[pending[good]] = now[good]
             settled = _settled(change, before[pending], scale)
             before[pending] = change
             pending = pending[~settled]
             if not len(pending) or not good.any():
                 break
         for read in pending:
-            found[read] = self._newton(found[read], driving[read], sources[:, read], scale)
-        return self._into_sense(found, driving)
+            potentials[read] = self._newton(potentials[read], driving[read], sources[:, read], scale)
+        return self._into_sense(potentials, driving)
 
-    def _across(self, found: Array, driving: Array) -> Array:
+    def _across(self, potentials: Array, driving: Array) -> Array:
         """Voltages (B, W, M, N) across the cells."""
-        words, bits, _ = self._network.at_crossings(self._conductance, found, driving)
+        words, bits, _ = self._network.at_crossings(self._conductance, potentials, driving)
         return words - bits[:, np.newaxis]
 
     def _carried(self, across: Array) -> Array:
@@ -90,36 +90,36 @@ class NonlinearTile:
             bent = np.sinh(exponent) / self._law
         return self._conductance * np.where(self._law == 0, across, bent)
 
-    def _beyond(self, found: Array, driving: Array) -> Array:
+    def _beyond(self, potentials: Array, driving: Array) -> Array:
         """Currents (B, cells) of the cells in excess of G U, amperes."""
-        across = self._across(found, driving)
-        return (self._carried(across) - self._conductance * across).reshape(len(found), -1)
+        across = self._across(potentials, driving)
+        return (self._carried(across) - self._conductance * across).reshape(len(potentials), -1)
 
-    def _newton(self, found: Array, driving: Array, sources: Array, scale: float) -> Array:
+    def _newton(self, potentials: Array, driving: Array, sources: Array, scale: float) -> Array:
         before = np.inf
         for _ in range(_NEWTONS):
-            across = self._across(found[np.newaxis], driving[np.newaxis])
+            across = self._across(potentials[np.newaxis], driving[np.newaxis])
             exponent = np.clip(self._law * across, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
             slope = (self._conductance * (np.cosh(exponent) - 1)).ravel()
             jacobian = self._matrix + self._incidence @ sparse.diags(slope) @ self._incidence.T
             extra = (self._carried(across) - self._conductance * across).ravel()
-            residual = self._matrix @ found - sources + self._incidence @ extra
+            residual = self._matrix @ potentials - sources + self._incidence @ extra
             step = factorise(jacobian.tocsc()).solve(residual)
-            found = found - step
+            potentials = potentials - step
             change = np.abs(step).max()
             if _settled(change, before, scale):
-                return found
+                return potentials
             before = change
         raise RunError(
             f"a read of a tile with nonlinear cells did not converge in {_NEWTONS} steps; largest a U is"
             f" {float(np.abs(exponent).max()):.3g}: lower array.sinh_per_volt or the read voltage"
         )
 
-    def _into_sense(self, found: Array, driving: Array) -> Array:
-        _, _, ends = self._network.at_crossings(self._conductance, found, driving)
+    def _into_sense(self, potentials: Array, driving: Array) -> Array:
+        _, _, ends = self._network.at_crossings(self._conductance, potentials, driving)
         if (self._network.bit[-1] >= 0).all():
             return ends
-        return np.asarray(self._carried(self._across(found, driving)).sum((1, 2)))
+        return np.asarray(self._carried(self._across(potentials, driving)).sum((1, 2)))
 
 
 def _settled(change: Array | float, before: Array | float, scale: float) -> NDArray[np.bool_]:

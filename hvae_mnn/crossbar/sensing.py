@@ -65,15 +65,15 @@ def read_out(
     is found.
     """
     matrix, offset = sensed_transfer(transfer, admittance, amplifier)
-    found: Array = volts @ matrix + offset
+    readings: Array = volts @ matrix + offset
     if amplifier.kind == "ideal" or np.isinf(amplifier.swing_v):
-        return found
-    beyond = np.flatnonzero((np.abs(found) * amplifier.feedback_ohm > amplifier.swing_v).any(axis=1))
+        return readings
+    beyond = np.flatnonzero((np.abs(readings) * amplifier.feedback_ohm > amplifier.swing_v).any(axis=1))
     chunk = max(1, _CHUNK // admittance.size)
     for start in range(0, len(beyond), chunk):
         part = beyond[start : start + chunk]
-        found[part] = _clipped(volts[part] @ transfer, admittance, amplifier, found[part])
-    return found
+        readings[part] = _clipped(volts[part] @ transfer, admittance, amplifier, readings[part])
+    return readings
 
 
 def _clipped(driven: Array, admittance: Array, amplifier: Amplifier, unclipped: Array) -> Array:

@@ -66,15 +66,15 @@ def settling(
     reach = np.sqrt((sensed**2 / capacitance[:, np.newaxis]).sum(0).max())
     capacitor = sparse.diags(capacitance, format="csc")
     step = _slowest(matrix, capacitance) / _PARTS
-    times, found = [0.0], [left @ sensed]
+    times, currents = [0.0], [left @ sensed]
     for _ in range(_ROUNDS):
         factor = factorise((capacitor + _GAMMA / 2 * step * matrix).tocsc())
         for _ in range(_STEPS):
             left = _advance(factor, matrix, capacitance, left, step)
             times.append(times[-1] + step)
-            found.append(left @ sensed)
+            currents.append(left @ sensed)
         if reach * np.sqrt((capacitance * left**2).sum()) < tolerance:
-            return Settling(np.array(times), np.array(found))
+            return Settling(np.array(times), np.array(currents))
         step *= 2
     raise RunError(
         f"the currents of a tile have not settled to {tolerance:g} A after {times[-1]:.3g} s; check the wires'"
@@ -92,12 +92,12 @@ def _slowest(matrix: sparse.csc_matrix, capacitance: Array) -> float:
     """The largest time constant, by power iteration of G^-1 C."""
     factor = factorise(matrix)
     vector = np.ones(len(capacitance))
-    found = 0.0
+    time_constant = 0.0
     for _ in range(_POWER_ROUNDS):
         vector = factor.solve(capacitance * vector)
-        found = float(np.linalg.norm(vector))
-        vector /= found
-    return found
+        time_constant = float(np.linalg.norm(vector))
+        vector /= time_constant
+    return time_constant
 
 
 def _advance(factor: SuperLU, matrix: sparse.csc_matrix, capacitance: Array, left: Array, step: float) -> Array:

@@ -96,17 +96,17 @@ def _sights(shunts: Tensor, segment_ohm: float, end: Tensor) -> Tensor:
     """
     seen = torch.empty_like(shunts)
     seen[0] = end
-    for place in range(1, len(shunts)):
-        past = seen[place - 1] + shunts[place - 1]
-        torch.div(past, (past * segment_ohm).add_(1), out=seen[place])
+    for index in range(1, len(shunts)):
+        past = seen[index - 1] + shunts[index - 1]
+        torch.div(past, (past * segment_ohm).add_(1), out=seen[index])
     return seen
 
 
 def _falls(shunts: Tensor, right: Tensor, segment_ohm: float) -> Tensor:
     """Voltage at cell b relative to that at cell b - 1, (N, ...); 1 at the first cell."""
-    found = 1 / (1 + segment_ohm * (right + shunts))
-    found[0] = 1
-    return found
+    falls = 1 / (1 + segment_ohm * (right + shunts))
+    falls[0] = 1
+    return falls
 
 
 def _ideal_word_lines(conductance: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
@@ -247,10 +247,10 @@ def cholesky_inverse(matrix: Tensor) -> Tensor:
     first = cholesky_inverse(matrix[:, :half, :half])
     onto = below @ first
     second = cholesky_inverse(torch.baddbmm(matrix[:, half:, half:], onto, below.mT, alpha=-1))
-    found = torch.empty_like(matrix)
-    found[:, half:, half:] = second
+    inverse = torch.empty_like(matrix)
+    inverse[:, half:, half:] = second
     corner = torch.bmm(second, onto).neg_()
-    found[:, half:, :half] = corner
-    found[:, :half, half:] = corner.mT
-    torch.baddbmm(first, onto.mT, corner, alpha=-1, out=found[:, :half, :half])
-    return found
+    inverse[:, half:, :half] = corner
+    inverse[:, :half, half:] = corner.mT
+    torch.baddbmm(first, onto.mT, corner, alpha=-1, out=inverse[:, :half, :half])
+    return inverse

@@ -88,8 +88,8 @@ class MemristorSpec:
             if not getattr(self, name) > 0:
                 raise self._refused(f"{name} is {getattr(self, name):g}; allowed: a number above 0")
         if not 1 <= self.window_p <= 1000:
-            found = str(self.window_p)[:20]
-            raise self._refused(f"window_p is {found}; allowed: a whole number from 1 on, 1000 at most")
+            exponent = str(self.window_p)[:20]
+            raise self._refused(f"window_p is {exponent}; allowed: a whole number from 1 on, 1000 at most")
         for name, limit in (("window_floor", 1.0), ("end_stop", 0.5)):
             if not 0 <= getattr(self, name) < limit:
                 raise self._refused(f"{name} is {getattr(self, name):g}; allowed: 0 (off) up to below {limit:g}")

@@ -98,9 +98,9 @@ def preset_named(name: str) -> MemristorSpec | None:
 def find_device(preset: str | Path) -> MemristorSpec:
     """The preset with this name, or the device in this TOML file. Raises `DeviceError` if there is none."""
     text = str(preset)
-    found = preset_named(text)
-    if found is not None:
-        return found
+    device = preset_named(text)
+    if device is not None:
+        return device
     if text.endswith(".toml"):
         return read_preset(Path(text))
     listing = f"{', '.join(PRESET_NAMES)}, or a file ending in .toml"
@@ -148,13 +148,13 @@ def spec_from_dict(stored: Mapping[str, Any]) -> MemristorSpec:
     return spec(**{name: _value(name, kind, stored[name]) for name, kind in kinds.items()})
 
 
-def _value(name: str, kind: str, found: Any) -> Any:
-    if kind == "str" and isinstance(found, str) and found:
-        return found
-    if kind == "int" and isinstance(found, int) and not isinstance(found, bool):
-        return found
-    if kind == "float" and isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _HUGE:
-        return float(found)
+def _value(name: str, kind: str, value: Any) -> Any:
+    if kind == "str" and isinstance(value, str) and value:
+        return value
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE:
+        return float(value)
     needed = {"str": "text", "int": "a whole number", "float": "a number"}[kind]
-    shown = repr(found)
+    shown = repr(value)
     raise DeviceError(f"{name} is {shown if len(shown) < _SHOWN else shown[:_SHOWN] + '...'}; allowed: {needed}")

@@ -39,20 +39,20 @@ def integrate(spec: MemristorSpec, waveform: Waveform, x0: ArrayLike, times_s: A
     outside = start[~((start >= 0) & (start <= 1))]
     if outside.size:
         raise DeviceError(f"memristor {spec.name!r}: it starts at x = {outside[0]:g}; allowed: 0 to 1")
-    found = np.empty((times.size, start.size))
+    states = np.empty((times.size, start.size))
     x = start.ravel().copy()
     edges = np.concatenate([[0.0], waveform.crossings(spec.switching_levels()), [waveform.duration_s]])
     done = int(np.searchsorted(times, 0.0, side="right"))
-    found[:done] = x
+    states[:done] = x
     for begin, end in itertools.pairwise(edges.tolist()):
         last = int(np.searchsorted(times, end, side="right"))
         if spec.moves(waveform.volts((begin + end) / 2)):
             piece = _piece(spec, waveform, x, np.concatenate([[begin], times[done:last], [end]]))
-            found[done:last], x = piece[:-1], piece[-1]
+            states[done:last], x = piece[:-1], piece[-1]
         else:
-            found[done:last] = x
+            states[done:last] = x
         done = last
-    return found.reshape(times.shape + start.shape)
+    return states.reshape(times.shape + start.shape)
 
 
 def switching_time(spec: MemristorSpec, volts: ArrayLike, x_from: float = 0.05, x_to: float = 0.95) -> Array:
@@ -82,10 +82,10 @@ def _quadrature(spec: MemristorSpec, volt: float, low: float, high: float) -> fl
 def _corners(spec: MemristorSpec, volt: float) -> list[float]:
     """States at which the rate's formula changes."""
     floor = (1 - spec.window_floor) ** (1 / (2 * spec.window_p))
-    found = [spec.end_stop, 1 - spec.end_stop, (1 - floor) / 2, (1 + floor) / 2]
+    corners = [spec.end_stop, 1 - spec.end_stop, (1 - floor) / 2, (1 + floor) / 2]
     if isinstance(spec, AistSpec) and volt > 0:
-        found.append(float(spec.state(spec.i_0 * (1 + spec.pole_guard) / volt)))
-    return found
+        corners.append(float(spec.state(spec.i_0 * (1 + spec.pole_guard) / volt)))
+    return corners
 
 
 def _piece(spec: MemristorSpec, waveform: Waveform, x: Array, times: Array) -> Array:

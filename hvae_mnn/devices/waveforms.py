@@ -92,9 +92,9 @@ class PiecewiseLinear:
             raise InputError("a piecewise linear voltage has a corner that is not finite")
         steps = np.diff(self.times_s)
         if self.times_s[0] != 0 or (steps <= 0).any():
-            found = ", ".join(f"{time:g}" for time in self.times_s[:4])
+            first = ", ".join(f"{time:g}" for time in self.times_s[:4])
             raise InputError(
-                f"times of a piecewise linear voltage begin {found} s; allowed: 0 first, then each later than the one"
+                f"times of a piecewise linear voltage begin {first} s; allowed: 0 first, then each later than the one"
                 " before"
             )
 
@@ -110,13 +110,13 @@ class PiecewiseLinear:
     def crossings(self, levels: Iterable[float]) -> Array:
         """See `Waveform.crossings`."""
         times, volts = np.array(self.times_s), np.array(self.corner_volts)
-        found = [times]
+        crossings = [times]
         for level in levels:
             before, after = volts[:-1] - level, volts[1:] - level
             cut = before * after < 0
             part = before[cut] / (before[cut] - after[cut])
-            found.append(times[:-1][cut] + part * np.diff(times)[cut])
-        return _inside(np.concatenate(found), self.duration_s)
+            crossings.append(times[:-1][cut] + part * np.diff(times)[cut])
+        return _inside(np.concatenate(crossings), self.duration_s)
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,10 @@ def run_answers(
     """
     _check(stepper, sentences, passes, batch_size, seed)
     work = _Work(stepper, sentences, passes, seed, begin or (lambda _: None))
-    order = sorted(range(len(sentences)), key=lambda place: (-len(sentences[place]), tuple(sentences[place])))
+    order = sorted(range(len(sentences)), key=lambda index: (-len(sentences[index]), tuple(sentences[index])))
     for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        work.batch(places)
+        indices = order[start : start + batch_size]
+        work.batch(indices)
         if progress is not None:
             progress("sentences", min(start + batch_size, len(order)), len(order))
     return work.answers
@@ -185,25 +185,25 @@ class _Work:
             seconds={"recurrent": 0.0, "logits": 0.0},
         )
 
-    def batch(self, places: list[int]) -> None:
-        """Run the sentences at these places, longest first."""
-        sentences = [self._sentences[place] for place in places]
-        self._begin(places)
+    def batch(self, indices: list[int]) -> None:
+        """Run the sentences with these indices, longest first."""
+        sentences = [self._sentences[index] for index in indices]
+        self._begin(indices)
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
         mean, log_variance = self._stepper.posterior(encoded.hidden)
-        self.answers.mean[places], self.answers.log_variance[places] = mean.numpy(), log_variance.numpy()
+        self.answers.mean[indices], self.answers.log_variance[indices] = mean.numpy(), log_variance.numpy()
         if "teacher" in self._passes:
-            self._begin(places)
-            self._teacher(places, sentences, mean)
+            self._begin(indices)
+            self._teacher(indices, sentences, mean)
         if "sampled" in self._passes:
-            self._begin(places)
+            self._begin(indices)
             size = (mean.shape[1],)
             noise = torch.stack([sentence_noise(self._seed, _POSTERIOR, sentence, size) for sentence in sentences])
-            self._sampled(places, sentences, self._stepper.latent(encoded, noise))
+            self._sampled(indices, sentences, self._stepper.latent(encoded, noise))
         if "free" in self._passes:
-            self._begin(places)
-            self._free(places, sentences, mean)
+            self._begin(indices)
+            self._free(indices, sentences, mean)
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -211,9 +211,9 @@ class _Work:
         yield
         self.answers.seconds[what] += time.perf_counter() - start
 
-    def _teacher(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
+    def _teacher(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
         hidden, targets, rows, steps = self._forced(sentences, z)
-        slots = self.answers.starts[places][rows] + steps
+        slots = self.answers.starts[indices][rows] + steps
         with self._timed("logits"):
             for part in _slices(len(hidden)):
                 logits = self._stepper.logits(State(hidden[part], None))
@@ -222,14 +222,14 @@ class _Work:
                 self.answers.likeliest[slots[part]] = likeliest.numpy()
                 self.answers.top[slots[part]] = (((logits > right).sum(dim=1) < _TOP) & finite).numpy()
 
-    def _sampled(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
+    def _sampled(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
         hidden, targets, rows, _ = self._forced(sentences, z)
         with self._timed("logits"):
             nats = np.empty(len(hidden))
             for part in _slices(len(hidden)):
                 logits = self._stepper.logits(State(hidden[part], None))
                 nats[part] = torch.nn.functional.cross_entropy(logits, targets[part], reduction="none").numpy()
-            self.answers.nats[places] = np.bincount(rows, nats)
+            self.answers.nats[indices] = np.bincount(rows, nats)
 
     def _forced(
         self, sentences: Sequence[Sequence[int]], z: Tensor
@@ -242,7 +242,7 @@ class _Work:
         steps = np.concatenate([np.full(len(part), t) for t, part in enumerate(hidden)])
         return torch.cat(hidden), targets, rows, steps
 
-    def _free(self, places: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
+    def _free(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
         state = self._stepper.decoder_state(z)
         tokens = torch.full((len(sentences),), SOS)
         for t in range(len(sentences[0]) - 1):
@@ -252,7 +252,7 @@ class _Work:
             with self._timed("logits"):
                 likeliest, finite = _likeliest(self._stepper.logits(state))
             tokens = torch.where(finite, likeliest, EOS)  # a NaN state stays NaN, whatever the input
-            self.answers.written[self.answers.starts[places[:count]] + t] = likeliest.numpy()
+            self.answers.written[self.answers.starts[indices[:count]] + t] = likeliest.numpy()
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -74,14 +74,14 @@ def importance_report(
     model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
     posterior: tuple[Tensor, Tensor],
-    places: Sequence[int],
+    indices: Sequence[int],
     *,
     samples: int,
     set_elbo_nll: float,
     seed: int,
     progress: Progress | None = None,
 ) -> ImportanceReport:
-    """Importance-weighted figures of the sentences at `places`, a random choice; the model is in eval mode.
+    """Importance-weighted figures of the sentences at `indices`, a random choice; the model is in eval mode.
 
     `posterior` holds mean and log-variance of every sentence, each (N, Z), on the model's device; `set_elbo_nll` is
     the mean ELBO NLL of all N.
@@ -89,21 +89,21 @@ def importance_report(
     bounds: list[float] = []
     elbos: list[float] = []
     mean, log_variance = posterior
-    for done, place in enumerate(places, start=1):
-        noise = sentence_noise(seed, _PURPOSE, sentences[place], (samples, mean.shape[1])).to(mean.device)
-        weights = log_weights(model, sentences[place], mean[place], log_variance[place], noise)
+    for done, index in enumerate(indices, start=1):
+        noise = sentence_noise(seed, _PURPOSE, sentences[index], (samples, mean.shape[1])).to(mean.device)
+        weights = log_weights(model, sentences[index], mean[index], log_variance[index], noise)
         bounds.append(math.log(samples) - torch.logsumexp(weights, dim=0).item())
         elbos.append(-weights.mean().item())
         if progress is not None:
-            progress("importance", done, len(places))
+            progress("importance", done, len(indices))
     nll, error = _mean(bounds)
     gap, gap_error = _mean([elbo - bound for elbo, bound in zip(elbos, bounds, strict=True)])
     set_nll = set_elbo_nll - gap
     return ImportanceReport(
-        sentences=len(places),
+        sentences=len(indices),
         samples=samples,
         nll=nll,
-        ppl=perplexity(sum(bounds), sum(len(sentences[place]) - 1 for place in places)),
+        ppl=perplexity(sum(bounds), sum(len(sentences[index]) - 1 for index in indices)),
         standard_error=error,
         elbo_nll=_mean(elbos)[0],
         gap=gap,

@@ -105,12 +105,12 @@ def kl_profile(posteriors: Iterable[Posterior]) -> KlProfile:
     for posterior in posteriors:
         values = step_kl(posterior).double().cpu()  # (B, T)
         last = posterior.steps.cpu()[:, None].expand_as(values)
-        places = torch.arange(1, values.shape[1] + 1)[None, :].expand_as(values)
-        valid = places <= last
+        t = torch.arange(1, values.shape[1] + 1)[None, :].expand_as(values)
+        valid = t <= last
         kl.append(values[valid])
-        step.append(places[valid])
+        step.append(t[valid])
         steps.append(last[valid])
-    values, places, last = torch.cat(kl), torch.cat(step), torch.cat(steps)
+    values, t, last = torch.cat(kl), torch.cat(step), torch.cat(steps)
 
     def means(keys: Tensor, bins: int) -> tuple[list[float], list[int]]:
         totals = torch.zeros(bins, dtype=torch.float64).index_add_(0, keys, values)
@@ -118,9 +118,9 @@ def kl_profile(posteriors: Iterable[Posterior]) -> KlProfile:
         return (totals / counts).tolist(), counts.tolist()
 
     # t / T lies in (0, 1]; a bin includes its upper edge.
-    positions, filled = means((places * POSITIONS + last - 1) // last - 1, POSITIONS)
-    by_step, counted = means(places - 1, int(places.max()))
-    from_end, _ = means(last - places, int(last.max()))
+    positions, filled = means((t * POSITIONS + last - 1) // last - 1, POSITIONS)
+    by_step, counted = means(t - 1, int(t.max()))
+    from_end, _ = means(last - t, int(last.max()))
     return KlProfile(
         by_position=tuple(value if count else None for value, count in zip(positions, filled, strict=True)),
         by_step=tuple(by_step),

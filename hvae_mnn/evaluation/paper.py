@@ -85,16 +85,16 @@ def paper_report(
     rec = kl = information = 0.0
     done = 0
     with in_eval_mode(model):
-        for places in sorted_order(sentences, batch_size):
-            batch = collate([sentences[place] for place in places]).to(device)
+        for indices in sorted_order(sentences, batch_size):
+            batch = collate([sentences[index] for index in indices]).to(device)
             posterior = model.encode(batch.tokens, batch.lengths, masked=False)
             mean, log_variance = posterior.last()
             rec -= log_likelihood(model, batch.tokens, mean).sum().item()
             kl += charged_kl(posterior, "mean_t").double().sum().item()
             mean, log_variance = mean.cpu(), log_variance.cpu()
             latent = sample_latent(mean, log_variance, generator=generator)
-            information += len(places) * batch_information(latent, mean, log_variance)
-            done += len(places)
+            information += len(indices) * batch_information(latent, mean, log_variance)
+            done += len(indices)
             if progress is not None:
                 progress("paper", done, len(sentences))
     count, tokens = len(sentences), sum(len(sentence) for sentence in sentences)

@@ -216,12 +216,12 @@ def _posteriors(
     log_variance = torch.empty_like(mean)
     posteriors: list[Posterior] = []
     done = 0
-    for places in sorted_order(sentences, batch_size):
-        batch = collate([sentences[place] for place in places]).to(device)
+    for indices in sorted_order(sentences, batch_size):
+        batch = collate([sentences[index] for index in indices]).to(device)
         posterior = model.encode(batch.tokens, batch.lengths, masked=True)
-        mean[places], log_variance[places] = posterior.last()
+        mean[indices], log_variance[indices] = posterior.last()
         posteriors.append(posterior)
-        done += len(places)
+        done += len(indices)
         if progress is not None:
             progress("posteriors", done, len(sentences))
     return mean, log_variance, kl_profile(posteriors)
@@ -237,11 +237,11 @@ def _reconstructions(
     """Mean -ln p(x | z) in nats per sentence for each set of latents (N, Z)."""
     totals = [0.0] * len(latents)
     done = 0
-    for places in sorted_order(sentences, batch_size):
-        tokens = collate([sentences[place] for place in places]).tokens.to(latents[0].device)
+    for indices in sorted_order(sentences, batch_size):
+        tokens = collate([sentences[index] for index in indices]).tokens.to(latents[0].device)
         for number, latent in enumerate(latents):
-            totals[number] -= log_likelihood(model, tokens, latent[places]).sum().item()
-        done += len(places)
+            totals[number] -= log_likelihood(model, tokens, latent[indices]).sum().item()
+        done += len(indices)
         if progress is not None:
             progress("reconstructions", done, len(sentences))
     return [total / len(sentences) for total in totals]

@@ -136,13 +136,13 @@ class Cluster:
         self,
         function: Callable[[T], R],
         items: Sequence[T],
-        found: Callable[[int, R], None],
+        succeeded: Callable[[int, R], None],
         failed: Callable[[int, HvaeMnnError], None],
         *,
         progress: Callable[[int, int], None] | None = None,
         limit_s: float = LIMIT_S,
     ) -> None:
-        """As `map`, but reports every item in this process as soon as it is settled, in any order: `found(index,
+        """As `map`, but reports every item in this process as soon as it is settled, in any order: `succeeded(index,
         value)`, or `failed(index, error)` if it raised an error or was lost twice. The other items continue.
 
         Raises `RunError` if the cluster itself is lost, and any error of the two functions.
@@ -152,7 +152,7 @@ class Cluster:
             if isinstance(answer, HvaeMnnError):
                 failed(index, answer)
             else:
-                found(index, answer)
+                succeeded(index, answer)
 
         if self.remote is not None:
             Mapping(self.remote, function, items, tell, limit_s).run(progress)

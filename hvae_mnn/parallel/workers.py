@@ -51,7 +51,7 @@ class Workers:
         """
         try:
             self._require_connection()
-            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
             self._require_connection()  # else the list is outdated
         except Exception as error:
             raise RunError(
@@ -59,7 +59,7 @@ class Workers:
                 " run the command again (resume a simulation with --resume)"
             ) from None
         now, threads = time.monotonic(), {}
-        for address, worker in sorted(found.items()):
+        for address, worker in sorted(workers.items()):
             # Compared on this machine's clock: the scheduler's may differ.
             seen, since = self._heard.get(address, (0.0, now))
             if seen != worker["last_seen"]:
@@ -76,14 +76,14 @@ class Workers:
     def some_alive(self) -> dict[str, int]:
         """As `alive`, but waits a while if there is none. Raises `RunError` if none returns."""
         until = time.monotonic() + _REVIVAL_S
-        while not (found := self.alive()):
+        while not (threads := self.alive()):
             if time.monotonic() > until:
                 raise RunError(
                     f"no worker of {self.name} is left; start some (dask worker ADDRESS), then run the"
                     " command again (resume a simulation with --resume)"
                 )
             time.sleep(0.1)
-        return found
+        return threads
 
     def submit(self, address: str, function: Callable[..., Any], *args: Any, actor: bool = False) -> Any:
         """Dask's future of a call that runs on exactly this worker."""

@@ -40,7 +40,7 @@ def converters_figure(folder: Path) -> Figure:
             f" {max(bits, default=0)} bits, which no run gives; run hvae-mnn simulate again"
         )
     names = {row: _names(table, *row) for row in rows}
-    widest = max(len(found) for found in names.values())
+    widest = max(map(len, names.values()))
     figure = new_figure(2.6 * widest + 0.6, 1.9 * len(rows) + 0.9)
     panels = figure.subplots(len(rows), widest, squeeze=False, sharex=True)
     for line, row in zip(panels, rows, strict=True):

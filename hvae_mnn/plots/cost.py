@@ -56,18 +56,18 @@ def cost_figure(folder: Path) -> Figure:
 def _layers(axes: Axes, layers: list[dict[str, Any]], read: str) -> None:
     factor, letter = scaled(max(layer["circuit_j"] for layer in layers))
     bottom = np.zeros(len(layers))
-    place = np.arange(len(layers))
+    x = np.arange(len(layers))
     for (key, label), color, hatch in zip(PARTS, COLORS, ("", "//", ".."), strict=False):
         height = np.array([layer[key] for layer in layers]) / factor
         named = label + read * (key == "array_j")
-        axes.bar(place, height, 0.62, bottom, label=named, color=color, hatch=hatch, edgecolor="white", lw=0.8)
+        axes.bar(x, height, 0.62, bottom, label=named, color=color, hatch=hatch, edgecolor="white", lw=0.8)
         bottom += height
-    for x, top, layer in zip(place, bottom, layers, strict=True):
+    for at, top, layer in zip(x, bottom, layers, strict=True):
         axes.annotate(
-            quantity(layer["circuit_j"], "J"), (float(x), float(top)), (0, 3), textcoords="offset points", ha="center"
+            quantity(layer["circuit_j"], "J"), (float(at), float(top)), (0, 3), textcoords="offset points", ha="center"
         )
     names = [literal(layer["layer"]) for layer in layers[:-1]]
-    axes.set_xticks(place, [*names, "token\n(all layers)"])
+    axes.set_xticks(x, [*names, "token\n(all layers)"])
     axes.set_ylabel(f"energy of a time step ({letter}J)")
     axes.set_ylim(0, float(bottom.max()) * 1.1)
     axes.legend(frameon=False, loc="upper left", reverse=True)
@@ -77,20 +77,20 @@ def _layers(axes: Axes, layers: list[dict[str, Any]], read: str) -> None:
 def _processors(axes: Axes, summary: dict[str, Any]) -> None:
     names = ["this circuit", *(literal(one["name"]).replace(", ", ",\n") for one in summary["baselines"])]
     joules = np.array([summary["token"]["circuit_j"], *(one["token_j"] for one in summary["baselines"])])
-    place = np.arange(len(names))
-    axes.barh(place, joules, 0.6, color=[COLORS[0], *["0.65"] * (len(names) - 1)])
+    y = np.arange(len(names))
+    axes.barh(y, joules, 0.6, color=[COLORS[0], *["0.65"] * (len(names) - 1)])
     axes.set_xscale("log")
     axes.set_xlim(float(joules.min()) / 5, float(joules.max()) * 3e3)
-    for y, value in zip(place, joules, strict=True):
-        times = f"  ({multiple(float(value / joules[0]))} ×)" if y else ""
+    for at, value in zip(y, joules, strict=True):
+        times = f"  ({multiple(float(value / joules[0]))} ×)" if at else ""
         axes.annotate(
             f"{quantity(float(value), 'J')}{times}",
-            (float(value), float(y)),
+            (float(value), float(at)),
             (4, 0),
             textcoords="offset points",
             va="center",
         )
-    axes.set_yticks(place, names)
+    axes.set_yticks(y, names)
     axes.invert_yaxis()
     axes.set_xlabel("energy of a token (J)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -149,7 +149,7 @@ def settling_figure(folder: Path) -> Figure:
 
 def save_cost_figures(folder: Path) -> list[Path]:
     """Write `cost` and, if lines have resistance, `settling` into the folder, as PNG and SVG."""
-    found = save_figure(cost_figure(folder), folder, "cost")
+    paths = save_figure(cost_figure(folder), folder, "cost")
     if not is_missing(folder / CURVES):
-        found += save_figure(settling_figure(folder), folder, "settling")
-    return found
+        paths += save_figure(settling_figure(folder), folder, "settling")
+    return paths

@@ -22,8 +22,8 @@ def evaluation_figure(proper: Mapping[str, Any]) -> Figure:
     position, end, latent = figure.subplots(1, 3)
 
     bins = len(profile["by_position"])
-    filled = [(place, value) for place, value in enumerate(profile["by_position"]) if value is not None]
-    position.bar([(place + 0.5) / bins for place, _ in filled], [value for _, value in filled], width=0.9 / bins)
+    filled = [(index, value) for index, value in enumerate(profile["by_position"]) if value is not None]
+    position.bar([(index + 0.5) / bins for index, _ in filled], [value for _, value in filled], width=0.9 / bins)
     position.set_xlim(0, 1)
     position.set_xlabel("position in the sentence, t / T")
     position.set_title("KL per encoder step")

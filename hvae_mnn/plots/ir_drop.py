@@ -51,15 +51,15 @@ def _curve(
     axes: Axes, table: Table, rows: NDArray[Any], across: str, column: str, label: str, color: Any, marker: str = "o"
 ) -> None:
     """Mean over the tiles, and a band from the smallest to the largest value."""
-    places = np.unique(table[across][rows])
-    gathered = [table[column][rows & (table[across] == place)] for place in places]
+    x = np.unique(table[across][rows])
+    gathered = [table[column][rows & (table[across] == value)] for value in x]
     means = np.array([values.mean() for values in gathered])
     shown = means > 0  # ideal wires have no position on a logarithmic axis
     if not shown.any():
         return
     low, high = (np.array([end(values) for values in gathered])[shown] for end in (np.min, np.max))
-    axes.fill_between(places[shown], low, high, color=color, alpha=0.22, lw=0)
-    axes.plot(places[shown], means[shown], marker=marker, ms=3, lw=1.4, color=color, label=label)
+    axes.fill_between(x[shown], low, high, color=color, alpha=0.22, lw=0)
+    axes.plot(x[shown], means[shown], marker=marker, ms=3, lw=1.4, color=color, label=label)
 
 
 def _number_axis(axes: Axes, values: Sequence[float]) -> None:

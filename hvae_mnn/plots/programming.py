@@ -123,14 +123,14 @@ def target_figure(folder: Path) -> Figure:
     table = _columns(folder, DEVICES, "target_s", "conductance_s", "within")
     figure = new_figure(7, 5.8)
     axes = figure.subplots()
-    target, found = table["target_s"] * 1e6, table["conductance_s"] * 1e6
+    target, final = table["target_s"] * 1e6, table["conductance_s"] * 1e6
     ends = [target.min(), target.max()]
     axes.plot(ends, ends, color=_GREY, lw=1, zorder=0)
     for within, color, marker, label in ((True, _BLUE, "o", "within"), (False, _ORANGE, "x", "not within")):
         chosen = np.flatnonzero(table["within"] == within)
         shown = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         text = f"{label} tolerance: {len(chosen):,} devices"
-        axes.scatter(target[shown], found[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
+        axes.scatter(target[shown], final[shown], s=14, marker=marker, lw=0.8, color=color, label=text, rasterized=True)
     if not is_missing(folder / WIRED):
         wired = _columns(folder, WIRED, "target_s", "read_s")
         text = f"ngspice, wired, as read: {len(wired['read_s'])} devices"

@@ -141,9 +141,9 @@ def _by_step(
     rows = table["layer"] == layer
     key = table["sentence"][rows] * 1_000_000 + table["position"][rows]
     _, first, step = np.unique(key, return_index=True, return_inverse=True)
-    found = np.zeros(len(first))
-    together.at(found, step, table[column][rows])
-    return first, found
+    combined = np.zeros(len(first))
+    together.at(combined, step, table[column][rows])
+    return first, combined
 
 
 def save_simulation_figures(folder: Path) -> list[Path]:

@@ -29,12 +29,12 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
     names = [literal(f"{array} {tile}") for array, tile in zip(tiles["array"], tiles["tile"], strict=True)]
     figure = new_figure(11, 3.2 + 0.12 * min(len(names), 40))
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    place = np.arange(len(names))
+    y = np.arange(len(names))
     for column, label, color, marker in (
         ("exact_ngspice", "exact engine against ngspice", COLORS[0], "o"),
         ("nodal_ngspice", "nodal analysis against ngspice", COLORS[1], "x"),
     ):
-        left.plot(np.maximum(tiles[column], _FLOOR), place, marker, ms=4, color=color, label=label)
+        left.plot(np.maximum(tiles[column], _FLOOR), y, marker, ms=4, color=color, label=label)
     left.axvline(tolerance, color="0.4", ls="--", lw=1, label=f"tolerance {tolerance:g}")
     left.set_xscale("log")
     left.set_xlabel("largest difference / full scale of the tile")
@@ -54,7 +54,7 @@ def deviation_figure(folder: Path, tolerance: float) -> Figure:
         map_[row[literal(f"{array} {tile}")], int(column)] = np.log10(max(value, _FLOOR))
     image = right.imshow(map_, aspect="auto", origin="lower", interpolation="nearest", cmap="viridis")
     right.set_xlabel("column of the tile")
-    _name_tiles(right, [str(number) for number in place])
+    _name_tiles(right, [str(number) for number in y])
     right.set_ylabel("tile, in the order of the left panel")
     figure.colorbar(image, ax=right, label="log10 of exact - ngspice, / full scale")
     return figure

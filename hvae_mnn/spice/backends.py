@@ -21,11 +21,11 @@ def backend_problem(backend: Backend, spec: MemristorSpec = AIST) -> str | None:
     """Reason why `backend` does not run here, with the remedy; None if one pulse moved one device by its equation."""
     try:
         with temporary_folder() as folder:
-            found = run_deck(_pulse_deck(spec, backend), folder, "pulse", spec, backend, timeout_s=60)
+            vectors = run_deck(_pulse_deck(spec, backend), folder, "pulse", spec, backend, timeout_s=60)
     except HvaeMnnError as error:
         return str(error)
     expected = float(advance(spec, np.array([_X0]), np.array([_VOLTS]), _SECONDS)[0])
-    reached = float(found["v(x)"][-1])
+    reached = float(vectors["v(x)"][-1])
     if abs(reached - expected) > _TOLERANCE:
         return (
             f"a pulse moved the state to {reached:.4f}, expected is {expected:.4f}; install hvae-mnn and ngspice again"

@@ -62,12 +62,12 @@ def library_name() -> str:
         if not is_file(Path(given)):
             raise EnvironmentProblem(f"NGSPICE_LIBRARY_PATH names {given}, which does not exist; correct or unset it")
         return given
-    found = ctypes.util.find_library("ngspice")
-    if found is None:
+    name = ctypes.util.find_library("ngspice")
+    if name is None:
         raise EnvironmentProblem(
             "libngspice was not found; install it: make system, or Debian's libngspice0 (42 or later)"
         )
-    return found
+    return name
 
 
 def _not_about_versions(record: logging.LogRecord) -> bool:
@@ -190,7 +190,7 @@ class SharedLibrary(NgSpiceShared):  # type: ignore[misc]
     @staticmethod
     def vector_names(vectors: Any, count: int) -> list[str]:
         """Lower-case names of the vectors that `on_point` received."""
-        return [ffi.string(vectors.vecsa[place].name).decode().lower() for place in range(count)]
+        return [ffi.string(vectors.vecsa[index].name).decode().lower() for index in range(count)]
 
     def load(self, lines: Sequence[str]) -> None:
         """Load a circuit from its lines; problems are in `errors` afterwards."""

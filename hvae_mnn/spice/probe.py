@@ -130,8 +130,8 @@ def c_compiler() -> tuple[str, ...] | None:
         words = shlex.split(os.environ.get("CC", "")) or ["cc"]
     except ValueError:  # a quotation that does not end
         return None
-    found = shutil.which(words[0])
-    return None if found is None else (os.path.abspath(found), *words[1:])  # it runs in other folders
+    path = shutil.which(words[0])
+    return None if path is None else (os.path.abspath(path), *words[1:])  # it runs in other folders
 
 
 def _compile_osdi(folder: Path) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
     compiler = c_compiler()
     if compiler is None:
         return {}
-    found = {}
+    libraries = {}
     for name, (minor, extra) in _OSDI_VERSIONS.items():
         # A file called `osdi` would be taken for a script.
         source, library = f"./v{minor}.c", f"./v{minor}.osdi"
@@ -157,8 +157,8 @@ def _compile_osdi(folder: Path) -> dict[str, str]:
         except (OSError, subprocess.TimeoutExpired):  # CC does not name a program
             return {}
         if built.returncode == 0:
-            found[name] = library
-    return found
+            libraries[name] = library
+    return libraries
 
 
 def _probe_here(libraries: dict[str, str]) -> NgspiceFacts:

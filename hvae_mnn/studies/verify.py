@@ -18,7 +18,7 @@ from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.start import exact_engine
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
-from hvae_mnn.folders import RUNS, check_place, new_run
+from hvae_mnn.folders import RUNS, check_writable, new_run
 from hvae_mnn.netlist.arrays import cell_nodes
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
@@ -131,7 +131,7 @@ def verify(
             f"{manifest.folder} has memristors that move ({manifest.device_backend}), and the exact engine solves"
             " frozen ones; there is nothing to verify: build with --device-backend static"
         )
-    check_place(out or RUNS)
+    check_writable(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = exact_engine(manifest, None, cluster)

@@ -13,7 +13,7 @@ from pathlib import Path
 from hvae_mnn.errors import CacheWarning, StorageError, TensorsError
 from hvae_mnn.evaluation.answers import Answers, run_answers
 from hvae_mnn.files import cache_folder
-from hvae_mnn.folders import check_place
+from hvae_mnn.folders import check_writable
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.reading import is_file
@@ -56,7 +56,7 @@ def note_cache_problems() -> None:
     if folder is None:
         return
     try:
-        check_place(folder)
+        check_writable(folder)
     except StorageError as error:
         warnings.warn(f"{error} with HVAE_MNN_CACHE; {_WITHOUT_CACHE}", CacheWarning, stacklevel=2)
 

@@ -21,7 +21,7 @@ from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import write_sealed
-from hvae_mnn.folders import RUNS, check_place, new_run
+from hvae_mnn.folders import RUNS, check_writable, new_run
 from hvae_mnn.models.stepwise import run_batch
 from hvae_mnn.netlist.build import write_network
 from hvae_mnn.parallel.cluster import Cluster
@@ -121,7 +121,7 @@ def verify_point(
             f"task {task.key} has pulses in a nonlinear circuit, which one operating point does not show; build its"
             " netlists with build-netlist --hardware, and let ngspice run them (simulate --engine ngspice)"
         )
-    check_place(out or RUNS)
+    check_writable(out or RUNS)
     cluster = cluster or Cluster.here()
     with threads(1):  # as in the sweep
         chip = chip_of(task)

@@ -47,8 +47,8 @@ def collate(sentences: Sequence[EncodedSentence]) -> Batch:
 def sorted_order(sentences: Sequence[EncodedSentence], batch_size: int) -> list[list[int]]:
     """Indices of the sentences in each batch, in TWR-VAE's order: slices of a list sorted by length, short first."""
     _check(sentences, batch_size)
-    places = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
-    return [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    indices = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+    return [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
 
 def shuffled_order(
@@ -60,10 +60,10 @@ def shuffled_order(
     fixed order from short to long.
     """
     _check(sentences, batch_size)
-    places = torch.randperm(len(sentences), generator=generator).tolist()
-    places.sort(key=lambda place: len(sentences[place]))
-    slices = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    return [slices[place] for place in torch.randperm(len(slices), generator=generator).tolist()]
+    indices = torch.randperm(len(sentences), generator=generator).tolist()
+    indices.sort(key=lambda index: len(sentences[index]))
+    slices = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    return [slices[index] for index in torch.randperm(len(slices), generator=generator).tolist()]
 
 
 def _check(sentences: Sequence[EncodedSentence], batch_size: int) -> None:

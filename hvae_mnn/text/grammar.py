@@ -308,9 +308,9 @@ def grammar_corpus(seed: int = 0, train: int = 8000, valid: int = 800, test: int
         seen.add(tuple(words))
         sentences.append(words)
     # Common sentences are drawn early, so sentences are shuffled before they are split: no split is harder.
-    for place in range(total - 1, 0, -1):
-        other = int(rng.random() * (place + 1))
-        sentences[place], sentences[other] = sentences[other], sentences[place]
+    for index in range(total - 1, 0, -1):
+        other = int(rng.random() * (index + 1))
+        sentences[index], sentences[other] = sentences[other], sentences[index]
     return Corpus(
         name=f"grammar-{seed}",
         train=sentences[:train],

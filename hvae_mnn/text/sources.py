@@ -88,7 +88,7 @@ def find_split(folder: Path, split: str) -> Path | None:
     Raises `TextError` if the folder cannot be read, or more than one file fits.
     """
     endings = sorted(_ENDINGS, key=len, reverse=True)
-    found: list[tuple[int, Path]] = []
+    ranked: list[tuple[int, Path]] = []
     with errors_as(TextError):
         paths = [Path(folder) / name for name in names_in(folder, "folder with text files") if name[0] != "."]
     for path in paths:
@@ -98,13 +98,13 @@ def find_split(folder: Path, split: str) -> Path | None:
         stem = next(name.removesuffix(ending) for ending in endings if name.endswith(ending))
         for rank, word in enumerate(_SPLIT_NAMES[split]):
             if stem == word:
-                found.append((rank, path))
+                ranked.append((rank, path))
             elif stem.endswith((f".{word}", f"_{word}", f"-{word}")):
-                found.append((rank + len(_SPLIT_NAMES[split]), path))
-    if not found:
+                ranked.append((rank + len(_SPLIT_NAMES[split]), path))
+    if not ranked:
         return None
-    best = min(rank for rank, _ in found)
-    paths = [path for rank, path in found if rank == best]
+    best = min(rank for rank, _ in ranked)
+    paths = [path for rank, path in ranked if rank == best]
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
         raise TextError(
@@ -150,7 +150,7 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
 
 def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
     """The lines of a file that have words, as their tokens."""
-    found: list[Sentence] = []
+    sentences: list[Sentence] = []
     for number, line in enumerate(read_lines(path), start=1):
         tokens = tokenize(tokenizer, line)
         if len(tokens) > LINE_WORDS:
@@ -159,8 +159,8 @@ def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
                 " a line"
             )
         if tokens:
-            found.append(tokens)
-    return found
+            sentences.append(tokens)
+    return sentences
 
 
 def load_corpus(

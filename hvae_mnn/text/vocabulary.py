@@ -32,7 +32,7 @@ class Vocabulary:
         if self.words[: len(SPECIALS)] != SPECIALS:
             raise TextError(f"a vocabulary begins with {SPECIALS}, found {self.words[: len(SPECIALS)]}")
         # A corpus word that looks like a special must not be read as one, so only real words go into the table.
-        ids = {word: place for place, word in enumerate(self.words) if place >= len(SPECIALS)}
+        ids = {word: index for index, word in enumerate(self.words) if index >= len(SPECIALS)}
         if len(ids) != len(self.words) - len(SPECIALS):
             twice = next(word for word, count in Counter(self.words[len(SPECIALS) :]).items() if count > 1)
             raise TextError(f"the vocabulary holds {twice!r} twice; allowed: each word once")
@@ -118,9 +118,9 @@ class Vocabulary:
 
         Raises `TextError` for an id outside the vocabulary.
         """
-        found: list[str] = []
+        words: list[str] = []
         for number in ids:
             if not 0 <= number < len(self.words):
                 raise TextError(f"id {number} is outside the vocabulary; allowed: 0 to {len(self.words) - 1}")
-            found.append(self.words[number])
-        return found
+            words.append(self.words[number])
+        return words

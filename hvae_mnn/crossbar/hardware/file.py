@@ -92,8 +92,8 @@ def hardware_from_dict(data: Mapping[str, Any], where: str | Path = "hardware") 
     if "base" not in bad:  # else the base may give the missing values
         for paths, needed in contradictions(form, device):
             if not any(touches(path, bad) for path in paths):
-                found = " and ".join(found_text(form, path, merged, own) for path in paths)
-                lines.append(f"{found}; {needed}")
+                values = " and ".join(found_text(form, path, merged, own) for path in paths)
+                lines.append(f"{values}; {needed}")
     if not lines and device is not None:
         try:
             return _build(form, device, base_name, where)

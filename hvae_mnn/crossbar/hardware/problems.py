@@ -25,8 +25,8 @@ _LARGEST_OHM = 1e9
 
 def table_at(table: Table, name: str) -> Table:
     """The table with this name, or an empty one."""
-    found = table.get(name)
-    return found if isinstance(found, dict) else {}
+    value = table.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def copied(table: Mapping[str, Any], depth: int = 3) -> Table:
@@ -50,7 +50,7 @@ def validated(merged: Table) -> tuple[HardwareFile, set[str], list[str]]:
         except ValidationError as error:
             seen = set()
             for problem in error.errors(include_url=False, include_context=False, include_input=False):
-                keys, node = _place(schema, problem["loc"])
+                keys, node = _keys_and_node(schema, problem["loc"])
                 path = _path(keys)
                 if path in seen:  # each branch of a union reports
                     continue
@@ -60,7 +60,7 @@ def validated(merged: Table) -> tuple[HardwareFile, set[str], list[str]]:
                 bad.add(_path(_drop(table, keys)))
 
 
-def _place(schema: Table, loc: tuple[int | str, ...]) -> tuple[list[str], Table | None]:
+def _keys_and_node(schema: Table, loc: tuple[int | str, ...]) -> tuple[list[str], Table | None]:
     """The keys of a pydantic location, without branches of unions, and their schema node (None for an unknown key)."""
     node, keys = schema, list[str]()
     for part in loc:
@@ -80,33 +80,33 @@ def _resolved(schema: Table, node: Table) -> Table:
 
 def _drop(table: Table, keys: list[str]) -> list[str]:
     """Remove the value at `keys`, or, if it is missing, the table that should hold it. Returns the path removed."""
-    place = table
+    inner = table
     for key in keys[:-1]:
-        if key not in place:  # removed already
+        if key not in inner:  # removed already
             return keys
-        place = place[key]
-    if keys[-1] not in place:
+        inner = inner[key]
+    if keys[-1] not in inner:
         return _drop(table, keys[:-1])
-    place.pop(keys[-1])
+    inner.pop(keys[-1])
     return keys
 
 
 def _key_line(schema: Table, merged: Table, keys: list[str], node: Table | None, kind: str) -> str:
     if node is None:
         return _unknown_key(schema, keys)
-    found: Any = merged
+    value: Any = merged
     for key in keys[:-1] if kind == "missing" else keys:
-        found = found[key]
+        value = value[key]
     if kind == "missing":
         return f"{_path(keys)} is missing; allowed: {_allowed(schema, node)}"
-    if isinstance(found, str) and "enum" in node:
-        return unknown_name(_path(keys), found, node["enum"])
-    return f"{_path(keys)} is {shown(found)}; allowed: {_allowed(schema, node)}"
+    if isinstance(value, str) and "enum" in node:
+        return unknown_name(_path(keys), value, node["enum"])
+    return f"{_path(keys)} is {shown(value)}; allowed: {_allowed(schema, node)}"
 
 
 def _unknown_key(schema: Table, keys: list[str]) -> str:
     """Message for an unknown key: the nearest key of its table, or keys of this name in other tables."""
-    node = _place(schema, tuple(keys[:-1]))[1] or schema
+    node = _keys_and_node(schema, tuple(keys[:-1]))[1] or schema
     near = [_path([*keys[:-1], name]) for name in nearest(keys[-1], list(node["properties"]))]
     if not near:
         tables = {name: _resolved(schema, part).get("properties", {}) for name, part in schema["properties"].items()}

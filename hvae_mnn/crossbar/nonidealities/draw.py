@@ -38,7 +38,7 @@ def draw_array(name: str, layout: ArrayLayout, targets: Float64[Array, "R D"], s
     A tile's numbers depend only on the seed, the array's name and the tile's number, not on other arrays or on which
     other effects are on. Raises `DeviceError` for pulses that the device cannot be programmed with.
     """
-    found, stuck_on, stuck_off = np.empty_like(targets), 0, 0
+    conductance, stuck_on, stuck_off = np.empty_like(targets), 0, 0
     device = layout.hardware.device
     where = zlib.crc32(name.encode())
     for number, tile in enumerate(layout.tiles):
@@ -50,6 +50,6 @@ def draw_array(name: str, layout: ArrayLayout, targets: Float64[Array, "R D"], s
         values = with_programming_error(targets[part], spec.programming, device, stream(_PROGRAMMING))
         values = with_device_spread(values, spec.spread, device, stream(_CHIP), stream(_CYCLE))
         values, on, off = with_stuck_cells(values, spec.stuck, device, stream(_STUCK))
-        found[part] = drifted(values, spec.drift, stream(_DRIFT))
+        conductance[part] = drifted(values, spec.drift, stream(_DRIFT))
         stuck_on, stuck_off = stuck_on + on, stuck_off + off
-    return Drawn(found, stuck_on, stuck_off)
+    return Drawn(conductance, stuck_on, stuck_off)

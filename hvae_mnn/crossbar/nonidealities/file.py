@@ -68,7 +68,7 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
     `where` begins every message. Raises `InputError` with all problems at once.
     """
     problems: list[str] = []
-    found: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     for name, table in values.items():
         if name not in _SECTIONS:
             problems.append(unknown_name("section of non-idealities", str(name), _SECTIONS))
@@ -84,9 +84,9 @@ def nonidealities_from_dict(values: Mapping[str, Any], where: str) -> Nonidealit
                     continue
                 problem, section[key] = _checked(path, value)
                 problems += [problem] if problem else []
-            found[name] = section
+            sections[name] = section
     if not problems:
-        spec = Nonidealities(**{name: _SECTIONS[name](**section) for name, section in found.items()})
+        spec = Nonidealities(**{name: _SECTIONS[name](**section) for name, section in sections.items()})
         problems = _together(spec)
     if problems:
         raise InputError.of(where, problems)

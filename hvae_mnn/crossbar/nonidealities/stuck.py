@@ -24,5 +24,5 @@ def with_stuck_cells(
     where = rng.random(conductances.shape)
     on = where < spec.on
     off = ~on & (where < spec.on + spec.off)
-    found = np.where(on, 1 / device.r_on_ohm, np.where(off, 1 / device.r_off_ohm, conductances))
-    return found, int(on.sum()), int(off.sum())
+    values = np.where(on, 1 / device.r_on_ohm, np.where(off, 1 / device.r_off_ohm, conductances))
+    return values, int(on.sum()), int(off.sum())

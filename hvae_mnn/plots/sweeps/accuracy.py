@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from hvae_mnn.plots.files import COLORS, new_figure, save_figure
-from hvae_mnn.plots.sweeps.axis import DECADE, Places, plain_number
+from hvae_mnn.plots.sweeps.axis import DECADE, AxisPositions, plain_number
 from hvae_mnn.plots.sweeps.heat_map import heat_map_figure
 from hvae_mnn.plots.sweeps.names import axis_name, metric_name, value_text
 from hvae_mnn.plots.sweeps.panels import STYLES, Level, baseline_text, caption, fits, levels, models, panel_rows, title
@@ -44,7 +44,7 @@ def accuracy_figure(
     """
     rows, told = panel_rows(curves)
     name = axis_name(curves, curves.axis)
-    places = Places(curves.values_of(curves.axis), name)
+    positions = AxisPositions(curves.values_of(curves.axis), name)
     titles = [", ".join(value_text(curves, path, value) for path, value in row.items()) for row in rows]
     figure = new_figure(0.7 + 5.0 * len(metrics), 1.7 + 2.8 * len(rows))
     panels = figure.subplots(len(rows), len(metrics), squeeze=False, sharex=True, sharey="col")
@@ -58,7 +58,7 @@ def accuracy_figure(
                     curves,
                     curve,
                     metric,
-                    places,
+                    positions,
                     styles[_key(curve, told)],
                     _label(curves, curve, told),
                     kind,
@@ -67,7 +67,7 @@ def accuracy_figure(
             beside = [curve for curve in curves.baselines if fits(curve, row)]
             for curve in beside:
                 if curve.points[0].x is not None:
-                    _draw_baseline_curve(axes, curves, curve, metric, places)
+                    _draw_baseline_curve(axes, curves, curve, metric, positions)
             axes.set_ylabel(metric_name(metric, curves.relative).with_unit)
             axes.grid(alpha=0.25, lw=0.6)
             axes.spines[["top", "right"]].set_visible(False)
@@ -79,7 +79,7 @@ def accuracy_figure(
             _scale(panels[number][column], curves, metric, row)
         for number, row in enumerate(rows):
             _lines(panels[number][column], curves, metric, row, several=len(models(curves)) > 1)
-        places.shape(panels[-1][column])
+        positions.shape(panels[-1][column])
         panels[-1][column].set_xlabel(name.label)
     _legend(figure, panels[0][0], title(curves, metrics))
     _words(figure, curves, metrics, kind)
@@ -101,11 +101,11 @@ def _styles(curves: GridCurves, told: tuple[str, ...]) -> dict[tuple[Value, ...]
     ordered = bool(curves.numeric_by)
     return {
         key: {
-            "color": shades[place] if ordered else COLORS[place % len(COLORS)],
-            "marker": _MARKERS[place % len(_MARKERS)],
-            "ls": "-" if ordered else _LINES[place % len(_LINES)],
+            "color": shades[index] if ordered else COLORS[index % len(COLORS)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "ls": "-" if ordered else _LINES[index % len(_LINES)],
         }
-        for place, key in enumerate(keys)
+        for index, key in enumerate(keys)
     }
 
 
@@ -114,21 +114,21 @@ def _draw(
     curves: GridCurves,
     curve: Curve,
     metric: str,
-    places: Places,
+    positions: AxisPositions,
     style: dict[str, Any],
     label: str,
     kind: BandKind,
     seed: int,
 ) -> None:
     """The means as a line with a band; values beside the axis have a bar."""
-    found = band(curve, metric, seed, kind)
-    if not found.points:
+    own = band(curve, metric, seed, kind)
+    if not own.points:
         return
     factor = metric_name(metric, curves.relative).factor
-    x = np.array([places.of(point.x) for point in found.points])
+    x = np.array([positions.of(point.x) for point in own.points])
     order = np.argsort(x, kind="stable")
-    apart = np.array([places.apart(point.x) or places.words for point in found.points])[order]
-    x, mean, low, high = x[order], *(factor * values[order] for values in (found.mean, found.low, found.high))
+    apart = np.array([positions.apart(point.x) or positions.words for point in own.points])[order]
+    x, mean, low, high = x[order], *(factor * values[order] for values in (own.mean, own.low, own.high))
     on = ~apart
     if (on & np.isfinite(low)).any():
         axes.fill_between(x[on], low[on], high[on], color=style["color"], alpha=0.2, lw=0)
@@ -144,12 +144,12 @@ def _draw(
         axes.plot(x[apart], mean[apart], **{**marks, "ls": "none"}, label=label if not on.any() else f"_{label}")
 
 
-def _draw_baseline_curve(axes: Axes, curves: GridCurves, curve: Curve, metric: str, places: Places) -> None:
+def _draw_baseline_curve(axes: Axes, curves: GridCurves, curve: Curve, metric: str, positions: AxisPositions) -> None:
     """A baseline with values along the axis."""
     points = [point for point in curve.points if len(point.finite(metric))]
     if points:
         factor = metric_name(metric, curves.relative).factor
-        where = sorted((places.of(point.x), float(point.finite(metric).mean())) for point in points)
+        where = sorted((positions.of(point.x), float(point.finite(metric).mean())) for point in points)
         x, y = np.array(where).T
         text = baseline_text(curve, len(models(curves)) > 1)
         axes.plot(x, factor * y, color=_GREY, ls=STYLES[curve.kind], lw=1.2, zorder=1.5, label=text)
@@ -175,8 +175,8 @@ def _scale(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
 
 def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value], *, several: bool) -> None:
     """Draw baselines across the panel, with labels at its right edge that do not overlap."""
-    found = sorted(levels(curves, metric, row, several), key=lambda level: level[0])
-    if not found:
+    baselines = sorted(levels(curves, metric, row, several), key=lambda level: level[0])
+    if not baselines:
         return
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -187,26 +187,26 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
             return float(np.log(height / low) / np.log(high / low))
         return (height - low) / (high - low)
 
-    for height, _, line in found:
+    for height, _, line in baselines:
         axes.axhline(height, color=_GREY, ls=line, lw=1.1, zorder=1.4)
-    found = _told_together(found, part) if several else found
-    texts = [textwrap.fill(text, 22) for _, text, _ in found]
+    baselines = _told_together(baselines, part) if several else baselines
+    texts = [textwrap.fill(text, 22) for _, text, _ in baselines]
     panel = 2.6  # inches
     height_of = np.array([0.17 * (1 + text.count("\n")) / panel for text in texts])
     room = (height_of[1:] + height_of[:-1]) / 2
-    at = np.array([part(height) for height, _, _ in found])
+    at = np.array([part(height) for height, _, _ in baselines])
     for _ in range(100):
         near = np.flatnonzero(np.diff(at) < room - 1e-9)
         if not len(near):
             break
-        for place in near:
-            middle = (at[place] + at[place + 1]) / 2
-            at[place], at[place + 1] = middle - room[place] / 2, middle + room[place] / 2
-    for (height, _, _), text, place in zip(found, texts, at, strict=True):
+        for index in near:
+            middle = (at[index] + at[index + 1]) / 2
+            at[index], at[index + 1] = middle - room[index] / 2, middle + room[index] / 2
+    for (height, _, _), text, label_y in zip(baselines, texts, at, strict=True):
         axes.annotate(
             text,
             (1.0, part(height)),
-            (1.03, float(place)),
+            (1.03, float(label_y)),
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
@@ -218,32 +218,32 @@ def _lines(axes: Axes, curves: GridCurves, metric: str, row: Mapping[str, Value]
         )
 
 
-def _told_together(found: list[Level], part: Callable[[float], float]) -> list[Level]:
+def _told_together(baselines: list[Level], part: Callable[[float], float]) -> list[Level]:
     """Merge the labels of baselines of several models that cannot be distinguished in the panel."""
-    digital = [level for level in found if level[1].startswith("digital")]
+    digital = [level for level in baselines if level[1].startswith("digital")]
     if len(digital) < 3 or part(digital[-1][0]) - part(digital[0][0]) > _TOGETHER:
-        return found
+        return baselines
     text = "digital, all models" + (
         ", with and without converters" if any(" bits" in level[1] for level in digital) else ""
     )
     middle = digital[len(digital) // 2]
-    rest = [level for level in found if level not in digital]
+    rest = [level for level in baselines if level not in digital]
     return sorted([*rest, (middle[0], text, middle[2])], key=lambda level: level[0])
 
 
 def _legend(figure: Figure, axes: Axes, heading: str) -> None:
     """Draw the legend of the curves below the figure's heading."""
     handles, labels = axes.get_legend_handles_labels()
-    found = {label: handle for handle, label in zip(handles, labels, strict=True) if label}
-    if not found:
+    entries = {label: handle for handle, label in zip(handles, labels, strict=True) if label}
+    if not entries:
         figure.suptitle(heading, fontsize="large")
         return
-    widest = 0.75 + 0.085 * max(map(len, found))  # inches
+    widest = 0.75 + 0.085 * max(map(len, entries))  # inches
     figure.legend(
-        found.values(),
-        found.keys(),
+        entries.values(),
+        entries.keys(),
         loc="outside upper center",
-        ncols=int(np.clip(figure.get_figwidth() / widest, 1, min(len(found), 4))),
+        ncols=int(np.clip(figure.get_figwidth() / widest, 1, min(len(entries), 4))),
         frameon=False,
         handlelength=3.2,
         title=heading,

@@ -22,7 +22,7 @@ _CHARACTER = 0.02
 """Width of a tick label's character, relative to the panel's width."""
 
 
-class Places:
+class AxisPositions:
     """Positions of the values of one setting."""
 
     def __init__(self, values: Sequence[Value], name: AxisName) -> None:
@@ -75,13 +75,13 @@ class Places:
         if self.log:
             axes.set_xscale("log")
         values = self.in_order
-        places = [self.of(value) for value in values]
+        x = [self.of(value) for value in values]
         if self.words:
-            axes.set_xlim(-0.5, len(places) - 0.5)
-            axes.set_xticks(places, [textwrap.fill(self.text(value), 14) for value in values])
+            axes.set_xlim(-0.5, len(x) - 0.5)
+            axes.set_xticks(x, [textwrap.fill(self.text(value), 14) for value in values])
             return
-        if self.log or self.unlimited or self.name.whole or len(places) <= _FEW:
-            axes.xaxis.set_major_locator(FixedLocator(places))
+        if self.log or self.unlimited or self.name.whole or len(x) <= _FEW:
+            axes.xaxis.set_major_locator(FixedLocator(x))
             axes.set_xticklabels(self._labels(values))
             axes.xaxis.set_minor_locator(NullLocator())
         if self.gap or self.unlimited:
@@ -121,18 +121,18 @@ class Places:
 
     def _labels(self, values: list[Value]) -> list[str]:
         """Labels of ticks; empty if a label would overlap its left neighbour."""
-        places = [self.of(value) for value in values]
-        where = np.log10(places) if self.log else np.array(places)
+        x = [self.of(value) for value in values]
+        where = np.log10(x) if self.log else np.array(x)
         span = float(np.ptp(where)) or 1.0
-        found: list[str] = []
+        labels: list[str] = []
         free = -np.inf
-        for place, value in zip(where / span, values, strict=True):
+        for centre, value in zip(where / span, values, strict=True):
             text = self.text(value)
             half = _CHARACTER * len(re.sub(r"[${}\\^]|cdot", " " if "cdot" in text else "", text)) / 2
-            fits = place - half >= free
-            found.append(text if fits else "")
-            free = place + half + _CHARACTER if fits else free
-        return found
+            fits = centre - half >= free
+            labels.append(text if fits else "")
+            free = centre + half + _CHARACTER if fits else free
+        return labels
 
 
 def plain_number(value: float, _: float) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from hvae_mnn.plots.files import new_figure
-from hvae_mnn.plots.sweeps.axis import Places, plain_number
+from hvae_mnn.plots.sweeps.axis import AxisPositions, plain_number
 from hvae_mnn.plots.sweeps.names import axis_name, metric_name, value_text
 from hvae_mnn.plots.sweeps.panels import caption, levels, panel_rows, title
 from hvae_mnn.sweeps.curves import GridCurves, Value, band
@@ -27,7 +27,7 @@ def heat_map_figure(curves: GridCurves, metrics: Sequence[str]) -> Figure:
     """One map per metric over the axis and the first other numeric setting, with a row of maps for every combination of
     the remaining settings. Brighter is better; cells without a run are empty."""
     rows, (second,) = panel_rows(curves)
-    across, up = (Places(curves.values_of(path), axis_name(curves, path)) for path in (curves.axis, second))
+    across, up = (AxisPositions(curves.values_of(path), axis_name(curves, path)) for path in (curves.axis, second))
     columns, lines = len(across.values), len(up.values)
     figure = new_figure(
         (1.9 + max(0.62 * columns, 2.6)) * len(metrics), 1.0 + (0.9 + max(0.42 * lines, 1.8)) * len(rows)
@@ -55,15 +55,16 @@ def heat_map_figure(curves: GridCurves, metrics: Sequence[str]) -> Figure:
 
 def _means(curves: GridCurves, metric: str, row: Mapping[str, Value], second: str) -> NDArray[np.float64]:
     """Means over seeds, shape (second, axis); NaN without a run."""
-    across, up = (Places(curves.values_of(path), axis_name(curves, path)).in_order for path in (curves.axis, second))
-    found = np.full((len(up), len(across)), np.nan)
+    paths = (curves.axis, second)
+    across, up = (AxisPositions(curves.values_of(path), axis_name(curves, path)).in_order for path in paths)
+    means = np.full((len(up), len(across)), np.nan)
     for curve in curves.curves:
         if all(curve.group[path] == value for path, value in row.items()):
             own = band(curve, metric)
             for point, mean in zip(own.points, own.mean, strict=True):
                 assert point.x is not None
-                found[up.index(curve.group[second]), across.index(point.x)] = mean
-    return found * metric_name(metric, curves.relative).factor
+                means[up.index(curve.group[second]), across.index(point.x)] = mean
+    return means * metric_name(metric, curves.relative).factor
 
 
 def _map(

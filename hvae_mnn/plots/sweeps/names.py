@@ -158,8 +158,8 @@ def axis_name(curves: GridCurves, path: str) -> AxisName:
 
 def metric_name(metric: str, relative: bool = False) -> MetricName:
     """Name of a metric, or of its ratio to the digital model's."""
-    found = METRICS.get(metric, MetricName(literal(metric)))
-    return MetricName(f"{found.label}\nrelative to the digital model", "%", found.better) if relative else found
+    name = METRICS.get(metric, MetricName(literal(metric)))
+    return MetricName(f"{name.label}\nrelative to the digital model", "%", name.better) if relative else name
 
 
 def value_text(curves: GridCurves, path: str, value: object) -> str:

@@ -35,8 +35,8 @@ def panel_rows(curves: GridCurves) -> tuple[list[dict[str, Value]], tuple[str, .
     if not numeric:
         return [{}], curves.by
     rest = [path for path in curves.by if path != numeric[0]]
-    found = list(dict.fromkeys(tuple((path, curve.group[path]) for path in rest) for curve in curves.curves))
-    return [dict(row) for row in found], (numeric[0],)
+    combinations = list(dict.fromkeys(tuple((path, curve.group[path]) for path in rest) for curve in curves.curves))
+    return [dict(row) for row in combinations], (numeric[0],)
 
 
 def fits(curve: Curve, row: Mapping[str, Value]) -> bool:
@@ -61,15 +61,15 @@ Level = tuple[float, str, Any]
 def levels(curves: GridCurves, metric: str, row: Mapping[str, Value], several: bool) -> list[Level]:
     """Baselines that hold for the whole axis; baselines of equal height and label occur once."""
     factor = metric_name(metric, curves.relative).factor
-    found: dict[tuple[float, str], list[Curve]] = {}
+    by_level: dict[tuple[float, str], list[Curve]] = {}
     for curve in curves.baselines:
         if curve.points[0].x is None and fits(curve, row) and len(curve.points[0].finite(metric)):
             height = factor * float(curve.points[0].finite(metric).mean())
-            found.setdefault((height, curve.kind), []).append(curve)
+            by_level.setdefault((height, curve.kind), []).append(curve)
     # A baseline that several models share carries no model's label.
     return [
         (height, baseline_text(same[0], several and len(same) == 1), STYLES.get(kind, (0, (6, 2))))
-        for (height, kind), same in found.items()
+        for (height, kind), same in by_level.items()
     ]
 
 

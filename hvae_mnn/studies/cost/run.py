@@ -22,7 +22,7 @@ from hvae_mnn.engines.array_process import array_decks
 from hvae_mnn.engines.ngspice import require_klu
 from hvae_mnn.engines.start import exact_engine
 from hvae_mnn.errors import InputError
-from hvae_mnn.folders import RUNS, check_place, new_run
+from hvae_mnn.folders import RUNS, check_writable, new_run
 from hvae_mnn.netlist.conductances import read_conductances
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
@@ -67,7 +67,7 @@ def cost(
             raise InputError(f"--{name} is {value}; allowed: {least} or more")
     _refuse(manifest)
     known = assumptions(manifest, given or Given())
-    check_place(out or RUNS)
+    check_writable(out or RUNS)
     cluster = cluster or Cluster.here()
     require_klu(array_decks(manifest), cluster)
     engine = exact_engine(manifest, progress, cluster)

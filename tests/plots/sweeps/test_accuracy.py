@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from hvae_mnn.cli.main import main
 from hvae_mnn.plots.files import COLORS
 from hvae_mnn.plots.sweeps.accuracy import accuracy_figure, save_accuracy_figures
-from hvae_mnn.plots.sweeps.axis import Places
+from hvae_mnn.plots.sweeps.axis import AxisPositions
 from hvae_mnn.plots.sweeps.heat_map import heat_map_figure
 from hvae_mnn.plots.sweeps.names import axis_name
 from hvae_mnn.sweeps.curves import band, relative_to_digital
@@ -173,7 +173,7 @@ def test_a_setting_without_a_name_is_called_by_its_path(folder):
 
 def test_ticks_do_not_run_into_each_other(folder):
     name = axis_name(all_curves(read_sweeps([folder]), "bits")[0], SIGMA)
-    labels = Places([1e-4 * 1.3**step for step in range(20)], name)
+    labels = AxisPositions([1e-4 * 1.3**step for step in range(20)], name)
     assert labels.log
     figure_axes = accuracy_figure(all_curves(read_sweeps([folder]), "bits")[0], ["top1"]).axes[0]
     labels.shape(figure_axes)
