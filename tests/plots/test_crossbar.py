@@ -136,7 +136,7 @@ def test_what_is_not_there_is_named(build):
         inspect_tile(manifest, "net_x")
     with pytest.raises(InputError, match="no tile '3,0'; allowed: 0,0 to 2,1"):
         inspect_tile(manifest, "net_i", "3,0")
-    with pytest.raises(InputError, match="--seed is -1; allowed is 0 or above"):
+    with pytest.raises(InputError, match="--seed is -1; allowed: 0 or more"):
         inspect_tile(manifest, "net_i", seed=-1)
 
 
