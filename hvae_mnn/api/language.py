@@ -193,7 +193,7 @@ def evaluate(
         **evaluation.to_dict(),
         "device": target.type,
         "seconds": round(time.monotonic() - began, 3),
-        "versions": versions(),
+        "versions": versions("torch", "numpy"),
     }
     write_sealed(folder / EVALUATION, record)
     figures = save_evaluation_figure(record["proper"], folder)

@@ -265,7 +265,7 @@ def _summary(
         "options": asdict(plan.options),
         "seeds": {"latent": plan.options.seed, "converters": plan.options.seed},
         "checkpoint_sha256": manifest.files[CHECKPOINT],
-        "versions": versions(),
+        "versions": versions("torch", "numpy", "PySpice"),
     }
 
 

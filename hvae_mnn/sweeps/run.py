@@ -207,7 +207,7 @@ def _summary(result: SweepResult, cluster: Cluster) -> dict[str, Any]:
             "seconds": round(result.seconds, 3),
             "where": cluster.describe(),
         },
-        "versions": versions(),
+        "versions": versions("torch", "numpy", "PySpice"),
     }
 
 
