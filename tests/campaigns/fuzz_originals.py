@@ -31,8 +31,10 @@ from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.spice.probe import probe
-from hvae_mnn.studies import ir_drop, verify
+from hvae_mnn.studies import verify
 from hvae_mnn.studies.cost import run as cost
+from hvae_mnn.studies.ir_drop.run import ir_drop, write_study
+from hvae_mnn.studies.ir_drop.settings import IrDropSettings
 from hvae_mnn.studies.iv import run as characterise
 from hvae_mnn.studies.iv.drive import Drive
 from hvae_mnn.studies.programming import run as programming
@@ -206,9 +208,9 @@ def _tables(folder: Path, number: int) -> None:
     drive = Drive(0.5, (10.0 + number,), cycles=1)
     characterise.iv("aist", drive=drive, backend="reference", out=folder / "iv")
     programming.program(random=(4 + number, 5), seed=number, out=folder / "program")
-    settings = ir_drop.IrDropSettings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)
+    settings = IrDropSettings(sizes=(4, 8), ohms=(0.5, 2.0), spice_sizes=(), tiles=2, reads=2, seed=number)
     (folder / "ir-drop").mkdir()
-    ir_drop.write_study(folder / "ir-drop", settings, ir_drop.ir_drop(settings), 0.0)
+    write_study(folder / "ir-drop", settings, ir_drop(settings), 0.0)
 
 
 def _caches(folder: Path) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from hvae_mnn.cosim import simulation
 from hvae_mnn.cosim.journal import JournalEngine
+from hvae_mnn.cosim.plan import RunPlan
 from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
@@ -187,7 +188,7 @@ class _Recorder:
 @functools.cache
 def _asked(original: Path) -> tuple[Any, list[dict[str, Any]], list[dict[str, Any]]]:
     """The netlists of a stopped run, what it asks its engine, and the answers."""
-    plan = simulation.Plan.load(original)
+    plan = RunPlan.load(original)
     manifest = read_manifest(original.parent / "net")
     recorder = _Recorder(start.start_engine("ideal", manifest))
     bits = plan.options.dac_bits, plan.options.adc_bits

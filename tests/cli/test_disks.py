@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hvae_mnn.api import circuits
 from hvae_mnn.cli.main import main
-from hvae_mnn.engines import start
 from hvae_mnn.studies import verify as verify_module
 from hvae_mnn.studies.cost import run as cost_module
 from hvae_mnn.text.grammar import grammar_corpus
@@ -102,7 +102,7 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 def without_engines(patch: pytest.MonkeyPatch) -> None:
     """A command that comes as far as an engine fails."""
-    patch.setattr(start, "start_engine", None)
+    patch.setattr(circuits, "start_engine", None)
     for module in (verify_module, cost_module):
         patch.setattr(module, "exact_engine", None)
 

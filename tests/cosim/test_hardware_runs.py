@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from hvae_mnn import Options, build_netlist, load_checkpoint, read_hardware, resume, simulate, verify
+from hvae_mnn.api import circuits
 from hvae_mnn.cli.main import main
 from hvae_mnn.crossbar.hardware.spec import SCHEMES, Amplifier, Cells, ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
-from hvae_mnn.engines import start
 from hvae_mnn.engines.start import start_engine
 from hvae_mnn.engines.transfer_cache import TransferCache
 from hvae_mnn.errors import HardwareError, InputError, RunError, SimulatorError
@@ -114,7 +114,7 @@ def test_a_noisy_run_resumes_bit_for_bit(netlist, tmp_path, monkeypatch, engine,
     manifest = netlist("noisy")
     options = Options(engine=engine, seed=5)
     whole = simulate(manifest, steps=12, options=options, out=tmp_path / "whole")
-    monkeypatch.setattr(start, "start_engine", lambda *given: _Dies(start_engine(*given), answers))
+    monkeypatch.setattr(circuits, "start_engine", lambda *given: _Dies(start_engine(*given), answers))
     with pytest.raises(SimulatorError, match="stopped by the test"):
         simulate(manifest, steps=12, options=options, out=tmp_path / "run")
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hvae_mnn import Options, build_netlist, load_checkpoint, resume, simulate
-from hvae_mnn.engines import start
+from hvae_mnn.api import circuits
 from hvae_mnn.errors import InputError, MendedWarning, RunError, SimulatorError
 from hvae_mnn.files import write_sealed
 from hvae_mnn.owned import alone
@@ -290,7 +290,7 @@ def test_folders_of_any_name(make_checkpoint, tmp_path, name):
 
 def test_a_run_whose_ngspice_failed_can_be_resumed(netlist, tmp_path, monkeypatch):
     manifest, folder = netlist("lstm"), tmp_path / "run"
-    unbroken = start.start_engine
+    unbroken = circuits.start_engine
 
     def start_and_break_later(*arguments):
         engine = unbroken(*arguments)
@@ -305,7 +305,7 @@ def test_a_run_whose_ngspice_failed_can_be_resumed(netlist, tmp_path, monkeypatc
         engine.currents = currents
         return engine
 
-    monkeypatch.setattr(start, "start_engine", start_and_break_later)
+    monkeypatch.setattr(circuits, "start_engine", start_and_break_later)
     with pytest.raises(SimulatorError):
         simulate(manifest, steps=12, out=folder)
     monkeypatch.undo()
