@@ -74,12 +74,12 @@ def test_arrays_and_bounds_are_of_the_weights_as_they_act(make_checkpoint):
         model.encoder_embedding.weight_orig.mul_(3)
         model.encoder1.weight_ih_l0_orig.mul_(-2)
     hardware = read_hardware("paper")
-    network = map_checkpoint(checkpoint, replace(hardware, dac=replace(hardware.dac, range="max")))
+    mapped = map_checkpoint(checkpoint, replace(hardware, dac=replace(hardware.dac, range="max")))
     kept = model.encoder1.weight_ih_l0_orig * model.encoder1.weight_ih_l0_mask
-    found = network.arrays["encoder1_f"].weights[:7].T
+    found = mapped.arrays["encoder1_f"].weights[:7].T
     np.testing.assert_allclose(found, kept.detach()[5:10].double(), rtol=0, atol=1e-12)
     largest = model.encoder_embedding(torch.arange(checkpoint.config.vocabulary_size)).detach().abs().max()
-    assert network.manifest.layers[0].input_range["x"] == pytest.approx(float(largest), rel=1e-12)
+    assert mapped.network.layers[0].input_range["x"] == pytest.approx(float(largest), rel=1e-12)
 
 
 @pytest.mark.parametrize(
