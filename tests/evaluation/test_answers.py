@@ -126,7 +126,7 @@ def test_batches_begin_with_the_numbers_of_their_rows(network):
     stepper = Stepper(checkpoint.model)
     inner, begun, said, rows = stepper.source, [], [], []
 
-    def source(layer, units, inputs):
+    def source(layer, units, inputs, *, new_step=True):
         rows[-1].append((layer, inputs["x"]))
         return inner(layer, units, inputs)
 
@@ -161,7 +161,7 @@ def test_nothing_is_run_that_was_not_asked_for(network, passes, filled, decoders
     stepper = Stepper(checkpoint.model)
     inner, steps = stepper.source, []
 
-    def source(layer, units, inputs):
+    def source(layer, units, inputs, *, new_step=True):
         steps.append(layer)
         return inner(layer, units, inputs)
 
@@ -199,7 +199,7 @@ def test_numbers_that_are_none_are_said_to_be(network):
     stepper = Stepper(checkpoint.model)
     inner = stepper.source
 
-    def source(layer, units, inputs):
+    def source(layer, units, inputs, *, new_step=True):
         found = inner(layer, units, inputs)
         if layer == "decoder":
             for values in found.values():

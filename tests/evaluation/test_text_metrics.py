@@ -40,7 +40,7 @@ def disturbed(model, size):
     stepper = Stepper(model)
     inner = stepper.source
 
-    def source(layer, units, inputs):
+    def source(layer, units, inputs, *, new_step=True):
         return {unit: value + size * torch.cos(17 * value) for unit, value in inner(layer, units, inputs).items()}
 
     stepper.source = source
@@ -192,7 +192,7 @@ def test_a_network_that_is_broken_has_no_metrics(network, layer):
     stepper = Stepper(checkpoint.model)
     inner = stepper.source
 
-    def source(name, units, inputs):
+    def source(name, units, inputs, *, new_step=True):
         return {u: v * (torch.nan if name == layer else 1) for u, v in inner(name, units, inputs).items()}
 
     stepper.source = source
