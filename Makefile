@@ -35,7 +35,7 @@ demo: setup  ## Train a tiny HSR-VAE, export it to netlists, run it through ngsp
 	$(BIN)/hvae-mnn simulate netlists/demo --steps 40
 
 test: setup  ## Run the tests, with real ngspice; real corpora are read from $$HVAE_MNN_DATA when set
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: setup  ## Check style (ruff)
 	$(BIN)/ruff check .
