@@ -215,9 +215,9 @@ class _Reader:
             if count > 1:
                 self._note(f"{where}: zip names {shown(path)} twice; an axis advances with one group")
         for group in zipped:
-            lengths = [len(axes[path]) for path in group if path in axes]
-            if len(set(lengths)) > 1:
-                numbers = ", ".join(f"{path} {length}" for path, length in zip(group, lengths, strict=False))
+            lengths = {path: len(axes[path]) for path in group if path in axes}
+            if len(set(lengths.values())) > 1:
+                numbers = ", ".join(f"{path} {length}" for path, length in lengths.items())
                 self._note(f"{where}: axes that advance together need equal numbers of values; they have {numbers}")
         common = self._settings(form.set, f"{where}: set", sweep)
         for path in axes.keys() & common.keys():

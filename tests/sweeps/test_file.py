@@ -216,3 +216,13 @@ def test_a_dry_run_shows_the_grid_and_leaves_nothing(folder, capsys):
         assert part in printed
     assert "runs/small/: 0 are finished, 9 are left" in printed
     assert sorted(folder.rglob("*")) == before
+
+
+def test_lengths_of_axes_that_advance_together_stand_with_their_names(message):
+    told = message(
+        HEAD
+        + '[[grid]]\nname = "g"\nzip = [["noise.stuck.of", "noise.stuck.on", "noise.stuck.off"]]\n'
+        + 'axes = { "noise.stuck.on" = [0, 0.1, 0.2], "noise.stuck.off" = [0] }\n'
+    )
+    assert "unknown axis 'noise.stuck.of'" in told
+    assert "they have noise.stuck.on 3, noise.stuck.off 1" in told
