@@ -42,6 +42,9 @@ class OneEncoder(RecurrentModel):
         mean, log_variance = self.heads(hidden).chunk(2, dim=-1)
         return torch.tanh(mean), log_variance
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        return [*self.reader.parameters(), *self.heads.parameters()]
+
     def first_hidden(self, latent: Tensor) -> Tensor:
         return torch.tanh(self.start(latent))
 

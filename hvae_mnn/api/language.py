@@ -21,8 +21,9 @@ from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.folders import refuse_other
 from hvae_mnn.gates import Cell
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
-from hvae_mnn.models.config import Annealing, KlTarget, Precision, Schedule, Selection, configure
 from hvae_mnn.models.device import pick_device
+from hvae_mnn.models.presets import configure
+from hvae_mnn.models.training_config import Annealing, KlTarget, Precision, Schedule, Selection
 from hvae_mnn.plots.evaluation import save_evaluation_figure
 from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.training import save_training_figure

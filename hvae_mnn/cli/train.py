@@ -157,7 +157,7 @@ def command(preset: Any, out: Path, threads: int | None, encoder_cells: str | No
     import torch
 
     from hvae_mnn import api
-    from hvae_mnn.models.config import parse_cells
+    from hvae_mnn.models.presets import parse_cells
     from hvae_mnn.training.state import METRICS
 
     if threads is None and preset == "tiny":

@@ -13,7 +13,7 @@ from hvae_mnn.cosim.records import Records
 from hvae_mnn.cosim.source import CrossbarSource
 from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.models.recurrent import RecurrentModel
-from hvae_mnn.models.stepwise import Preactivations, State, Stepper
+from hvae_mnn.models.stepwise import Preactivations, State, Stepper, drawn_latent
 from hvae_mnn.text.vocabulary import EOS, Vocabulary
 
 
@@ -62,11 +62,18 @@ class Lockstep:
         self._hardware = HardwareStepper(model, source, self._source)
         self._vocabulary, self._options, self._records, self._tick = vocabulary, options, records, tick
 
+    def steps(self, sentence: Sequence[int]) -> int:
+        """Time steps that an encoded sentence takes at most, of encoder and decoder."""
+        read = len(self._digital.encoder_tokens(sentence)) if self._digital.encoder else 0
+        return read + len(sentence) - 1
+
     def run(self, index: int, sentence: Sequence[int], noise: Tensor | None) -> SentenceResult:
         """Encode and decode one encoded sentence; `noise` (1, Z) for a sampled latent, None for its mean."""
         self._crossbars.begin([index])
         encoded = self._encode(index, self._digital.encoder_tokens(sentence))
-        latents = [self._digital.latent(encoded[0], noise), self._hardware.latent(encoded[1], noise)]
+        models = (self._digital, self._hardware)
+        posteriors = [model.posterior(state, [sentence]) for model, state in zip(models, encoded, strict=True)]
+        latents = [drawn_latent(*posterior, noise) for posterior in posteriors]
         return self._decode(index, sentence, latents)
 
     def _record(
@@ -80,6 +87,8 @@ class Lockstep:
     def _encode(self, index: int, tokens: Sequence[int]) -> list[State]:
         """Last states of the last encoder layer: digital, hardware."""
         models = (self._digital, self._hardware)
+        if not self._digital.encoder:
+            return [model.no_encoder(1) for model in models]
         digital, hardware = ([model.zero_state(layer, 1) for layer in model.encoder] for model in models)
         for position, token in enumerate(tokens):
             self._source.array_errors.clear()

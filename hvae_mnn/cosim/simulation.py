@@ -209,8 +209,7 @@ def _run_sentences(
             progress("stepping", done, total)
 
     lockstep = Lockstep(checkpoint.model, checkpoint.vocabulary, source, plan.options, records, tick)
-    hidden_eos = not checkpoint.config.encoder_sees_eos
-    total = sum(2 * len(sentence) - 1 - hidden_eos for sentence in plan.sentences)
+    total = sum(map(lockstep.steps, plan.sentences))
     results = []
     with torch.inference_mode():
         for index, sentence in enumerate(plan.sentences):

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvae_mnn.errors import InputError, TensorsError
-from hvae_mnn.evaluation.scoring import Progress, sentence_noise
+from hvae_mnn.evaluation.scoring import Progress
+from hvae_mnn.models.latent import sample_latent, sentence_noise
 from hvae_mnn.models.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
 from hvae_mnn.names import unknown_name
 from hvae_mnn.tensors import read_tensors, write_tensors
@@ -191,7 +192,7 @@ class _Work:
         self._begin(indices)
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
-        mean, log_variance = self._stepper.posterior(encoded.hidden)
+        mean, log_variance = self._stepper.posterior(encoded, sentences)
         self.answers.mean[indices], self.answers.log_variance[indices] = mean.numpy(), log_variance.numpy()
         if "teacher" in self._passes:
             self._begin(indices)
@@ -200,7 +201,7 @@ class _Work:
             self._begin(indices)
             size = (mean.shape[1],)
             noise = torch.stack([sentence_noise(self._seed, _POSTERIOR, sentence, size) for sentence in sentences])
-            self._sampled(indices, sentences, self._stepper.latent(encoded, noise))
+            self._sampled(indices, sentences, sample_latent(mean, log_variance, noise=noise))
         if "free" in self._passes:
             self._begin(indices)
             self._free(indices, sentences, mean)

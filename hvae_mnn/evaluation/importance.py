@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity, sentence_noise
-from hvae_mnn.models.latent import sample_latent
+from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity
+from hvae_mnn.models.latent import sample_latent, sentence_noise
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
 
@@ -69,7 +69,7 @@ def log_weights(
     return torch.cat(likelihoods) + ratio
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def importance_report(
     model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
@@ -84,8 +84,9 @@ def importance_report(
     """Importance-weighted figures of the sentences at `indices`, a random choice; the model is in eval mode.
 
     `posterior` holds mean and log-variance of every sentence, each (N, Z), on the model's device; `set_elbo_nll` is
-    the mean ELBO NLL of all N.
+    the mean ELBO NLL of all N. A model without a latent has one likelihood, which one sample gives.
     """
+    samples = samples if model.config.latent_size else 1
     bounds: list[float] = []
     elbos: list[float] = []
     mean, log_variance = posterior

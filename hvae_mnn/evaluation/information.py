@@ -70,6 +70,8 @@ def log_density_rows(latent: Tensor, mean: Tensor, log_variance: Tensor) -> Tens
 
 def active_units(mean: Tensor) -> int:
     """Latent units whose posterior mean varies: Var_n(mean_nd) >= `ACTIVE_VARIANCE`, with N - 1; means (N, Z)."""
+    if not mean.numel():
+        return 0
     return int((mean.double().var(dim=0) >= ACTIVE_VARIANCE).sum())
 
 

@@ -26,6 +26,7 @@ from hvae_mnn.evaluation.scoring import (
     require_finite,
     require_sentences,
 )
+from hvae_mnn.models.inference.infer import infer
 from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl
 from hvae_mnn.models.recurrent import RecurrentModel
@@ -64,7 +65,7 @@ class PaperReport:
         return {**asdict(self), "checks": [check.to_dict() for check in self.checks]}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def paper_report(
     model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
@@ -87,7 +88,7 @@ def paper_report(
     with in_eval_mode(model):
         for indices in sorted_order(sentences, batch_size):
             batch = collate([sentences[index] for index in indices]).to(device)
-            posterior = model.encode(batch.tokens, batch.lengths, masked=False)
+            posterior = infer(model, batch.tokens, batch.lengths, masked=False)
             mean, log_variance = posterior.last()
             rec -= log_likelihood(model, batch.tokens, mean).sum().item()
             kl += charged_kl(posterior, "mean_t").double().sum().item()

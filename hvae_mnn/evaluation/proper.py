@@ -29,9 +29,9 @@ from hvae_mnn.evaluation.scoring import (
     random_order,
     require_finite,
     require_sentences,
-    sentence_noise,
 )
-from hvae_mnn.models.latent import Posterior, sample_latent
+from hvae_mnn.models.inference.infer import infer
+from hvae_mnn.models.latent import Posterior, sample_latent, sentence_noise
 from hvae_mnn.models.objective import gaussian_kl
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence, collate, sorted_order
@@ -112,7 +112,7 @@ class ProperReport:
         }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def proper_report(
     model: RecurrentModel,
     sentences: Sequence[EncodedSentence],
@@ -218,7 +218,7 @@ def _posteriors(
     done = 0
     for indices in sorted_order(sentences, batch_size):
         batch = collate([sentences[index] for index in indices]).to(device)
-        posterior = model.encode(batch.tokens, batch.lengths, masked=True)
+        posterior = infer(model, batch.tokens, batch.lengths)
         mean[indices], log_variance[indices] = posterior.last()
         posteriors.append(posterior)
         done += len(indices)

@@ -118,15 +118,6 @@ def log_likelihood(
     return -torch.cat(losses).view(len(tokens), -1).double().sum(dim=1)
 
 
-def sentence_noise(seed: int, purpose: int, sentence: EncodedSentence, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise of the given shape, float32, that depends on the seed, the purpose and the words alone.
-
-    So a sentence's figures are the same in any order and any batch. Equal sentences share their noise.
-    """
-    generator = np.random.default_rng([seed, purpose, *sentence])
-    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
-
-
 def random_order(seed: int, sentences: Sequence[EncodedSentence]) -> list[int]:
     """Indices of the sentences in a random order that depends on the seed and the words, not on the given order."""
 

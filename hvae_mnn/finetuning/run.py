@@ -22,7 +22,7 @@ from hvae_mnn.crossbar.hardware.file import hardware_to_dict
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.file import nonidealities_to_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
-from hvae_mnn.errors import CheckpointError, TrainingError
+from hvae_mnn.errors import CheckpointError, InputError, TrainingError
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.evaluation.text_metrics import compute_metrics
 from hvae_mnn.files import sha256, write_sealed
@@ -32,7 +32,7 @@ from hvae_mnn.finetuning.costs import costs
 from hvae_mnn.finetuning.position import FINETUNING_STATE, FinetuningPosition
 from hvae_mnn.finetuning.stepper import HardwareWeights, MixedStepper
 from hvae_mnn.models.checkpoint import Checkpoint, save_checkpoint
-from hvae_mnn.models.objective import batch_loss
+from hvae_mnn.models.objective import batch_loss, charged_kl
 from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.corpus import Corpus
@@ -66,13 +66,19 @@ def finetune(
     over the batches since the validation before. `progress(update, updates, loss)` is called after every batch. The
     caller's random state is left alone.
 
-    Raises `InputError` when `out` and `resume` do not fit, `CheckpointError` for a checkpoint without activation
-    ranges, `TrainingError` when the loss is not finite, and the errors of mapping to the hardware.
+    Raises `InputError` when `out` and `resume` do not fit or the latent is not the encoder's, `CheckpointError` for a
+    checkpoint without activation ranges, `TrainingError` when the loss is not finite, and the errors of
+    mapping to the hardware.
     """
     if checkpoint.activation_ranges is None:
         raise CheckpointError(
             f"{checkpoint.path}: no activation ranges inside, so converters cannot be calibrated; finish the training"
             " with hvae-mnn train --resume"
+        )
+    if checkpoint.config.inference != "amortised":
+        raise InputError(
+            f"{checkpoint.path} finds its latent by {checkpoint.config.inference}, in software; allowed for finetuning:"
+            " amortised"
         )
     for split in ("train", "valid"):
         checkpoint.vocabulary.count_unknown(corpus.split(split), f"{corpus.name}/{split}")
@@ -156,8 +162,8 @@ class FinetuningRun(ResumableRun[FinetuningPosition]):
         torch.manual_seed(spawn_seed(config.seed, _BATCH, update))
         self.model.train()
         stepper = MixedStepper(self.model, crossbars, weights, config.dropout)
-        rec, kl = costs(stepper, sentences, training.kl_target)
-        loss = batch_loss(rec, kl, training.beta, replace(training, reduction="mean"))
+        rec, posterior = costs(stepper, sentences)
+        loss = batch_loss(rec.sum(), posterior, training.beta, replace(training, reduction="mean"))
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()} in update {update + 1}; try a smaller --learning-rate")
         for group in self.optimizer.param_groups:
@@ -167,7 +173,7 @@ class FinetuningRun(ResumableRun[FinetuningPosition]):
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
         self._clip()
-        self._loss = float(rec.mean().item() + kl.mean().item())
+        self._loss = float(rec.mean().item() + charged_kl(posterior, training.kl_target).mean().item())
         position.update += 1
         position.loss_sum, position.loss_count = position.loss_sum + self._loss, position.loss_count + 1
 

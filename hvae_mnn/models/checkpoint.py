@@ -13,9 +13,10 @@ from torch import Tensor
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.models.archive import read_archive, write_archive
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
 from hvae_mnn.models.recurrent import RecurrentModel
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.reading import shown
 from hvae_mnn.results import Shown
 from hvae_mnn.text.tokenizers import TOKENIZERS
@@ -96,7 +97,8 @@ def save_checkpoint(
         raise CheckpointError(
             f"the vocabulary has {len(vocabulary)} ids, the model {model.config.vocabulary_size}; give its own"
         )
-    smallest = replace(model.config, vocabulary_size=5, embedding_size=1, hidden_size=1, latent_size=1)
+    latent = min(1, model.config.latent_size)
+    smallest = replace(model.config, vocabulary_size=5, embedding_size=1, hidden_size=1, latent_size=latent)
     with torch.random.fork_rng():  # names do not depend on sizes, nor the caller's random numbers on this
         _check_names(path, model_class(model.family)(smallest).state_dict(), model.state_dict())
     write_archive(

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.names import unknown_name
 
 BF16_CPU_OUTPUT_WEIGHTS = 500_000

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from hvae_mnn.text.batches import EncodedSentence
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,12 @@ def sample_latent(
     if noise is None:
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + torch.exp(0.5 * log_variance) * noise
+
+
+def sentence_noise(seed: int, purpose: int, sentence: EncodedSentence, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise of the given shape, float32, that depends on the seed, the purpose and the words alone.
+
+    So a sentence's figures are the same in any order and any batch. Equal sentences share their noise.
+    """
+    generator = np.random.default_rng([seed, purpose, *sentence])
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))

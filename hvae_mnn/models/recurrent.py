@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from hvae_mnn.errors import InputError
 from hvae_mnn.gates import GATE_UNITS, Cell
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.latent import Posterior
@@ -81,8 +82,28 @@ class RecurrentModel(nn.Module, ABC):
         """Mean and log-variance, each (..., Z), from the last encoder layer's hidden state (..., H)."""
 
     @abstractmethod
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What a step of the encoder alone changes: all that the posterior depends on."""
+
+    @abstractmethod
     def first_hidden(self, latent: Tensor) -> Tensor:
-        """The decoder's hidden state (B, H) before its first step, from z (B, Z); the memory of an LSTM is the same."""
+        """The decoder's hidden state (B, H) before its first step, from z (B, Z)."""
+
+    def first_memory(self, latent: Tensor) -> Tensor:
+        """The memory (B, H) of an LSTM decoder before its first step, from z (B, Z): the hidden state by default."""
+        return self.first_hidden(latent)
+
+    def normalise_means(self, gamma: float) -> None:
+        """Put the posterior means on a fixed scale gamma while the model is trained (BN-VAE).
+
+        Raises `InputError` for a model without such a normalisation.
+        """
+        raise InputError(f"batch_norm_gamma is {gamma:g}, but a model of the family {self.family} has no such thing")
+
+    def deployed(self) -> RecurrentModel:
+        """The model that a checkpoint stores and evaluation sees: this one, or a copy without what only training
+        needs."""
+        return self
 
     @abstractmethod
     def decoder_hidden(self, tokens: Tensor, latent: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from torch import Tensor
 from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
 from hvae_mnn.models.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
+from hvae_mnn.models.inference.infer import refined
+from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.vocabulary import EOS
 
@@ -128,7 +130,7 @@ def layer_step(
 class Stepper:
     """A model whose recurrent layers run on `source`, step by step; everything else is software (paper 3.2, page 693).
 
-    A stack of encoder layers, each of which reads the one before it, and one decoder layer.
+    A stack of encoder layers, if any, each of which reads the one before it, and one decoder layer.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Stepper:
 
         The model is copied to float64 on the CPU in eval mode, or with `copied=False` taken as it is.
 
-        Raises `MappingError` for a layer that cannot be mapped, and a model without an encoder or of several decoders.
+        Raises `MappingError` for a layer that cannot be mapped, and a model of no or several decoders.
         """
         self.model = _copied(model).cpu().double().eval().requires_grad_(False) if copied else model
         self.layers = model_layers(self.model)
@@ -147,11 +149,8 @@ class Stepper:
         self.encoder = [name for name, layer in self._declared.items() if layer.role == "encoder"]
         """Names of the encoder layers, in order."""
         decoders = [name for name, layer in self._declared.items() if layer.role == "decoder"]
-        if not self.encoder or len(decoders) != 1:
-            raise MappingError(
-                f"the model has {len(self.encoder)} encoder and {len(decoders)} decoder layers; allowed: 1 encoder"
-                " layer or more, 1 decoder layer"
-            )
+        if len(decoders) != 1:
+            raise MappingError(f"the model has {len(decoders)} decoder layers; allowed: 1")
         (self.decoder,) = decoders
         """Name of the decoder layer."""
 
@@ -159,6 +158,10 @@ class Stepper:
         """The state before the first step."""
         zeros = torch.zeros(batch, self.layers[layer].hidden_size, dtype=torch.float64)
         return State(zeros, zeros if self.layers[layer].cell == "lstm" else None)
+
+    def no_encoder(self, batch: int) -> State:
+        """What stands for the state of a last encoder layer where there is none: (B, 0)."""
+        return State(torch.zeros(batch, 0, dtype=torch.float64), None)
 
     def step(self, layer: str, inputs: Mapping[str, Tensor], state: State) -> tuple[State, Preactivations]:
         """One time step of one layer."""
@@ -185,19 +188,17 @@ class Stepper:
             after.append(new)
         return after, preactivations
 
-    def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (..., Z) from the last encoder layer's hidden state (..., H)."""
-        return self.model.posterior(hidden)
+    def posterior(self, encoded: State, sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B, Z) of encoded sentences, from the last encoder layer's states.
 
-    def latent(self, encoded: State, noise: Tensor | None) -> Tensor:
-        """z (B, Z) from the last encoder layer's state; `noise` (B, Z) standard normal, None for the mean."""
-        mean, log_variance = self.posterior(encoded.hidden)
-        return mean if noise is None else mean + torch.exp(log_variance / 2) * noise
+        What refines an encoder's posterior, or finds a latent without one, runs in software.
+        """
+        return refined(self.model, sentences, self.model.posterior(encoded.hidden))
 
     def decoder_state(self, z: Tensor) -> State:
-        """The decoder's state before its first step, from z (B, Z); the same for hidden state and memory."""
-        hidden = self.model.first_hidden(z)
-        return State(hidden, hidden if self.layers[self.decoder].cell == "lstm" else None)
+        """The decoder's state before its first step, from z (B, Z)."""
+        memory = self.model.first_memory(z) if self.layers[self.decoder].cell == "lstm" else None
+        return State(self.model.first_hidden(z), memory)
 
     def decoder_step(self, tokens: Tensor, z: Tensor, state: State) -> tuple[State, Preactivations]:
         """One time step of the decoder, from the previous tokens (B,), z (B, Z) and the state of these B sentences."""
@@ -282,16 +283,24 @@ def run_batch(
 
     Returns per decoder step the logits (B_t, V) of the B_t sentences that have such a step.
     """
-    encoded = encode_batch(stepper, sentences)
+    mean, log_variance = stepper.posterior(encode_batch(stepper, sentences), sentences)
     noise = None
     if generator is not None:
-        size = stepper.model.config.latent_size
-        noise = torch.randn(len(sentences), size, generator=generator, dtype=torch.float64)
-    return [stepper.logits(state) for state in forced_states(stepper, sentences, stepper.latent(encoded, noise))]
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
+    z = drawn_latent(mean, log_variance, noise)
+    return [stepper.logits(state) for state in forced_states(stepper, sentences, z)]
+
+
+def drawn_latent(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
+    """z (B, Z) from a posterior and standard normal `noise` (B, Z); None for the mean."""
+    return mean if noise is None else sample_latent(mean, log_variance, noise=noise)
 
 
 def encode_batch(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> State:
-    """The last encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first."""
+    """The last encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first; (B, 0)
+    without an encoder."""
+    if not stepper.encoder:
+        return stepper.no_encoder(len(sentences))
     last = stepper.zero_state(stepper.encoder[-1], len(sentences)).hidden.clone()
     for state in encoder_states(stepper, sentences):
         last[: len(state.hidden)] = state.hidden

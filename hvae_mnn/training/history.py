@@ -48,7 +48,13 @@ class TrainingPosition(Position):
 
 
 def save_metrics(
-    out: Path, identity: Mapping[str, Any], history: Sequence[dict[str, Any]], chosen: str, **about: Any
+    out: Path,
+    identity: Mapping[str, Any],
+    history: Sequence[dict[str, Any]],
+    chosen: str,
+    *,
+    complete: bool,
+    **about: Any,
 ) -> None:
     """Write `out/metrics.json`: `about`, specs, one record per epoch, and the best by the valid figure `chosen`."""
     best = min(history, key=lambda record: float(record["valid"][chosen]))
@@ -62,7 +68,7 @@ def save_metrics(
             "torch": torch.__version__,
             "chosen_by": chosen,
             "best_epoch": best["epoch"],
-            "complete": len(history) >= identity["training_config"]["epochs"],
+            "complete": complete,
             "history": list(history),
         },
     )

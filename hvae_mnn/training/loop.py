@@ -47,7 +47,7 @@ class ResumableRun(ABC, Generic[P]):
         self,
         out: Path,
         model: RecurrentModel,
-        optimizer: torch.optim.Adam,
+        optimizer: torch.optim.Optimizer,
         identity: Mapping[str, Any],
         position: P,
     ) -> None:

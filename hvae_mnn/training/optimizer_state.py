@@ -1,4 +1,5 @@
-"""The state of an optimiser, checked before it is used: a moment that is NaN would spoil every weight."""
+"""The optimiser of a training run, and its stored state, checked before it is used: a moment that is NaN would spoil
+every weight."""
 
 from __future__ import annotations
 
@@ -7,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvae_mnn.errors import CheckpointError
+from hvae_mnn.models.training_config import TrainingConfig
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def restore_optimizer(path: Path, optimizer: torch.optim.Adam, stored: Any) -> None:
-    """Put the state of an Adam that `path` holds into `optimizer`, made anew for the same parameters.
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser that a training spec asks for: Adam, or plain gradient descent."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.Adam(
+        parameters, lr=config.learning_rate, eps=config.adam_eps, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def restore_optimizer(path: Path, optimizer: torch.optim.Optimizer, stored: Any) -> None:
+    """Put the state of an optimiser that `path` holds into `optimizer`, made anew for the same parameters.
 
     Raises `CheckpointError` for settings, shapes or types that are not this optimiser's, and for values that are NaN or
     infinite.
@@ -30,7 +42,7 @@ def restore_optimizer(path: Path, optimizer: torch.optim.Adam, stored: Any) -> N
     optimizer.load_state_dict(stored)
 
 
-def _check(optimizer: torch.optim.Adam, stored: Any) -> None:
+def _check(optimizer: torch.optim.Optimizer, stored: Any) -> None:
     """Raise one of the errors that damaged structures raise, with the reason as its message."""
     (own,), (group,) = optimizer.state_dict()["param_groups"], stored["param_groups"]
     if set(group) != set(own):
@@ -41,6 +53,8 @@ def _check(optimizer: torch.optim.Adam, stored: Any) -> None:
     if not isinstance(group["lr"], float) or not 0 <= group["lr"] < math.inf:
         raise ValueError("the step size is no number, 0 or above")
     parameters = dict(zip(own["params"], optimizer.param_groups[0]["params"], strict=True))
+    if not isinstance(optimizer, torch.optim.Adam) and stored["state"]:
+        raise ValueError("moments of an optimiser that has none")
     for number, moments in stored["state"].items():
         if number not in parameters:
             raise ValueError(f"parameter {number!r} is unknown")

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
-from torch import Tensor, nn
 
 from hvae_mnn.errors import InputError, TrainingError
-from hvae_mnn.models.checkpoint import Checkpoint, save_checkpoint
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.device import pick_device, pick_precision
 from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
-from hvae_mnn.models.latent import sample_latent
-from hvae_mnn.models.objective import batch_loss, charged_kl, reconstruction
+from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.models.stepwise import activation_ranges
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import Batch, collate
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training.history import TRAINING_STATE, TrainingPosition, save_metrics
+from hvae_mnn.training.initial_weights import draw_weights
+from hvae_mnn.training.learner import Learner
 from hvae_mnn.training.loop import CALIBRATION_SENTENCES, ResumableRun, run_to_end
-from hvae_mnn.training.schedules import epoch_mean, kl_weight, learning_rate
+from hvae_mnn.training.optimizer_state import make_optimizer
+from hvae_mnn.training.schedules import Plateau, epoch_mean, kl_weight, learning_rate, plateau
 from hvae_mnn.training.seeds import EpochOrder, spawn_seed
 from hvae_mnn.training.state import BEST, StateLayout, corpus_digest
+from hvae_mnn.training.updates.joint import joint_update
+from hvae_mnn.training.updates.lagging import is_aggressive, lagging_update
 from hvae_mnn.training.validation import valid_figures
 
 _WEIGHTS, _ORDER, _BATCH, _VALID = range(4)  # branches of the seed tree
@@ -118,14 +121,12 @@ class TrainingRun(ResumableRun[TrainingPosition]):
     ) -> None:
         """Arguments as those of `train`. Takes random numbers from torch's own generator, for the weights."""
         torch.manual_seed(spawn_seed(config.seed, _WEIGHTS))
-        model = model_class(family)(model_config).to(device)
-        optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=config.learning_rate,
-            eps=config.adam_eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        model = model_class(family)(model_config)
+        if config.batch_norm_gamma:
+            model.normalise_means(config.batch_norm_gamma)
+        draw_weights(model, config.initial_weights)
+        model.to(device)
+        optimizer = make_optimizer(model, config)
         train = [vocabulary.encode_sentence(sentence) for sentence in corpus.train]
         self.valid = [vocabulary.encode_sentence(sentence) for sentence in corpus.valid]
         identity = {
@@ -137,6 +138,7 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         }
         super().__init__(out, model, optimizer, identity, TrainingPosition())
         self.corpus, self.vocabulary, self.config, self.device = corpus, vocabulary, config, device
+        self.learner = Learner(model, optimizer, config, bf16=identity["precision"] == "bf16")
         self.order = EpochOrder(train, config.batch_size, config.seed, _ORDER, config.shuffle)
         self.chosen = "elbo_nll" if config.selection == "elbo" else "paper_ppl"
         self._progress, self._is_best = progress, False
@@ -145,6 +147,8 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         """See `ResumableRun.as_read_now`. Only a constant step size lets a run be made longer: a cosine depends on
         where it ends."""
         stored = {"family": DEFAULT_FAMILY, **identity}
+        stored["model_config"] = {**ModelConfig(5).to_dict(), **stored["model_config"]}
+        stored["training_config"] = {**TrainingConfig().to_dict(), **stored["training_config"]}
         specs = stored["training_config"]
         epochs = specs.get("epochs")
         if self.config.schedule == "constant" and isinstance(epochs, int) and self.config.epochs >= epochs:
@@ -162,51 +166,40 @@ class TrainingRun(ResumableRun[TrainingPosition]):
 
     def is_complete(self) -> bool:
         """See `ResumableRun.is_complete`."""
-        return self.position.epoch >= self.config.epochs
+        return self.position.epoch >= self.config.epochs or (self.position.batch == 0 and self._plateau().ended)
 
     def step(self) -> None:
         """One batch: loss, gradients, optimiser."""
         began = time.monotonic()
         position, config = self.position, self.config
-        batch = collate(self.order.batch(position.epoch, position.batch)).to(self.device)
+        batch = self._batch(position.batch)
         done = position.epoch + position.batch / self.order.batches
         torch.manual_seed(spawn_seed(config.seed, _BATCH, position.epoch, position.batch))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, done)
+            group["lr"] = learning_rate(config, done) * self._plateau().factor
         self.model.train()
-        rec, kl = self._costs(batch)
-        loss = batch_loss(rec, kl, kl_weight(config, done), config)
-        sum_rec, sum_kl = rec.sum().item(), kl.sum().item()
-        if not math.isfinite(loss.item()):
-            self._not_finite(f"the loss is {loss.item()}")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-            if not math.isfinite(norm.item()):
-                self._not_finite(f"the gradient's norm is {norm.item()}")
-        self.optimizer.step()
+        weight = kl_weight(config, done)
+        try:
+            if config.updates == "lagging" and is_aggressive(position.history):
+                costs = lagging_update(self.learner, batch, weight, done, self._random_batch)
+            else:
+                costs = joint_update(self.learner, batch, weight, done)
+        except TrainingError as error:
+            self._not_finite(str(error))
         position.batch += 1
-        sums = {"sentences": batch.lengths.shape[0], "rec": sum_rec, "kl": sum_kl, "seconds": time.monotonic() - began}
+        sums = {"sentences": costs.sentences, "rec": costs.rec, "kl": costs.kl, "seconds": time.monotonic() - began}
         for name, value in sums.items():
             position.sums[name] += value
 
-    def _costs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Reconstruction and charged KL of each sentence, both (B,), float32."""
-        with self._bf16(on_cpu=False):
-            posterior = self.model.encode(batch.tokens, batch.lengths, masked=self.config.mask_pads)
-            mean, log_variance = posterior.last()
-            latent = sample_latent(mean.float(), log_variance.float())
-            hidden = self.model.decoder_hidden(batch.tokens, latent)
-        with self._bf16(on_cpu=True):
-            logits = self.model.to_logits(hidden)
-        return reconstruction(logits, batch.tokens), charged_kl(posterior, self.config.kl_target)
+    def _batch(self, number: int) -> Batch:
+        return collate(self.order.batch(self.position.epoch, number)).to(self.device)
 
-    @contextmanager
-    def _bf16(self, on_cpu: bool) -> Iterator[None]:
-        enabled = self.identity["precision"] == "bf16" and (on_cpu or self.device.type == "cuda")
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            yield
+    def _random_batch(self) -> Batch:
+        """Any batch of the epoch, drawn with torch's generator."""
+        return self._batch(int(torch.randint(self.order.batches, (1,))))
+
+    def _plateau(self) -> Plateau:
+        return plateau(self.config, [record["valid"][self.chosen] for record in self.position.history])
 
     def validation_due(self) -> bool:
         """See `ResumableRun.validation_due`: after the last batch of an epoch."""
@@ -216,9 +209,8 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         """Valid figures, history and the best checkpoint; then the position moves to the next epoch."""
         position, config = self.position, self.config
         began = time.monotonic()
-        figures = valid_figures(
-            self.model, self.valid, config.batch_size, seed=spawn_seed(config.seed, _VALID)
-        ).to_dict()
+        deployed = self.model.deployed()
+        figures = valid_figures(deployed, self.valid, config.batch_size, seed=spawn_seed(config.seed, _VALID)).to_dict()
         if not all(math.isfinite(value) for value in figures.values()):
             self._not_finite("a valid figure is not finite")
         count = position.sums["sentences"]
@@ -227,27 +219,30 @@ class TrainingRun(ResumableRun[TrainingPosition]):
             "train_rec": position.sums["rec"] / count,
             "train_kl": position.sums["kl"] / count,
             "kl_weight": epoch_mean(kl_weight, config, position.epoch, self.order.batches),
-            "learning_rate": epoch_mean(learning_rate, config, position.epoch, self.order.batches),
+            "learning_rate": epoch_mean(learning_rate, config, position.epoch, self.order.batches)
+            * self._plateau().factor,
             "valid": figures,
         }
         self._is_best = all(figures[self.chosen] < earlier["valid"][self.chosen] for earlier in position.history)
         if self._is_best:
-            self._save_best(record)
+            self._save_best(deployed, record)
         seconds = position.sums["seconds"] + time.monotonic() - began
         history = [*position.history, {**record, "seconds": round(seconds, 3)}]
-        about = {"corpus": self.corpus.name, "tokenizer": self.corpus.tokenizer, "device": self.device.type}
-        save_metrics(self.out, self.identity, history, self.chosen, **about)
         self.position = TrainingPosition(epoch=position.epoch + 1, history=history)
+        about = {"corpus": self.corpus.name, "tokenizer": self.corpus.tokenizer, "device": self.device.type}
+        save_metrics(self.out, self.identity, history, self.chosen, complete=self.is_complete(), **about)
+        if config.reload_best and self._plateau().halved:
+            self.model.load_state_dict(load_checkpoint(self.out / BEST).model.state_dict())
 
-    def _save_best(self, record: dict[str, Any]) -> None:
+    def _save_best(self, deployed: RecurrentModel, record: dict[str, Any]) -> None:
         save_checkpoint(
             self.out / BEST,
-            self.model,
+            deployed,
             self.config,
             self.vocabulary,
             self.corpus.tokenizer,
             {"corpus": self.corpus.name, "chosen_by": self.chosen, **record},
-            activation_ranges(self.model, self.valid[:CALIBRATION_SENTENCES]),
+            activation_ranges(deployed, self.valid[:CALIBRATION_SENTENCES]),
         )
 
     def report_step(self) -> None:
@@ -265,7 +260,7 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         if self._progress is not None:
             self._progress(TrainingEvent(kind, epoch, self.config.epochs, batch, self.order.batches, loss, *of_epoch))
 
-    def _not_finite(self, what: str) -> None:
+    def _not_finite(self, what: str) -> NoReturn:
         raise TrainingError(
             f"{what} in epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.order.batches}; "
             f"try a smaller --learning-rate or --clip 5, in another --out"

@@ -135,7 +135,7 @@ def restore(
     layout: StateLayout,
     stored: Mapping[str, Any],
     model: RecurrentModel,
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     position: type[P],
 ) -> P:
     """Put a stored state into model and optimiser; returns its position.

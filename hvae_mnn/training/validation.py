@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
+from hvae_mnn.evaluation.information import active_units, set_information
 from hvae_mnn.evaluation.scoring import in_eval_mode
+from hvae_mnn.models.inference.infer import infer
 from hvae_mnn.models.latent import sample_latent
 from hvae_mnn.models.objective import charged_kl, gaussian_kl, reconstruction
 from hvae_mnn.models.recurrent import RecurrentModel
@@ -35,13 +38,20 @@ class ValidFigures:
     """KL of the latent that the decoder used."""
     elbo_ppl: float
     """exp of the bound over the words + 1 tokens that are predicted."""
+    mutual_information: float
+    """Information in nats that the latent has on its sentence, over the whole set (eq. 13); a KL above it is spent on
+    a shift of all posteriors, which tells nothing."""
+    information_error: float
+    """Its standard error."""
+    active_units: int
+    """Latent units whose mean varies over the set."""
 
     def to_dict(self) -> dict[str, float]:
         """The figures by name."""
         return asdict(self)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def valid_figures(
     model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int = 64, seed: int = 0
 ) -> ValidFigures:
@@ -49,24 +59,30 @@ def valid_figures(
 
     The model is put in eval mode and back.
     """
-    device = model.device
+    device, amortised = model.device, model.config.inference == "amortised"
     generator = torch.Generator().manual_seed(seed)
     paper_rec = paper_kl = rec = kl = 0.0
     ids = 0
+    drawn: list[tuple[Tensor, Tensor, Tensor]] = []
     with in_eval_mode(model):
         for places in sorted_order(sentences, batch_size):
             batch = collate([sentences[place] for place in places]).to(device)
-            padded = model.encode(batch.tokens, batch.lengths, masked=False)
+            posterior = infer(model, batch.tokens, batch.lengths)
+            # What software refines or finds does not depend on pads.
+            padded = model.encode(batch.tokens, batch.lengths, masked=False) if amortised else posterior
             mean, _ = padded.last()
             paper_rec += reconstruction(model.decode(batch.tokens, mean), batch.tokens).sum().item()
             paper_kl += charged_kl(padded, "mean_t").sum().item()
-            mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=True).last()
+            mean, log_variance = posterior.last()
             noise = torch.randn(mean.shape, generator=generator).to(device)
             latent = sample_latent(mean, log_variance, noise=noise)
             rec += reconstruction(model.decode(batch.tokens, latent), batch.tokens).sum().item()
             kl += gaussian_kl(mean, log_variance).sum().item()
             ids += int(batch.lengths.sum())
+            drawn.append((latent.cpu(), mean.cpu(), log_variance.cpu()))
     count = len(sentences)
+    latents, means, log_variances = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    information, error = set_information(latents, means, log_variances)
     return ValidFigures(
         paper_nll=(paper_rec + paper_kl) / count,
         paper_kl=paper_kl / count,
@@ -74,6 +90,9 @@ def valid_figures(
         elbo_nll=(rec + kl) / count,
         elbo_kl=kl / count,
         elbo_ppl=_exp((rec + kl) / (ids - count)),
+        mutual_information=information,
+        information_error=error,
+        active_units=active_units(means),
     )
 
 

@@ -16,7 +16,8 @@ import pytest
 import hvae_mnn
 from hvae_mnn import api, errors
 from hvae_mnn.api.language import TrainingSettings
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.results import Shown
 from tests.cli.click_tree import LEAVES
 

@@ -24,9 +24,10 @@ from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.finetuning.run import finetune
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.stepwise import Stepper, activation_ranges
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster

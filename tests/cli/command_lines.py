@@ -15,7 +15,7 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.evaluation.text_metrics import METRICS
-from hvae_mnn.models.config import parse_cells
+from hvae_mnn.models.presets import parse_cells
 
 ROOT = Path(__file__).parents[2]
 _PROGRAM = r"(?:\$\w+|\$\(BIN\)/hvae-mnn|\.venv/bin/hvae-mnn|hvae-mnn)"

@@ -8,7 +8,7 @@ import torch
 
 from hvae_mnn.evaluation.proper import proper_report
 from hvae_mnn.models.checkpoint import load_checkpoint
-from hvae_mnn.models.config import configure
+from hvae_mnn.models.presets import configure
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training.run import train

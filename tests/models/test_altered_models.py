@@ -15,8 +15,8 @@ from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.errors import CheckpointError, InputError, MappingError
 from hvae_mnn.finetuning.stepper import unit_parameters
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.models.config import TrainingConfig
 from hvae_mnn.models.stepwise import Stepper, model_layers, run_batch
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.vocabulary import Vocabulary
 from tests.torch_modules import (
     normed,

@@ -12,8 +12,9 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, StorageError
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.build([["a", "b", "c", "d", "e"]])

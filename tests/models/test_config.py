@@ -3,7 +3,9 @@ import json
 import pytest
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure, parse_cells
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.presets import configure, parse_cells
+from hvae_mnn.models.training_config import TrainingConfig
 
 
 def test_the_paper_preset_has_the_published_sizes() -> None:
@@ -57,7 +59,7 @@ def test_specs_survive_json() -> None:
         ({"dropout": 1.0}, r"dropout is 1\.0; allowed: a finite number at least 0 and below 1"),
         ({"dropout": float("nan")}, "dropout is nan"),
         ({"encoder_cells": ("lstm", "mlp")}, "encoder_cells: unknown cell 'mlp'; allowed: rnn, lstm, gru"),
-        ({"encoder_cells": ("lstm",)}, "names 1 cells; allowed: two"),
+        ({"encoder_cells": ("lstm",) * 3}, "names 3 cells; allowed: 0 to 2"),
         ({"decoder_cell": "LSTM"}, r"decoder_cell: unknown cell 'LSTM'; did you mean 'lstm'\?"),
         ({"peepholes": 1}, "peepholes is 1; allowed: True or False"),
         ({"peepholes": True, "encoder_cells": ("gru", "gru"), "decoder_cell": "rnn"}, "no layer is an lstm"),
@@ -72,8 +74,8 @@ def test_specs_survive_json() -> None:
         ({"beta": 1e300}, r"beta is 1e\+300"),
         ({"hidden_size": 10**9}, "hidden_size is 1000000000; allowed: a whole number from 1 to 1,000,000"),
         ({"vocabulary_size": 10**9}, "vocabulary_size is 1000000000; allowed"),
-        ({"encoder_cells": 3}, "encoder_cells is 3; allowed: two cells"),
-        ({"encoder_cells": "lstm,gru"}, "encoder_cells is 'lstm,gru'; allowed: two cells"),
+        ({"encoder_cells": 3}, "encoder_cells is 3; allowed: 0 to 2 cells"),
+        ({"encoder_cells": "lstm,gru"}, "encoder_cells is 'lstm,gru'; allowed: 0 to 2 cells"),
         ({"encoder_cells": (["lstm"], "gru")}, r"encoder_cells: unknown cell \['lstm'\]"),
         ({"kl_target": ["sum"]}, r"unknown kl_target \['sum'\]"),
         ({"dropout": "x" * 10**6}, "dropout is 'x{60}'"),

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.objective import batch_loss, charged_kl, gaussian_kl, reconstruction, step_kl
+from hvae_mnn.models.presets import configure
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import collate
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3]]

@@ -16,8 +16,10 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, InputError, TextError, TrainingError, UnknownWordsWarning
 from hvae_mnn.models.checkpoint import load_checkpoint
-from hvae_mnn.models.config import ModelConfig, TrainingConfig, configure
+from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.device import pick_device, pick_precision
+from hvae_mnn.models.presets import configure
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -118,7 +120,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.models.config import ModelConfig, TrainingConfig
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.training.run import train
 import json
 model, training = json.loads(sys.argv[2])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvae_mnn.models.config import TrainingConfig
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.training.schedules import kl_weight, learning_rate
 
 

@@ -14,7 +14,7 @@ import torch
 
 from hvae_mnn.errors import CheckpointError, InputError, TrainingError, UncheckedFileWarning
 from hvae_mnn.models.archive import read_archive, write_archive
-from hvae_mnn.models.config import configure
+from hvae_mnn.models.presets import configure
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
