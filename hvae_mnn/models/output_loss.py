@@ -80,7 +80,7 @@ def fused_cross_entropy(
     second one or for second derivatives, which would miss these gradients' own dependence.
     """
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (hidden, weight, bias)):
-        total, losses = _FusedCrossEntropy.apply(hidden, weight, bias, targets, dtype, rows)
+        total, losses = _FusedCrossEntropy.apply(hidden, weight, bias, targets, dtype, rows)  # type: ignore[no-untyped-call]
         return total, losses
     losses, _ = _chunk_by_chunk(hidden, weight, bias, targets, dtype, rows, (False, False, False))
     return losses.sum(), losses
@@ -106,7 +106,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         return losses.sum(), losses
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "the fused output loss has no second derivatives; use models.objective.reconstruction where "
