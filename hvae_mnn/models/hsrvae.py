@@ -134,11 +134,11 @@ class HSRVAE(RecurrentModel):
         if not masked:
             steps = torch.full_like(steps, tokens.shape[1])
         if not self.config.encoder_cells:
-            zeros = self.to_logits.weight.new_zeros(*tokens.shape, self.config.latent_size)
+            zeros = self.decoder_embedding.weight.new_zeros(*tokens.shape, self.config.latent_size)
             return Posterior(zeros, zeros, steps)
         hidden = self._drop(self.encoder_embedding(tokens))  # (B, T, E)
         for layer in self.encoder_layers():
-            hidden, _ = layer(hidden)  # (B, T, H)
+            hidden = layer(hidden)[0]  # (B, T, H)
         mean, log_variance = self.posterior(hidden)
         if self.mean_norm is not None:
             mean = self.mean_norm(mean, steps)

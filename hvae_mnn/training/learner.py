@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from hvae_mnn.models.inference.langevin import chain
 from hvae_mnn.models.inference.svi import refine
 from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.objective import batch_loss, charged_kl, reconstruction
+from hvae_mnn.models.output_loss import sentence_losses
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import Batch
@@ -55,8 +57,7 @@ class Learner:
         Raises `TrainingError` for a loss that is not finite.
         """
         posterior, latents = self._latents(batch, weight, epochs_done)
-        totals = [self._reconstruction(batch, latent) for latent in latents]
-        rec = torch.stack(totals).mean()
+        rec = torch.stack([self._reconstruction(batch, latent) for latent in latents]).mean()
         if posterior is None:
             loss, kl = rec if self.config.reduction == "sum" else rec / len(batch.lengths), 0.0
         else:
@@ -90,17 +91,16 @@ class Learner:
         if config.inference == "langevin":
             start, noise = self._noise(batch, 1)[:, 0], self._noise(batch, config.inference_steps)
             temperature = langevin_temperature(self.config, epochs_done)
-            return None, [chain(lambda z: self._nats(batch, z), start, noise, temperature)]
+            return None, [chain(partial(self._reconstruction, batch, of_latent_only=True), start, noise, temperature)]
         with self._autocast(on_cpu=False):
             posterior = self.model.encode(batch.tokens, batch.lengths, masked=self.config.mask_pads)
         if config.inference == "svi":
-            mean, log_variance = refine(
-                lambda z: self._nats(batch, z),
-                posterior.last(),
-                self._noise(batch, config.inference_steps),
-                weight,
-                exact=not self.config.first_order,
-            )
+            exact = not self.config.first_order
+            nats = partial(self._exact_reconstruction, batch)
+            if not exact:
+                nats = partial(self._reconstruction, batch, of_latent_only=True)
+            noise = self._noise(batch, config.inference_steps)
+            mean, log_variance = refine(nats, posterior.last(), noise, weight, exact=exact)
             posterior = Posterior(mean[:, None], log_variance[:, None], torch.ones_like(batch.lengths))
         mean, log_variance = posterior.last()
         # bfloat16 on a GPU
@@ -112,17 +112,28 @@ class Learner:
         """Standard normal numbers (B, draws, Z)."""
         return torch.randn(len(batch.lengths), draws, self.model.config.latent_size, device=self.model.device)
 
-    def _reconstruction(self, batch: Batch, latent: Tensor) -> Tensor:
-        """-ln p(x | z), summed over the batch."""
-        return self._nats(batch, latent).sum()
+    def _reconstruction(self, batch: Batch, latent: Tensor, *, of_latent_only: bool = False) -> Tensor:
+        """-ln p(x | z) in nats, summed over the batch; its gradient reaches all, or the latent (B, Z) alone."""
+        layer = self.model.to_logits
+        hidden = self._decoder_hidden(batch, latent)
+        kind = torch.bfloat16 if self._bf16 else hidden.dtype
+        if not isinstance(layer, nn.Linear):
+            return self._from_logits(batch, hidden)
+        total, _ = sentence_losses(layer, hidden, batch.tokens, kind, layer_gradients=not of_latent_only)
+        return total
 
-    def _nats(self, batch: Batch, latent: Tensor) -> Tensor:
-        """-ln p(x | z) of each sentence (B,), with gradients of any order."""
+    def _exact_reconstruction(self, batch: Batch, latent: Tensor) -> Tensor:
+        """The same, with gradients of any order."""
+        return self._from_logits(batch, self._decoder_hidden(batch, latent))
+
+    def _decoder_hidden(self, batch: Batch, latent: Tensor) -> Tensor:
         with self._autocast(on_cpu=False):
-            hidden = self.model.decoder_hidden(batch.tokens, latent)
+            return self.model.decoder_hidden(batch.tokens, latent)
+
+    def _from_logits(self, batch: Batch, hidden: Tensor) -> Tensor:
         with self._autocast(on_cpu=True):
             logits = self.model.to_logits(hidden)
-        return reconstruction(logits, batch.tokens)
+        return reconstruction(logits, batch.tokens).sum()
 
     @contextmanager
     def _autocast(self, on_cpu: bool) -> Iterator[None]:

@@ -64,5 +64,5 @@ def refined(
 
 
 def likelihood(model: RecurrentModel, tokens: Tensor) -> Callable[[Tensor], Tensor]:
-    """-ln p(x | z) (B,) of the batch as a function of its latents (B, Z)."""
-    return lambda latent: reconstruction(model.decode(tokens, latent), tokens)
+    """-ln p(x | z), summed over the batch, as a function of its latents (B, Z)."""
+    return lambda latent: reconstruction(model.decode(tokens, latent), tokens).sum()

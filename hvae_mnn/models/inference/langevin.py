@@ -21,7 +21,7 @@ _PROBE = 1e-2
 def chain(nats: Callable[[Tensor], Tensor], start: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """Latents (B, Z) after K steps down -ln p(x | z) - ln p(z), from `start` (B, Z), without a gradient.
 
-    `nats(z)` gives -ln p(x | z) (B,); `noise` (B, K, Z), whose weight is `temperature` times the step.
+    `nats(z)` gives -ln p(x | z), summed over the batch; `noise` (B, K, Z) counts `temperature` times the step.
     """
     latent = start
     for number, step_noise in enumerate(noise.unbind(dim=1)):
@@ -46,5 +46,5 @@ def laplace(nats: Callable[[Tensor], Tensor], latent: Tensor, signs: Tensor) -> 
 def _slope(nats: Callable[[Tensor], Tensor], latent: Tensor) -> Tensor:
     """Gradient (B, Z) of -ln p(x | z) - ln p(z)."""
     latent = latent.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(nats(latent).sum(), [latent])
+    (gradient,) = torch.autograd.grad(nats(latent), [latent])
     return gradient + latent.detach()

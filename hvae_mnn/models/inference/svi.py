@@ -33,8 +33,9 @@ def refine(
 ) -> tuple[Tensor, Tensor]:
     """Mean and log-variance (B, Z) after K steps down each sentence's own loss, from those in `start`.
 
-    `nats(z)` gives -ln p(x | z) (B,) for latents (B, Z), `noise` (B, K, Z) the draws of the steps, `weight` that of the
-    KL. The result is `start` plus a constant, unless `exact` keeps the steps' graph, for gradients through them.
+    `nats(z)` gives -ln p(x | z) of latents (B, Z), summed over the batch; `noise` (B, K, Z) the draws of the steps;
+    `weight` that of the KL. The result is `start` plus a constant, unless `exact` keeps the steps' graph, for gradients
+    through them.
     """
     values = torch.stack(start)  # (2, B, Z)
     if not exact:
@@ -43,7 +44,7 @@ def refine(
     for step_noise in noise.unbind(dim=1):
         mean, log_variance = values
         latent = sample_latent(mean, log_variance, noise=step_noise)
-        loss = (nats(latent) + weight * gaussian_kl(mean, log_variance)).sum()
+        loss = nats(latent) + weight * gaussian_kl(mean, log_variance).sum()
         (gradient,) = torch.autograd.grad(loss, [values], create_graph=exact)
         move = _MOMENTUM * move - _clipped(gradient)
         values = values + _STEP * move
