@@ -68,7 +68,7 @@ class Lockstep:
         return read + len(sentence) - 1
 
     def run(self, index: int, sentence: Sequence[int], noise: Tensor | None) -> SentenceResult:
-        """Encode and decode one encoded sentence; `noise` (1, Z) for a sampled latent, None for its mean."""
+        """Encode and decode one encoded sentence; `noise` (1, W) for a sampled latent, None for its mean."""
         self._crossbars.begin([index])
         encoded = self._encode(index, self._digital.encoder_tokens(sentence))
         models = (self._digital, self._hardware)
@@ -85,19 +85,22 @@ class Lockstep:
         self._records.drift_step(*where, layer, {unit: self._disturb.get((layer, unit)) for unit in digital})
 
     def _encode(self, index: int, tokens: Sequence[int]) -> list[State]:
-        """Last states of the last encoder layer: digital, hardware."""
+        """What the posterior needs of the last encoder layer: digital, hardware."""
         models = (self._digital, self._hardware)
         if not self._digital.encoder:
             return [model.no_encoder(1) for model in models]
         digital, hardware = ([model.zero_state(layer, 1) for layer in model.encoder] for model in models)
+        seen: tuple[list[Tensor], list[Tensor]] = ([], [])
         for position, token in enumerate(tokens):
             self._source.array_errors.clear()
             digital, expected = self._digital.encoder_step(torch.tensor([token]), digital)
             hardware, read = self._hardware.encoder_step(torch.tensor([token]), hardware)
             for layer in self._digital.encoder:
                 self._record((index, "encoder", position), layer, expected[layer], read[layer])
+            for kept, states in zip(seen, (digital, hardware), strict=True):
+                kept.append(states[-1].hidden)
             self._tick()
-        return [digital[-1], hardware[-1]]
+        return [model.kept(states) for model, states in zip(models, seen, strict=True)]
 
     def _decode(self, index: int, sentence: Sequence[int], latents: Sequence[Tensor]) -> SentenceResult:
         models = (self._digital, self._hardware)

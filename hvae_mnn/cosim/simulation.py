@@ -213,14 +213,14 @@ def _run_sentences(
     results = []
     with torch.inference_mode():
         for index, sentence in enumerate(plan.sentences):
-            noise = _noise(plan.options, index, checkpoint.config.latent_size)
+            noise = _noise(plan.options, index, checkpoint.model.latent_width(len(sentence) - 1))
             results.append(lockstep.run(index, sentence, noise))
             records.flush()
     return results
 
 
 def _noise(options: Options, sentence: int, size: int) -> Tensor | None:
-    """Standard normal numbers (1, Z) for a sampled latent, from a stream of the sentence alone; None for the mean."""
+    """Standard normal numbers (1, W) for a sampled latent, from a stream of the sentence alone; None for the mean."""
     if options.latent == "mean":
         return None
     generator = np.random.default_rng(np.random.SeedSequence([options.seed, sentence]))

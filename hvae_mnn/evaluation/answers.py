@@ -168,7 +168,8 @@ class _Work:
     ) -> None:
         self._stepper, self._sentences, self._passes, self._seed = stepper, sentences, passes, seed
         self._begin = begin
-        count, latent = len(sentences), stepper.model.config.latent_size
+        count = len(sentences)
+        width = stepper.model.latent_width(max(map(len, sentences)) - 1)
         starts = np.concatenate([[0], np.cumsum([len(sentence) - 1 for sentence in sentences])]).astype(np.int64)
         targets = int(starts[-1])
 
@@ -177,8 +178,8 @@ class _Work:
 
         self.answers = Answers(
             starts=starts,
-            mean=np.empty((count, latent)),
-            log_variance=np.empty((count, latent)),
+            mean=np.zeros((count, width)),
+            log_variance=np.zeros((count, width)),
             likeliest=np.empty(size("teacher", targets), dtype=np.int64),
             top=np.empty(size("teacher", targets), dtype=bool),
             nats=np.empty(size("sampled", count)),
@@ -193,7 +194,8 @@ class _Work:
         with self._timed("recurrent"):
             encoded = encode_batch(self._stepper, sentences)
         mean, log_variance = self._stepper.posterior(encoded, sentences)
-        self.answers.mean[indices], self.answers.log_variance[indices] = mean.numpy(), log_variance.numpy()
+        self.answers.mean[indices, : mean.shape[1]] = mean.numpy()
+        self.answers.log_variance[indices, : mean.shape[1]] = log_variance.numpy()
         if "teacher" in self._passes:
             self._begin(indices)
             self._teacher(indices, sentences, mean)

@@ -91,7 +91,7 @@ class ProperReport:
     active_units: int
     """Latent units with Var(mean_d) >= 0.01 over the set (Burda et al. 2016)."""
     latent_size: int
-    """Latent units in all."""
+    """Latent units in all; with a latent per step, those of the longest sentence."""
     ablation: LatentAblation
     """The decoder's loss without its latent."""
     profile: KlProfile
@@ -166,7 +166,7 @@ def proper_report(
         information_error=error,
         information_cap=math.log(count),
         active_units=active_units(mean),
-        latent_size=model.config.latent_size,
+        latent_size=mean.shape[1],
         ablation=LatentAblation(own, other, prior, gain=other - own, net_gain=prior - elbo_nll),
         profile=profile,
         seed=seed,
@@ -210,16 +210,18 @@ def _latents(
 def _posteriors(
     model: RecurrentModel, sentences: Sequence[EncodedSentence], batch_size: int, progress: Progress | None
 ) -> tuple[Tensor, Tensor, KlProfile]:
-    """Mean and log-variance of every sentence's latent, each (N, Z), in the given order, and the KL's profile."""
+    """Mean and log-variance of every sentence's latent, each (N, W), in the given order, and the KL's profile."""
     device = model.device
-    mean = torch.empty(len(sentences), model.config.latent_size, device=device)
-    log_variance = torch.empty_like(mean)
+    mean = torch.zeros(len(sentences), model.latent_width(max(map(len, sentences)) - 1), device=device)
+    log_variance = torch.zeros_like(mean)
     posteriors: list[Posterior] = []
     done = 0
     for indices in sorted_order(sentences, batch_size):
         batch = collate([sentences[index] for index in indices]).to(device)
         posterior = infer(model, batch.tokens, batch.lengths)
-        mean[indices], log_variance[indices] = posterior.last()
+        own_mean, own_log_variance = posterior.last()
+        width = own_mean.shape[1]
+        mean[indices, :width], log_variance[indices, :width] = own_mean, own_log_variance
         posteriors.append(posterior)
         done += len(indices)
         if progress is not None:

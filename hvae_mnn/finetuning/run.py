@@ -75,10 +75,10 @@ def finetune(
             f"{checkpoint.path}: no activation ranges inside, so converters cannot be calibrated; finish the training"
             " with hvae-mnn train --resume"
         )
-    if checkpoint.config.inference != "amortised":
+    if checkpoint.config.inference != "amortised" or checkpoint.config.latent_use != "sentence":
         raise InputError(
-            f"{checkpoint.path} finds its latent by {checkpoint.config.inference}, in software; allowed for finetuning:"
-            " amortised"
+            f"{checkpoint.path} has inference {checkpoint.config.inference} and latent_use"
+            f" {checkpoint.config.latent_use}; allowed for finetuning: amortised, sentence"
         )
     for split in ("train", "valid"):
         checkpoint.vocabulary.count_unknown(corpus.split(split), f"{corpus.name}/{split}")

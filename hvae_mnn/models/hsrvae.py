@@ -130,6 +130,7 @@ class HSRVAE(RecurrentModel):
         `masked` ends each sentence at its last valid step; otherwise pads are steps like any other and the latent is
         read after them, as in TWR-VAE's code. Without an encoder it is the prior.
         """
+        longest = tokens.shape[1]
         tokens, steps = self.encoder_input(tokens, lengths)
         if not masked:
             steps = torch.full_like(steps, tokens.shape[1])
@@ -142,7 +143,10 @@ class HSRVAE(RecurrentModel):
         mean, log_variance = self.posterior(hidden)
         if self.mean_norm is not None:
             mean = self.mean_norm(mean, steps)
-        return Posterior(mean, log_variance, steps)
+        used = None
+        if self.config.latent_use == "step":  # the decoder predicts token t + 1 with the latent that has read up to t
+            used = lengths - 1 if masked else torch.full_like(lengths, longest - 1)
+        return Posterior(mean, log_variance, steps, used)
 
     def posterior(
         self, hidden: Float[Tensor, "*batch H"]
@@ -173,11 +177,15 @@ class HSRVAE(RecurrentModel):
             return hidden
         return hidden, self.first_memory(latent)[None].contiguous()
 
-    def decoder_hidden(self, tokens: Int[Tensor, "B T"], latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B T-1 H"]:
-        """Decoder states (B, T - 1, H) under teacher forcing: step t reads token t and z (B, Z)."""
+    def decoder_hidden(self, tokens: Int[Tensor, "B T"], latent: Float[Tensor, "B W"]) -> Float[Tensor, "B T-1 H"]:
+        """See `RecurrentModel.decoder_hidden`."""
         embedded = self._drop(self.decoder_embedding(tokens[:, :-1]))  # (B, T - 1, E)
-        everywhere = latent[:, None, :].expand(-1, embedded.shape[1], -1)  # (B, T - 1, Z)
-        hidden, _ = self.decoder(torch.cat([embedded, everywhere], dim=2), self.decoder_state(latent))
+        steps, size = embedded.shape[1], self.config.latent_size
+        if self.config.latent_use == "step":
+            by_step = latent.view(len(latent), -1, size)[:, :steps]  # (B, T - 1, Z)
+        else:
+            by_step = latent[:, None, :].expand(-1, steps, -1)
+        hidden, _ = self.decoder(torch.cat([embedded, by_step], dim=2), self.decoder_state(latent[:, :size]))
         return nn.functional.dropout(hidden, self.config.output_dropout, self.training)
 
     def forward(
@@ -188,7 +196,7 @@ class HSRVAE(RecurrentModel):
         noise: Tensor | None = None,
         masked: bool = True,
     ) -> Output:
-        """Encode, draw one latent (noise (B, Z) may be given) and decode with teacher forcing."""
+        """Encode, draw what the decoder uses (noise (B, W) may be given) and decode with teacher forcing."""
         posterior = self.encode(tokens, lengths, masked)
         latent = sample_latent(*posterior.last(), generator=generator, noise=noise)
         return Output(self.decode(tokens, latent), posterior, latent)

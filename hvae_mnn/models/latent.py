@@ -25,9 +25,18 @@ class Posterior:
     """Shape (B, T, Z); the paper calls it a variance and uses it as its logarithm (eq. 5)."""
     steps: Tensor
     """Number of each sentence's steps that count, shape (B,); the latent belongs to the last of them."""
+    used: Tensor | None = None
+    """Where the decoder takes a latent at each of its steps: their number, shape (B,); None where it takes one."""
 
-    def last(self) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
-        """Mean and log-variance of the latent's own step, each of shape (B, Z)."""
+    def last(self) -> tuple[Float[Tensor, "B W"], Float[Tensor, "B W"]]:
+        """Mean and log-variance of what the decoder uses, each of shape (B, W): the last step's latent, W = Z; or the
+        latents of all its steps, one after the other, W = Z times the steps of the longest sentence. Those past a
+        sentence's end are standard normal: they cost nothing and tell nothing."""
+        if self.used is not None:
+            longest = int(self.used.max())
+            past = torch.arange(longest, device=self.mean.device)[None] >= self.used[:, None]  # (B, L)
+            parts = [part[:, :longest].masked_fill(past[..., None], 0.0) for part in (self.mean, self.log_variance)]
+            return parts[0].flatten(1), parts[1].flatten(1)
         rows = torch.arange(self.mean.shape[0], device=self.mean.device)
         return self.mean[rows, self.steps - 1], self.log_variance[rows, self.steps - 1]
 

@@ -107,10 +107,16 @@ class RecurrentModel(nn.Module, ABC):
 
     @abstractmethod
     def decoder_hidden(self, tokens: Tensor, latent: Tensor) -> Tensor:
-        """Decoder states (B, T - 1, H) under teacher forcing: step t reads token t and z (B, Z)."""
+        """Decoder states (B, T - 1, H) under teacher forcing: step t reads token t and z (B, W), or its own part of it.
+
+        W is `latent_width` of T - 1 steps; what is more is left out."""
+
+    def latent_width(self, steps: int) -> int:
+        """Numbers W that the decoder takes from the latent in so many steps: Z, or Z at each step."""
+        return self.config.latent_size * (steps if self.config.latent_use == "step" else 1)
 
     def decode(self, tokens: Tensor, latent: Tensor) -> Tensor:
-        """Logits (B, T - 1, V) of the next words from tokens (B, T) and z (B, Z), teacher-forced."""
+        """Logits (B, T - 1, V) of the next words from tokens (B, T) and z (B, W), teacher-forced."""
         return cast("Tensor", self.to_logits(self.decoder_hidden(tokens, latent)))
 
 

@@ -22,7 +22,7 @@ from hvae_mnn.errors import MappingError
 from hvae_mnn.gates import RecurrentLayer, recurrent_layers
 from hvae_mnn.models.cells import gru_hidden, lstm_hidden, lstm_memory, rnn_hidden
 from hvae_mnn.models.inference.infer import refined
-from hvae_mnn.models.latent import sample_latent
+from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.vocabulary import EOS
 
@@ -55,10 +55,12 @@ class State:
 
     hidden: Tensor
     memory: Tensor | None
+    steps: int = 0
+    """Steps that a decoder has taken."""
 
     def first(self, count: int) -> State:
         """The state of the first `count` sentences."""
-        return State(self.hidden[:count], None if self.memory is None else self.memory[:count])
+        return State(self.hidden[:count], None if self.memory is None else self.memory[:count], self.steps)
 
 
 def _tensor(part: NDArray[np.float64] | None) -> Tensor | None:
@@ -189,23 +191,36 @@ class Stepper:
         return after, preactivations
 
     def posterior(self, encoded: State, sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (B, Z) of encoded sentences, from the last encoder layer's states.
+        """Mean and log-variance (B, W) of encoded sentences, from what `encode_batch` kept of the last encoder layer.
 
         What refines an encoder's posterior, or finds a latent without one, runs in software.
         """
-        return refined(self.model, sentences, self.model.posterior(encoded.hidden))
+        mean, log_variance = self.model.posterior(encoded.hidden)
+        if self.model.config.latent_use == "step":
+            steps = torch.tensor([len(sentence) - 1 for sentence in sentences])
+            return Posterior(mean, log_variance, steps, used=steps).last()
+        return refined(self.model, sentences, (mean, log_variance))
+
+    def kept(self, states: Sequence[Tensor]) -> State:
+        """What the posterior needs of the last encoder layer's hidden states (B, H) at all steps: the last, or all of
+        them, (B, T, H)."""
+        return State(torch.stack(list(states), dim=1) if self.model.config.latent_use == "step" else states[-1], None)
 
     def decoder_state(self, z: Tensor) -> State:
-        """The decoder's state before its first step, from z (B, Z)."""
+        """The decoder's state before its first step, from z (B, W)."""
+        z = z[:, : self.model.config.latent_size]
         memory = self.model.first_memory(z) if self.layers[self.decoder].cell == "lstm" else None
         return State(self.model.first_hidden(z), memory)
 
     def decoder_step(self, tokens: Tensor, z: Tensor, state: State) -> tuple[State, Preactivations]:
-        """One time step of the decoder, from the previous tokens (B,), z (B, Z) and the state of these B sentences."""
+        """One time step of the decoder, from the previous tokens (B,), z (B, W) and the state of these B sentences."""
         inputs = {"x": self.embedded(self.decoder, tokens)}
-        if self._declared[self.decoder].latent_size:
-            inputs["z"] = z
-        return self.step(self.decoder, inputs, state)
+        size = self._declared[self.decoder].latent_size
+        if size:
+            first = size * state.steps if self.model.config.latent_use == "step" else 0
+            inputs["z"] = z[:, first : first + size]
+        after, preactivations = self.step(self.decoder, inputs, state)
+        return State(after.hidden, after.memory, state.steps + 1), preactivations
 
     def logits(self, state: State) -> Tensor:
         """(B, V) from the decoder's state."""
@@ -292,19 +307,22 @@ def run_batch(
 
 
 def drawn_latent(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
-    """z (B, Z) from a posterior and standard normal `noise` (B, Z); None for the mean."""
+    """z (B, W) from a posterior and standard normal `noise` (B, W); None for the mean."""
     return mean if noise is None else sample_latent(mean, log_variance, noise=noise)
 
 
 def encode_batch(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> State:
     """The last encoder layer's hidden state (B, H) at the last step of each of `sentences`, longest first; (B, 0)
-    without an encoder."""
+    without an encoder; (B, T, H) at all steps where the decoder uses them all."""
     if not stepper.encoder:
         return stepper.no_encoder(len(sentences))
     last = stepper.zero_state(stepper.encoder[-1], len(sentences)).hidden.clone()
+    every = stepper.model.config.latent_use == "step"
+    seen = []
     for state in encoder_states(stepper, sentences):
         last[: len(state.hidden)] = state.hidden
-    return State(last, None)
+        seen += [last.clone()] if every else []
+    return stepper.kept(seen or [last])
 
 
 def encoder_states(stepper: Stepper, sentences: Sequence[Sequence[int]]) -> Iterator[State]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvae_mnn.evaluation.information import active_units, set_information
 from hvae_mnn.evaluation.scoring import in_eval_mode
@@ -81,7 +81,7 @@ def valid_figures(
             ids += int(batch.lengths.sum())
             drawn.append((latent.cpu(), mean.cpu(), log_variance.cpu()))
     count = len(sentences)
-    latents, means, log_variances = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    latents, means, log_variances = (_together(parts) for parts in zip(*drawn, strict=True))
     information, error = set_information(latents, means, log_variances)
     return ValidFigures(
         paper_nll=(paper_rec + paper_kl) / count,
@@ -94,6 +94,12 @@ def valid_figures(
         information_error=error,
         active_units=active_units(means),
     )
+
+
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    """Batches (B, W) as one tensor, the narrower ones filled with zeros."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
 
 
 def _exp(value: float) -> float:
