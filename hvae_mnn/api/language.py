@@ -21,9 +21,21 @@ from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.folders import refuse_other
 from hvae_mnn.gates import Cell
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
+from hvae_mnn.models.config import DecoderStart, InferenceName, LatentUse, ModelConfig
 from hvae_mnn.models.device import pick_device
-from hvae_mnn.models.presets import configure
-from hvae_mnn.models.training_config import Annealing, KlTarget, Precision, Schedule, Selection
+from hvae_mnn.models.presets import configure, preset_sizes
+from hvae_mnn.models.rows import configure_row
+from hvae_mnn.models.training_config import (
+    Annealing,
+    InitialWeights,
+    KlTarget,
+    Optimizer,
+    Precision,
+    Schedule,
+    Selection,
+    TrainingConfig,
+    UpdateRule,
+)
 from hvae_mnn.plots.evaluation import save_evaluation_figure
 from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.training import save_training_figure
@@ -60,19 +72,37 @@ class TrainingSettings(TypedDict, total=False):
     embedding_size: int | None
     hidden_size: int | None
     latent_size: int | None
-    encoder_cells: tuple[Cell, Cell] | None
+    encoder_cells: tuple[Cell, ...] | None
     decoder_cell: Cell | None
     peepholes: bool | None
     dropout: float | None
     encoder_sees_eos: bool | None
+    decoder_start: DecoderStart | None
+    output_dropout: float | None
+    inference: InferenceName | None
+    inference_steps: int | None
+    latent_use: LatentUse | None
     kl_target: KlTarget | None
     beta: float | None
     annealing: Annealing | None
     annealing_epochs: float | None
+    annealing_start: float | None
     free_bits: float | None
+    free_bits_per_unit: float | None
+    batch_norm_gamma: float | None
+    samples: int | None
+    first_order: bool | None
     mask_pads: bool | None
+    optimizer: Optimizer | None
+    initial_weights: InitialWeights | None
+    updates: UpdateRule | None
     learning_rate: float | None
     schedule: Schedule | None
+    plateau_from: float | None
+    patience: int | None
+    halvings: int | None
+    final_halvings: int | None
+    reload_best: bool | None
     batch_size: int | None
     epochs: int | None
     seed: int | None
@@ -88,7 +118,8 @@ def train(
     out: str | Path,
     *,
     preset: Literal["tiny", "small", "paper"] = "tiny",
-    objective: Literal["sound", "paper"] = "sound",
+    objective: Literal["sound", "paper"] | None = None,
+    row: str | None = None,
     data_dir: str | Path | None = None,
     tokenizer: Literal["plain", "twr"] = "plain",
     max_vocabulary: int | None = None,
@@ -99,7 +130,9 @@ def train(
 ) -> TrainingResult:
     """Train a text model in the folder `out`, with its figure; `out/best.pt` is the best epoch's checkpoint.
 
-    `preset` gives sizes and lengths, `objective` the loss, and `settings` single fields in their place. Text comes from
+    `preset` gives sizes and lengths, `objective` the loss (default: `sound`), and `settings` single fields in their
+    place. A `row` of the paper's tables (a key of `hvae_mnn.models.rows.ROWS`: `bn-vae`, `hsr-gru-gru`) gives model,
+    loss and optimiser by its own recipe; the preset then gives sizes and epochs only. Text comes from
     the corpus in `data_dir` (default: the built-in one), split into words by `tokenizer`; `max_vocabulary` bounds the
     number of word ids. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. With `resume`, an interrupted run in `out` is
     resumed, to the same bits on the same machine; a complete one returns at once. `progress` is False for silence, True
@@ -113,7 +146,7 @@ def train(
         raise InputError(f"--tokenizer {tokenizer} needs --data-dir; the built-in corpus is split on white space")
     corpus = load_corpus(None if data_dir is None else Path(data_dir), tokenizer, splits=("train", "valid"))
     vocabulary = Vocabulary.build(corpus.train, max_size=max_vocabulary)
-    model_config, training_config = configure(preset, objective, len(vocabulary), **settings)
+    model_config, training_config = _specs(preset, objective, row, len(vocabulary), settings)
     before, _ = read_history(out)
     with watched(progress, draw_training) as tell:
         best = training.train(
@@ -129,6 +162,18 @@ def train(
     history, best_epoch = read_history(out)
     save_training_figure(history, out, best_epoch)
     return TrainingResult(out, best, tuple(history), best_epoch, len(history) - len(before))
+
+
+def _specs(
+    preset: str, objective: str | None, row: str | None, vocabulary_size: int, settings: TrainingSettings
+) -> tuple[ModelConfig, TrainingConfig]:
+    """Both specs: of a preset and an objective, or of a row in the sizes of a preset."""
+    if row is None:
+        return configure(preset, objective or "sound", vocabulary_size, **settings)
+    if objective is not None:
+        raise InputError(f"--row {row} has an objective of its own; leave --objective out")
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return configure_row(row, vocabulary_size, **{**preset_sizes(preset), **chosen})
 
 
 def draw_training(bar: Bar) -> Callable[[TrainingEvent], None]:

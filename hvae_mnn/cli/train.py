@@ -25,6 +25,7 @@ from hvae_mnn.cli.options import (
 )
 from hvae_mnn.cli.show import print_lines
 from hvae_mnn.cli.signals import resumable
+from hvae_mnn.models.training_config import CHOICES
 
 if TYPE_CHECKING:
     from hvae_mnn.bars import Bar
@@ -40,13 +41,16 @@ Examples:
     hvae-mnn train --preset paper --objective paper --data-dir ptb --tokenizer twr --out checkpoints/ptb-paper
 
     hvae-mnn train --preset small --encoder-cells gru,gru --decoder-cell gru --out checkpoints/gru
+
+    hvae-mnn train --preset small --row bn-vae --data-dir ptb --out checkpoints/bn-vae
 """
 WIDTH = Whole(1, 65_536)
 
 
 @click.command(epilog=EPILOG)
 @click.option_panel(
-    "Run", options=["--preset", "--objective", "--out", "--resume", "--seed", "--device", "--precision", "--threads"]
+    "Run",
+    options=["--preset", "--objective", "--row", "--out", "--resume", "--seed", "--device", "--precision", "--threads"],
 )
 @click.option_panel("Text", options=["--data-dir", "--tokenizer", "--max-vocabulary"])
 @click.option_panel(
@@ -60,6 +64,8 @@ WIDTH = Whole(1, 65_536)
         "--hidden",
         "--latent",
         "--dropout",
+        "--output-dropout",
+        "--decoder-start",
     ],
 )
 @click.option_panel(
@@ -69,12 +75,21 @@ WIDTH = Whole(1, 65_536)
         "--beta",
         "--annealing",
         "--annealing-epochs",
+        "--annealing-start",
         "--free-bits",
+        "--free-bits-per-unit",
+        "--batch-norm-gamma",
+        "--samples",
         "--mask-pads",
         "--epochs",
         "--batch-size",
+        "--optimizer",
+        "--initial-weights",
         "--learning-rate",
         "--schedule",
+        "--plateau-from",
+        "--patience",
+        "--final-halvings",
         "--clip",
         "--shuffle",
         "--selection",
@@ -90,9 +105,13 @@ WIDTH = Whole(1, 65_536)
 @click.option(
     "--objective",
     type=Choice(["sound", "paper"]),
-    default="sound",
-    show_default=True,
-    help="Loss: sound, an ELBO whose encoder does not read the end symbol; or paper, as published.",
+    help="Loss: sound, an ELBO whose encoder does not read the end symbol; or paper, as published.  [default: sound]",
+)
+@click.option(
+    "--row",
+    type=WORD,
+    metavar="ROW",
+    help="Model of the paper's tables by its own recipe, in the preset's sizes: lm, bn-vae, hsr-gru-gru, ...",
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of the run: best.pt, last.pt, metrics.json.")
 @resume_option()
@@ -113,7 +132,7 @@ WIDTH = Whole(1, 65_536)
     "--encoder-cells",
     type=WORD,
     metavar="CELL,CELL",
-    text="Cells of the two encoder layers: rnn, lstm or gru each.",
+    text="Cells of the encoder layers, at most two: rnn, lstm or gru each; or none.",
     default="lstm,lstm",
 )
 @option("--decoder-cell", type=Choice(["rnn", "lstm", "gru"]), text="Cell of the decoder layer.", default="lstm")
@@ -122,10 +141,17 @@ WIDTH = Whole(1, 65_536)
 @click.option("--hidden", "hidden_size", type=WIDTH, help="Hidden units of each layer.")
 @click.option("--latent", "latent_size", type=WIDTH, help="Width of the latent.")
 @click.option("--dropout", type=NUMBER, help="Dropout on embeddings, at least 0 and below 1.")
+@click.option("--output-dropout", type=NUMBER, help="Dropout before the output layer, at least 0 and below 1.")
+@click.option(
+    "--decoder-start",
+    type=Choice(["shared", "tanh", "hidden"]),
+    help="First decoder state from z: h and c the same; h its tanh; or h alone.",
+)
 @click.option(
     "--kl-target",
-    type=Choice(["mean_t", "last", "sum"]),
-    help="KL in the loss: the mean over time steps, the last step's, or their sum.",
+    type=Choice(CHOICES["kl_target"]),
+    help="KL in the loss: the mean over time steps, the last step's, their sum, the last step's over their number, or "
+    "the mean over the last 25, 50 or 75 %.",
 )
 @click.option("--beta", type=NUMBER, help="Weight of the KL.")
 @click.option(
@@ -134,22 +160,42 @@ WIDTH = Whole(1, 65_536)
     help="Growth of the KL's weight from 0 to --beta: none (constant), one ramp, or repeated ramps.",
 )
 @click.option("--annealing-epochs", type=NUMBER, help="Length of the ramp, or of one cycle, in epochs.")
+@click.option("--annealing-start", type=NUMBER, help="Part of --beta that a ramp begins from.")
 @click.option("--free-bits", type=NUMBER, help="KL that the loss does not charge, nats per sentence.")
+@click.option("--free-bits-per-unit", type=NUMBER, help="The same for each latent unit by itself, in nats.")
+@click.option(
+    "--batch-norm-gamma", type=NUMBER, help="Fixed scale of batch-normalised posterior means (BN-VAE); 0 for none."
+)
+@click.option("--samples", type=COUNT, help="Latents drawn for each sentence of a batch (M of eq. 7).")
 @click.option("--encoder-sees-eos/--encoder-not-eos", default=None, help="Whether the encoder reads the end symbol.")
 @click.option(
     "--mask-pads/--count-pads", default=None, help="Whether the latent and the KL leave padding out or count it."
 )
 @click.option("--epochs", type=COUNT, help="Passes over the training text.")
 @click.option("--batch-size", type=COUNT, help="Sentences per batch.")
-@click.option("--learning-rate", type=NUMBER, help="Adam's step size at the start.")
-@click.option("--schedule", type=Choice(["constant", "cosine"]), help="Course of the step size over the run.")
+@click.option("--optimizer", type=Choice(CHOICES["optimizer"]), help="Adam, or plain stochastic gradient descent.")
+@click.option(
+    "--initial-weights",
+    type=Choice(CHOICES["initial_weights"]),
+    help="Weights at the start: torch's own, uniform within 0.1, or small ones as lagging inference has.",
+)
+@click.option("--learning-rate", type=NUMBER, help="The optimiser's step size at the start.")
+@click.option(
+    "--schedule",
+    type=Choice(CHOICES["schedule"]),
+    help="Course of the step size over the run: constant, half a cosine, one in every annealing cycle, or halved on a"
+    " plateau of the validation figure.",
+)
+@click.option("--plateau-from", type=NUMBER, help="Epochs before the first halving on a plateau.")
+@click.option("--patience", type=COUNT, help="Epochs without a better figure before a halving.")
+@click.option("--final-halvings", type=Whole(0), help="Last epochs that begin with a halving each.")
 @click.option("--clip", type=NUMBER, help="Bound on the gradient's norm.")
 @click.option(
     "--shuffle/--no-shuffle", default=None, help="Order of batches: new and random in each epoch, or short to long."
 )
 @click.option("--selection", type=Choice(["elbo", "paper_ppl"]), help="Validation figure that the best epoch has.")
 def command(preset: Any, out: Path, threads: int | None, encoder_cells: str | None, **settings: Any) -> None:
-    """Train an HSR-VAE and keep the best epoch as OUT/best.pt.
+    """Train a text model and keep the best epoch as OUT/best.pt.
 
     Rerun an interrupted run with --resume and the same options to resume it; the result is the same as without the
     interruption.

@@ -56,6 +56,19 @@ _MODEL_FIELDS = {field.name for field in fields(ModelConfig)}
 _TRAINING_FIELDS = {field.name for field in fields(TrainingConfig)}
 
 
+_SIZES = ("embedding_size", "hidden_size", "latent_size")
+
+
+def preset_sizes(preset: str) -> dict[str, Any]:
+    """Sizes and number of epochs of a preset, for a model whose other settings come from elsewhere.
+
+    Raises `InputError` for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(unknown_name("preset", preset, PRESETS))
+    return {name: PRESETS[preset][name] for name in (*_SIZES, "epochs")}
+
+
 def configure(
     preset: str, objective: str, vocabulary_size: int, **overrides: Any
 ) -> tuple[ModelConfig, TrainingConfig]:
