@@ -1,8 +1,9 @@
 """A batch of training against a bare torch loop of the same sizes, and its output layer against torch's own two steps.
 
 The floor of the output layer is its three matrix products: logits, and the gradients of states and weights. Times are
-of the processor, on one thread; sentences have 22 tokens, the vocabulary 10,000 ids. The bare loop multiplies the output
-layer in the same type. Both sides have the same weights and dropout, and give the same loss before their time counts.
+of the processor, on one thread; sentences have 22 tokens, the vocabulary 10,000 ids. The bare loop multiplies the
+output layer in the same type. Both sides have the same weights and dropout, and give the same loss before their time
+counts.
 """
 
 from __future__ import annotations
