@@ -29,6 +29,7 @@ QUESTIONS = {
     "exact": "wired tiles: block recursion against sparse nodal analysis and badcrossbar",
     "ideal": "the ideal engine against a bare numpy product",
     "throughput": "the exact engine on a batch of text, against the digital model alone",
+    "training": "a training batch against a bare torch loop; the fused output loss against torch's own",
     "point": "a point of a sweep: draw, wires, steps, logits; tasks per hour with 1 and 2 workers",
 }
 DEFAULT_JSON = Path("build/bench.json")

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from benchmarks import devices
+from benchmarks import devices, training
 from benchmarks.__main__ import main
 from benchmarks.children import KINDS, Child
 from benchmarks.figures import Figure, in_turns
@@ -77,6 +77,28 @@ def test_sides_of_a_ratio_take_turns_and_the_warm_up_does_not_count():
     found = in_turns({"a": side("a", [99, 1, 2, 9]), "b": side("b", [99, 5, 5, 5])}, 3)
     assert found == {"a": 2, "b": 5}
     assert order == ["a", "b"] * 4
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_training_step_and_its_bare_twin_give_the_same_loss(optimizer):
+    with training.one_thread():
+        loops = training.Loops("tiny", 300, optimizer)
+        loops.check()
+        with torch.no_grad():
+            loops.bare.to_logits.bias[5:] += 1.0  # probability moves from the end symbol to the words
+        with pytest.raises(RuntimeError, match="by torch alone"):
+            loops.check()
+
+
+def test_both_ways_through_the_output_layer_give_the_same_gradients():
+    with training.one_thread():
+        loops = training.Loops("tiny", 300, "sgd")
+        found = {}
+        for name, action in training.output_layer(loops).items():
+            action()
+            found[name] = loops.bare.to_logits.weight.grad.clone()
+    assert not loops.bf16
+    assert torch.allclose(found["fused"], found["separate"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.spice
