@@ -13,8 +13,6 @@ checkpoint = load_checkpoint(sys.argv[1])
 manifest = build_netlist(checkpoint.path)
 result = simulate(manifest, steps=20)
 
-words = result.words(0)
-print("text:    ", *words["text"])
-print("digital: ", *words["digital"])
-print("hardware:", *words["hardware"])
+for source, text in result.texts(0).items():
+    print(f"{source:9}", text)
 print(f"tokens that agree: {result.summary['token_agreement']:.0%}; tables and figures: {result.folder}")

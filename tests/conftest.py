@@ -25,6 +25,7 @@ from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.text.tokenizers import tokenize
 from hvae_mnn.text.vocabulary import Vocabulary
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -65,13 +66,17 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A checkpoint of random weights on the built-in corpus, by name of its cells; made once per session and name."""
-    made: dict[str, Path] = {}
+    """A checkpoint of random weights on the built-in corpus, by name of its cells and tokenizer; made once per session
+    and names."""
+    made: dict[tuple[str, str], Path] = {}
     corpus = grammar_corpus(train=400, valid=60, test=20)
-    vocabulary = Vocabulary.build(corpus.train)
 
-    def make(name: str = "lstm") -> Path:
-        if name not in made:
+    def make(name: str = "lstm", tokenizer: str = "plain") -> Path:
+        if (name, tokenizer) not in made:
+            train, valid = (
+                [tokenize(tokenizer, " ".join(words)) for words in split] for split in (corpus.train, corpus.valid)
+            )
+            vocabulary = Vocabulary.build(train)
             first, second, decoder, peepholes = CELL_SETS[name]
             config = ModelConfig(
                 vocabulary_size=len(vocabulary),
@@ -89,10 +94,10 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
                 with torch.no_grad():
                     for parameter in model.parameters():  # larger than at the start of training, and off centre
                         parameter.mul_(2).add_(0.3 * torch.randn_like(parameter))
-            ranges = activation_ranges(model, [vocabulary.encode_sentence(words) for words in corpus.valid])
+            ranges = activation_ranges(model, [vocabulary.encode_sentence(words) for words in valid])
             path = tmp_path_factory.mktemp(name) / f"{name}.pt"
-            made[name] = save_checkpoint(path, model, TrainingConfig(), vocabulary, "plain", {}, ranges)
-        return made[name]
+            made[name, tokenizer] = save_checkpoint(path, model, TrainingConfig(), vocabulary, tokenizer, {}, ranges)
+        return made[name, tokenizer]
 
     return make
 

@@ -13,7 +13,6 @@ from hvae_mnn.cosim.export import default_name
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
-from hvae_mnn.errors import InputError
 from hvae_mnn.evaluation import report as reports
 from hvae_mnn.files import read_sealed, sha256, write_sealed
 from hvae_mnn.finetuning import run as finetuning
@@ -41,6 +40,7 @@ from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.training import save_training_figure
 from hvae_mnn.reading import absolute
 from hvae_mnn.text.sources import load_corpus
+from hvae_mnn.text.tokenizers import find_tokenizer
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training import run as training
 from hvae_mnn.training.history import read_history
@@ -117,11 +117,11 @@ class TrainingSettings(TypedDict, total=False):
 def train(
     out: str | Path,
     *,
-    preset: Literal["tiny", "small", "paper"] = "tiny",
+    preset: Literal["tiny", "small", "paper", "ptb-char"] = "tiny",
     objective: Literal["sound", "paper"] | None = None,
     row: str | None = None,
     data_dir: str | Path | None = None,
-    tokenizer: Literal["plain", "twr"] = "plain",
+    tokenizer: Literal["plain", "twr", "char"] = "plain",
     max_vocabulary: int | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -132,9 +132,9 @@ def train(
 
     `preset` gives sizes and lengths, `objective` the loss (default: `sound`), and `settings` single fields in their
     place. A `row` of the paper's tables (a key of `hvae_mnn.models.rows.ROWS`: `bn-vae`, `hsr-gru-gru`) gives model,
-    loss and optimiser by its own recipe; the preset then gives sizes and epochs only. Text comes from
-    the corpus in `data_dir` (default: the built-in one), split into words by `tokenizer`; `max_vocabulary` bounds the
-    number of word ids. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. With `resume`, an interrupted run in `out` is
+    loss and optimiser by its own recipe; the preset then gives sizes and epochs only. Text comes from the corpus in
+    `data_dir` (default: the built-in one), cut into words or characters by `tokenizer`; `max_vocabulary` bounds the
+    number of their ids. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. With `resume`, an interrupted run in `out` is
     resumed, to the same bits on the same machine; a complete one returns at once. `progress` is False for silence, True
     for a bar where a person watches, or a function, called with a `TrainingEvent` after every batch and every epoch.
 
@@ -142,8 +142,6 @@ def train(
     when another process has `out`, `CheckpointError` for a damaged state, `TrainingError` when the loss is not finite.
     """
     out = Path(out)
-    if data_dir is None and tokenizer != "plain":
-        raise InputError(f"--tokenizer {tokenizer} needs --data-dir; the built-in corpus is split on white space")
     corpus = load_corpus(None if data_dir is None else Path(data_dir), tokenizer, splits=("train", "valid"))
     vocabulary = Vocabulary.build(corpus.train, max_size=max_vocabulary)
     model_config, training_config = _specs(preset, objective, row, len(vocabulary), settings)
@@ -225,6 +223,7 @@ def evaluate(
             importance_samples=importance_samples,
             importance_sentences=importance_sentences,
             seed=seed,
+            characters=None if text.characters is None else text.characters.symbols,
             progress=tell,
         )
     record: dict[str, Any] = {
@@ -235,6 +234,8 @@ def evaluate(
         "sentences": len(text.sentences),
         "words": text.words,
         "unknown_words": text.unknown,
+        "unit": find_tokenizer(loaded.tokenizer).unit,
+        "characters": None if text.characters is None else text.characters.to_dict(),
         "seed": seed,
         **evaluation.to_dict(),
         "device": target.type,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -107,11 +108,13 @@ def command(
 
 def _show(result: EvaluationResult) -> None:
     record = result.summary
+    unit = record["unit"]
     print_lines(
-        f"{record['corpus']} {record['split']}: {record['sentences']:,} sentences, {record['words']:,} words, "
+        f"{record['corpus']} {record['split']}: {record['sentences']:,} sentences, {record['words']:,} {unit}s, "
         f"{record['unknown_words']:,} unknown to the model; seed {record['seed']}, {record['seconds']:.1f} s"
     )
-    print_tables(_paper_table(result.paper), _proper_table(result.proper))
+    print_tables(_paper_table(result.paper, unit), _proper_table(result.proper, unit))
+    print_lines(*_symbols(record["characters"]))
     for check in result.checks:
         if not check.holds:
             against = f"{check.left:.6g} against {check.right:.6g} (slack {check.slack:.2g})"
@@ -125,13 +128,29 @@ def _new_table(title: str, caption: str) -> Table:
     )
 
 
-def _paper_table(report: PaperReport) -> Table:
+def _symbols(characters: dict[str, int] | None) -> Iterator[str]:
+    """What the bits per character count."""
+    if characters is None:
+        return
+    symbols, marks = characters["symbols"], characters["unknown_marks"]
+    yield (
+        f"bits per character: {symbols:,} symbols, which are all characters ({characters['spaces']:,} are spaces) and"
+        f" {characters['ends']:,} ends of sentences"
+    )
+    if marks:
+        factor = symbols / characters["symbols_if_unk_is_one"]
+        yield f"  {marks:,} <unk> are five characters each; with each as one symbol, multiply by {factor:.4f}"
+
+
+def _paper_table(report: PaperReport, unit: str) -> Table:
     table = _new_table(
         "paper: the published formulas to the letter",
         "No bounds: compare them with the paper's own rows only. Nats per sentence.",
     )
     add_row(table, "NLL", f"{report.nll:.2f}", "at the mean latent, with the averaged KL")
-    add_row(table, "PPL", f"{report.ppl:.2f}", "per words + 2")
+    add_row(table, "PPL", f"{report.ppl:.2f}", f"per {unit}s + 2")
+    if report.bits_per_character is not None:
+        add_row(table, "bits per character", f"{report.bits_per_character:.3f}", "NLL, per characters + 1")
     add_row(table, "KL", f"{report.kl:.3f}", "mean over all steps, pads included")
     add_row(
         table,
@@ -142,21 +161,26 @@ def _paper_table(report: PaperReport) -> Table:
     return table
 
 
-def _proper_table(report: ProperReport) -> Table:
+def _proper_table(report: ProperReport, unit: str) -> Table:
     table = _new_table(
         "proper: bounds on the likelihood, and what the latent carries",
         "Compare them with ELBO and importance-weighted figures on the same words. Nats per sentence.",
     )
     add_row(table, "ELBO NLL", f"{report.elbo_nll:.2f}", "at a drawn latent, with its whole KL")
-    add_row(table, "ELBO PPL", f"{report.elbo_ppl:.2f}", "per words + 1")
+    add_row(table, "ELBO PPL", f"{report.elbo_ppl:.2f}", f"per {unit}s + 1")
+    if report.bits_per_character is not None:
+        add_row(table, "ELBO bits per character", f"{report.bits_per_character:.3f}", "per characters + 1")
     importance = report.importance
     if importance is None:
         add_row(table, "IW NLL", "-", "not asked for (--importance-samples)")
     else:
         basis = f"{importance.sentences} sentences, {importance.samples} samples each"
         add_row(table, "IW NLL", f"{importance.nll:.2f}", f"{basis}; ± {importance.standard_error:.2f}")
-        add_row(table, "IW PPL", f"{importance.ppl:.2f}", "of these sentences, per words + 1")
+        add_row(table, "IW PPL", f"{importance.ppl:.2f}", f"of these sentences, per {unit}s + 1")
         add_row(table, "IW PPL of the set", f"{importance.set_ppl:.2f}", f"ELBO less the gap {importance.gap:.2f}")
+        if importance.set_bits_per_character is not None:
+            bits = f"{importance.set_bits_per_character:.3f}"
+            add_row(table, "IW bits per character", bits, "of the set, per characters + 1")
     add_row(table, "reconstruction", f"{report.reconstruction:.2f}", "-ln p(x | z)")
     add_row(table, "KL", f"{report.kl:.3f}", "of the latent that is used")
     add_row(
@@ -167,7 +191,7 @@ def _proper_table(report: ProperReport) -> Table:
     )
     add_row(table, "active units", f"{report.active_units} / {report.latent_size}", "variance of the mean >= 0.01")
     ablation = report.ablation
-    add_row(table, "other latent", f"+{ablation.gain:.2f}", "reconstruction, another sentence's latent")
+    add_row(table, "other latent", f"{ablation.gain:+.2f}", "reconstruction, another sentence's latent")
     add_row(
         table, "prior's latent", f"{ablation.prior - report.elbo_nll:+.2f}", "NLL, latent drawn from N(0, I), no KL"
     )

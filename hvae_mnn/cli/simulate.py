@@ -169,13 +169,16 @@ def _show(result: SimulationResult) -> None:
 
 def _sentences(result: SimulationResult) -> Iterator[Table]:
     """The first sentences: the text, and what the model and the hardware wrote."""
+    from hvae_mnn.text.tokenizers import find_tokenizer
+
+    joint = find_tokenizer(result.tokenizer).joint
     for index in range(min(_SHOWN_SENTENCES, len(result.tokens))):
-        words = result.words(index)
+        words, texts = result.words(index), result.texts(index)
         title = f"sentence {index + 1} of {len(result.tokens)}"
         table = new_table(title, ("", "tokens"), ("", "tokens"), folded=("tokens",), show_header=False)
-        add_row(table, Text("text", "dim"), " ".join(words["text"]))
-        add_row(table, Text("digital", "dim"), " ".join(words["digital"]))
-        add_row(table, Text("hardware", "dim"), _marked(words["digital"], words["hardware"]))
+        add_row(table, Text("text", "dim"), texts["text"])
+        add_row(table, Text("digital", "dim"), texts["digital"])
+        add_row(table, Text("hardware", "dim"), _marked(words["digital"], words["hardware"], joint))
         yield table
 
 
@@ -223,11 +226,11 @@ def _device_lines(devices: dict[str, Any], engine: str) -> list[str]:
     return lines
 
 
-def _marked(digital: list[str], hardware: list[str]) -> Text:
-    """The hardware's tokens; those that differ from the digital ones are red."""
+def _marked(digital: list[str], hardware: list[str], joint: str) -> Text:
+    """The hardware's tokens; those that differ from the digital ones are red, a space among them a visible one."""
     text = Text()
     for position, word in enumerate(hardware):
         same = position < len(digital) and word == digital[position]
-        text.append(word, style="" if same else "bold red")
-        text.append(" ")
+        text.append(word if same or not word.isspace() else "\u2423", style="" if same else "bold red")
+        text.append(joint)
     return text

@@ -97,10 +97,11 @@ WIDTH = Whole(1, 65_536)
 )
 @click.option(
     "--preset",
-    type=Choice(["tiny", "small", "paper"]),
+    type=Choice(["tiny", "small", "paper", "ptb-char"]),
     default="tiny",
     show_default=True,
-    help="Sizes and lengths: tiny for a demo; paper has embedding 512, hidden 256, latent 32.",
+    help="Sizes and lengths: tiny for a demo; paper has embedding 512, hidden 256, latent 32; ptb-char is for"
+    " --tokenizer char.",
 )
 @click.option(
     "--objective",
@@ -124,8 +125,8 @@ WIDTH = Whole(1, 65_536)
     "--tokenizer",
     default="plain",
     show_default=True,
-    type=Choice(["plain", "twr"]),
-    help="Splitting of --data-dir into words: at white space, or as TWR-VAE does.",
+    type=Choice(["plain", "twr", "char"]),
+    help="Tokens of the text: words between white space, words as TWR-VAE splits them, or characters.",
 )
 @click.option("--max-vocabulary", type=Whole(5), help="Largest number of word ids, special symbols included.")
 @option(

@@ -34,6 +34,7 @@ from hvae_mnn.netlist.replacement import recover
 from hvae_mnn.owned import alone, is_held
 from hvae_mnn.reading import absolute, is_file, is_missing
 from hvae_mnn.results import Result
+from hvae_mnn.text.tokenizers import join_tokens
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.version import versions
 
@@ -58,15 +59,21 @@ class SimulationResult(Result):
     """Token ids of every sentence of the text, with sos and eos."""
     tokens: tuple[SentenceResult, ...]
     """Token ids of every sentence from the digital model and the hardware."""
+    tokenizer: str = "plain"
+    """Name of the tokenizer that cut the text."""
 
     def words(self, sentence: int) -> dict[str, list[str]]:
-        """Words of a sentence by `text`, `digital` and `hardware`, one word per decoder step."""
+        """Tokens of a sentence by `text`, `digital` and `hardware`, one word (or character) per decoder step."""
         result = self.tokens[sentence]
         return {
             "text": self.vocabulary.decode(self.sentences[sentence][1:]),
             "digital": self.vocabulary.decode(result.digital),
             "hardware": self.vocabulary.decode(result.hardware),
         }
+
+    def texts(self, sentence: int) -> dict[str, str]:
+        """The same tokens put together, as a person writes them."""
+        return {name: join_tokens(self.tokenizer, words) for name, words in self.words(sentence).items()}
 
     def facts(self) -> Mapping[str, object]:
         """What was run, and how many tokens are the digital model's."""
@@ -194,7 +201,7 @@ def execute(
     summary["seconds_total"] = round(done - began, 3)
     write_sealed(folder / SUMMARY, summary)
     journal.remove()
-    return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens))
+    return SimulationResult(folder, summary, checkpoint.vocabulary, plan.sentences, tuple(tokens), checkpoint.tokenizer)
 
 
 def _run_sentences(
@@ -237,7 +244,10 @@ def _summary(
     tokens: list[SentenceResult],
 ) -> dict[str, Any]:
     """Contents of `summary.json` without the times that `execute` measures."""
-    decode = checkpoint.vocabulary.decode
+
+    def text(ids: Sequence[int]) -> str:
+        return join_tokens(checkpoint.tokenizer, checkpoint.vocabulary.decode(ids))
+
     return {
         "engine": journal.name,
         "netlist": manifest.name,
@@ -246,8 +256,8 @@ def _summary(
         "origin": plan.origin,
         "sentences": len(plan.sentences),
         "steps": records.tokens,
-        "tokens_digital": [" ".join(decode(result.digital)) for result in tokens],
-        "tokens_hardware": [" ".join(decode(result.hardware)) for result in tokens],
+        "tokens_digital": [text(result.digital) for result in tokens],
+        "tokens_hardware": [text(result.hardware) for result in tokens],
         "token_agreement": records.agreed / records.tokens,
         "preactivation_error": {
             layer: {unit: total.to_dict() for unit, total in units.items()} for layer, units in records.errors.items()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hvae_mnn.evaluation.characters import bits_per_character
 from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity
 from hvae_mnn.models.latent import sample_latent, sentence_noise
 from hvae_mnn.models.recurrent import RecurrentModel
@@ -47,6 +48,10 @@ class ImportanceReport:
     """The whole set's ELBO minus `gap`: steadier than `nll` where sentences differ much in length."""
     set_ppl: float
     """exp of that over all words + 1 tokens of the set."""
+    bits_per_character: float | None = None
+    """`nll` in bits per character of these sentences; None where the characters are not known."""
+    set_bits_per_character: float | None = None
+    """`set_nll` in bits per character of the set."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -79,12 +84,14 @@ def importance_report(
     samples: int,
     set_elbo_nll: float,
     seed: int,
+    characters: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> ImportanceReport:
     """Importance-weighted figures of the sentences at `indices`, a random choice; the model is in eval mode.
 
     `posterior` holds mean and log-variance of every sentence, each (N, Z), on the model's device; `set_elbo_nll` is
-    the mean ELBO NLL of all N. A model without a latent has one likelihood, which one sample gives.
+    the mean ELBO NLL of all N; `characters` holds each sentence's symbols for bits per character. A model without a
+    latent has one likelihood, which one sample gives.
     """
     samples = samples if model.config.latent_size else 1
     bounds: list[float] = []
@@ -111,7 +118,18 @@ def importance_report(
         gap_standard_error=gap_error,
         set_nll=set_nll,
         set_ppl=perplexity(set_nll * len(sentences), sum(len(sentence) - 1 for sentence in sentences)),
+        **({} if characters is None else _bits(bounds, set_nll, indices, characters)),
     )
+
+
+def _bits(
+    bounds: Sequence[float], set_nll: float, indices: Sequence[int], characters: Sequence[int]
+) -> dict[str, float]:
+    """The fields in bits per character, of the sentences at `indices` and of all."""
+    return {
+        "bits_per_character": bits_per_character(sum(bounds), sum(characters[index] for index in indices)),
+        "set_bits_per_character": bits_per_character(set_nll * len(characters), sum(characters)),
+    }
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hvae_mnn.evaluation.characters import bits_per_character
 from hvae_mnn.evaluation.information import batch_information
 from hvae_mnn.evaluation.scoring import (
     Check,
@@ -59,6 +60,9 @@ class PaperReport:
     """Seed of the latents drawn for the information; all other figures are deterministic."""
     checks: tuple[Check, ...]
     """NLL = tokens per sentence times ln PPL; information within its cap, give or take its sampling."""
+    bits_per_character: float | None = None
+    """N * nll / (characters + one end per sentence) / ln 2: unlike `tokens`, no start symbol is counted. None where the
+    characters are not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -72,10 +76,12 @@ def paper_report(
     *,
     batch_size: int = 64,
     seed: int = 0,
+    characters: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> PaperReport:
     """The paper's figures of a model on encoded sentences (with start and end symbols).
 
+    `characters` holds each sentence's symbols for bits per character, `CharacterCounts.symbols`.
     The encoder sees the end symbol or not as the model was trained. The model is put in eval mode and back.
 
     Raises `InputError` for fewer than two sentences; `CheckpointError` if a figure is not finite.
@@ -119,6 +125,7 @@ def paper_report(
             # The closed-form entropy does not cancel the noise of ln q(z), as sampling both terms would.
             at_most("MI <= ln batch", information, cap, slack=3 * _spread(model, count)),
         ),
+        bits_per_character=None if characters is None else bits_per_character(rec + kl, sum(characters)),
     )
 
 

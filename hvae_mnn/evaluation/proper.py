@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.errors import InputError
+from hvae_mnn.evaluation.characters import bits_per_character
 from hvae_mnn.evaluation.importance import ImportanceReport, importance_report
 from hvae_mnn.evaluation.information import KlProfile, active_units, kl_profile, set_information
 from hvae_mnn.evaluation.scoring import (
@@ -100,6 +101,8 @@ class ProperReport:
     """Seed of every latent drawn; a sentence's noise depends on it and on the sentence's words."""
     checks: tuple[Check, ...] = ()
     """Relations that hold between these figures."""
+    bits_per_character: float | None = None
+    """N * elbo_nll / (characters + one end per sentence) / ln 2. None where the characters are not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -121,12 +124,14 @@ def proper_report(
     importance_sentences: int | None = IMPORTANCE_SENTENCES,
     batch_size: int = 64,
     seed: int = 0,
+    characters: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> ProperReport:
     """Valid figures of a model on encoded sentences (with start and end symbols).
 
     `importance_sentences` bounds the sentences with importance-weighted figures (None: all); `importance_samples=0`
-    leaves those out. No figure depends on the order of the sentences, nor on `batch_size` but for rounding.
+    leaves those out; `characters` holds each sentence's symbols for bits per character, `CharacterCounts.symbols`. No
+    figure depends on the order of the sentences, nor on `batch_size` but for rounding.
 
     Raises `InputError` for fewer than two sentences or a bad number; `CheckpointError` if a figure is not finite.
     """
@@ -151,6 +156,7 @@ def proper_report(
                 samples=importance_samples,
                 set_elbo_nll=elbo_nll,
                 seed=seed,
+                characters=characters,
                 progress=progress,
             )
     information, error = set_information(latents[0], mean, log_variance)
@@ -170,6 +176,7 @@ def proper_report(
         ablation=LatentAblation(own, other, prior, gain=other - own, net_gain=prior - elbo_nll),
         profile=profile,
         seed=seed,
+        bits_per_character=None if characters is None else bits_per_character(elbo_nll * count, sum(characters)),
     )
     return replace(report, checks=_checks(report))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvae_mnn.errors import TextError
+from hvae_mnn.evaluation.characters import CharacterCounts, are_predicted, count_characters
 from hvae_mnn.evaluation.paper import PaperReport, paper_report
 from hvae_mnn.evaluation.proper import (
     IMPORTANCE_SAMPLES,
@@ -28,9 +29,11 @@ class EncodedSplit:
     sentences: list[EncodedSentence]
     """Ids with start and end symbols."""
     unknown: int
-    """Number of words that are not in the vocabulary."""
+    """Number of words (or characters, if these are the tokens) that are not in the vocabulary."""
     words: int
-    """Number of all words."""
+    """Number of all words (or characters)."""
+    characters: CharacterCounts | None = None
+    """What bits per character divide by; None if the model's tokens do not predict every character."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,24 @@ def evaluate(
     importance_samples: int = IMPORTANCE_SAMPLES,
     importance_sentences: int | None = IMPORTANCE_SENTENCES,
     seed: int = 0,
+    characters: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Both reports on encoded sentences (with start and end symbols), in batches of 64 as published.
 
+    `characters` holds each sentence's symbols for bits per character (`CharacterCounts.symbols`); None leaves it out.
+
     Raises those of `paper_report` and `proper_report`.
     """
     return Evaluation(
-        paper=paper_report(model, sentences, seed=seed, progress=progress),
+        paper=paper_report(model, sentences, seed=seed, characters=characters, progress=progress),
         proper=proper_report(
             model,
             sentences,
             importance_samples=importance_samples,
             importance_sentences=importance_sentences,
             seed=seed,
+            characters=characters,
             progress=progress,
         ),
     )
@@ -84,4 +91,6 @@ def encode_split(checkpoint: Checkpoint, corpus: Corpus, split: str, count: int 
     encoded: list[EncodedSentence] = [checkpoint.vocabulary.encode_sentence(sentence) for sentence in sentences]
     words = sum(len(sentence) for sentence in sentences)
     unknown = checkpoint.vocabulary.count_unknown(sentences, f"{corpus.name}/{split}")
-    return EncodedSplit(encoded, unknown, words)
+    tokenizer = checkpoint.tokenizer
+    characters = count_characters(tokenizer, sentences) if are_predicted(tokenizer, unknown) else None
+    return EncodedSplit(encoded, unknown, words, characters)

@@ -35,7 +35,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 """Named objectives, as the fields of `ModelConfig` and `TrainingConfig` that they set."""
 
-PresetName = Literal["tiny", "small", "paper"]
+PresetName = Literal["tiny", "small", "paper", "ptb-char"]
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "embedding_size": 48,
@@ -49,6 +49,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "small": {"embedding_size": 192, "hidden_size": 128, "latent_size": 32, "epochs": 15},
     "paper": {"embedding_size": 512, "hidden_size": 256, "latent_size": 32, "epochs": 20},
+    "ptb-char": {
+        "embedding_size": 64,
+        "hidden_size": 256,
+        "latent_size": 32,
+        "dropout": 0.05,
+        "learning_rate": 2e-3,
+        "annealing_epochs": 2.0,
+        "epochs": 8,
+    },
 }
 """Named sizes, with the training lengths that suit them. An objective's own settings go before a preset's."""
 

@@ -17,15 +17,15 @@ from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import MIB, absolute, errors_as, is_folder, is_missing, names_in, read_bytes, shown, text_bytes
 from hvae_mnn.text.corpus import SPLITS, Corpus, Sentence
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.text.tokenizers import TOKENIZERS, tokenize
+from hvae_mnn.text.tokenizers import find_tokenizer, join_tokens
 
 _SPLIT_NAMES = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"), "test": ("test",)}
 CORPUS_BYTES = 1024 * MIB
 """Largest text file, unpacked, in bytes: twice WikiText-103, two hundred times the Penn Treebank. Split into words, it
 takes ten times as much memory."""
 LINE_WORDS = 10_000
-"""Most words of a line. Every word is one step of the recurrent layers, and a batch is as long as its longest sentence:
-a file without line ends, read as one sentence, would exhaust the memory."""
+"""Most words of a line, or characters where these are the tokens. Every token is one step of the recurrent layers, and
+a batch is as long as its longest sentence: a file without line ends, read as one sentence, would exhaust the memory."""
 _RATIO, _ALWAYS = 32, 16 * MIB
 """Largest ratio of unpacked to packed size of a gzip file (text: three to ten), and the size that is always allowed."""
 _ENDINGS = ("", ".txt", ".tokens", ".gz", ".txt.gz", ".tokens.gz")
@@ -120,11 +120,10 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
     opened. So a folder without a train file can serve evaluation: ``splits=("valid", "test")``.
 
     Raises `TextError` if the folder or a split is missing, empty or unreadable, a line has more than `LINE_WORDS`
-    words, or the tokenizer is unknown.
+    tokens, or the tokenizer is unknown.
     """
     folder = Path(folder)
-    if tokenizer not in TOKENIZERS:
-        raise TextError(unknown_name("tokenizer", tokenizer, TOKENIZERS))
+    find_tokenizer(tokenizer)
     foreign = sorted(set(splits) - set(SPLITS))
     if foreign:
         raise TextError(unknown_name("split", foreign[0], SPLITS))
@@ -151,12 +150,13 @@ def read_corpus(folder: Path, tokenizer: str = "plain", splits: Collection[str] 
 def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
     """The lines of a file that have words, as their tokens."""
     sentences: list[Sentence] = []
+    cutter = find_tokenizer(tokenizer)
     for number, line in enumerate(read_lines(path), start=1):
-        tokens = tokenize(tokenizer, line)
+        tokens = cutter.cut(line)
         if len(tokens) > LINE_WORDS:
             raise TextError(
-                f"{shown(path)}, line {number} has {len(tokens):,} words; allowed: {LINE_WORDS:,}; put one sentence on"
-                " a line"
+                f"{shown(path)}, line {number} has {len(tokens):,} {cutter.unit}s; allowed: {LINE_WORDS:,}; put one"
+                " sentence on a line"
             )
         if tokens:
             sentences.append(tokens)
@@ -166,10 +166,18 @@ def _sentences(path: Path, tokenizer: str) -> list[Sentence]:
 def load_corpus(
     data_dir: Path | None, tokenizer: str = "plain", seed: int = 0, splits: Collection[str] = SPLITS
 ) -> Corpus:
-    """The corpus in `data_dir`, or without one the built-in grammar corpus made from `seed` (split on white space).
+    """The corpus in `data_dir`, or without one the built-in grammar corpus made from `seed`, cut by the tokenizer.
 
     Raises as `read_corpus`.
     """
     if data_dir is not None:
         return read_corpus(data_dir, tokenizer, splits)
-    return grammar_corpus(seed=seed)
+    corpus = grammar_corpus(seed=seed)
+    if tokenizer == corpus.tokenizer:
+        return corpus
+    cutter = find_tokenizer(tokenizer)
+
+    def cut(sentences: list[Sentence]) -> list[Sentence]:
+        return [cutter.cut(join_tokens(corpus.tokenizer, words)) for words in sentences]
+
+    return Corpus(corpus.name, cut(corpus.train), cut(corpus.valid), cut(corpus.test), tokenizer)

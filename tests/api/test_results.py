@@ -84,8 +84,6 @@ def test_train_and_its_resumption(tmp_path, capsys):
     assert again == dataclasses.replace(result, epochs_trained=0)
     with pytest.raises(InputError, match="unknown setting 'hidden'"):
         train(tmp_path / "other", hidden=5)
-    with pytest.raises(InputError, match="--tokenizer twr needs --data-dir"):
-        train(tmp_path / "other", tokenizer="twr")  # the built-in corpus
 
 
 def test_evaluate(checkpoint, capsys):

@@ -97,7 +97,6 @@ def test_objective_and_single_settings(tmp_path: Path, folder: Path) -> None:
     ("options", "message"),
     [
         (["--data-dir", "nowhere"], "corpus folder nowhere does not exist"),
-        (["--tokenizer", "twr"], "--tokenizer twr needs --data-dir"),
         (["--encoder-cells", "lstm,lstm,lstm"], "names 3 cells; allowed: 0 to 2"),
         (["--encoder-cells", "lstm,mlp"], "unknown cell 'mlp'"),
         (["--epochs", "0"], "--epochs is 0; allowed: a whole number from 1"),

@@ -113,6 +113,13 @@ def test_what_is_no_text_of_sentences_is_refused_in_one_line(folder: Path, data:
     assert "\n" not in str(caught.value)
 
 
+def test_a_long_line_of_characters_is_refused_as_such(folder: Path) -> None:
+    (folder / "train.txt").write_text("ab " * 4_000, encoding="utf-8")
+    assert len(read_corpus(folder, "plain").train[0]) == 4_000
+    with pytest.raises(TextError, match="line 1 has 11,999 characters; allowed: 10,000"):
+        read_corpus(folder, "char")
+
+
 def test_a_long_line_is_a_sentence(folder: Path) -> None:
     (folder / "valid.txt").write_bytes(b"a " * 10_000)
     assert len(read_corpus(folder).valid[0]) == 10_000
