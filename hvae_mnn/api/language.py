@@ -13,6 +13,7 @@ from hvae_mnn.cosim.export import default_name
 from hvae_mnn.crossbar.hardware.file import read_hardware
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
+from hvae_mnn.errors import InputError
 from hvae_mnn.evaluation import report as reports
 from hvae_mnn.files import read_sealed, sha256, write_sealed
 from hvae_mnn.finetuning import run as finetuning

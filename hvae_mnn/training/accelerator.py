@@ -130,7 +130,8 @@ class Together:
         for kind in dict.fromkeys(gradient.dtype for gradient in gradients):
             alike = [gradient for gradient in gradients if gradient.dtype == kind]
             flat = _summed(self._fabric, torch.cat([gradient.flatten() for gradient in alike]))
-            for gradient, part in zip(alike, flat.split([gradient.numel() for gradient in alike]), strict=True):
+            parts = torch.split(flat, [gradient.numel() for gradient in alike])
+            for gradient, part in zip(alike, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 
     def wait(self) -> None:

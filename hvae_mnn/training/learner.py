@@ -1,13 +1,12 @@
 """One batch of training: its loss in a model's own way of inference, and a step of the optimiser.
 
-Axis letters: B batch, T padded length, Z latent.
+Axis letters: B batch, T padded length, Z latent, W what the decoder takes of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +22,7 @@ from hvae_mnn.models.output_loss import sentence_losses
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import Batch
+from hvae_mnn.training.accelerator import Accelerator, Share
 from hvae_mnn.training.schedules import langevin_temperature
 
 
@@ -46,79 +46,93 @@ class Learner:
     """A model and its optimiser; the updates (`hvae_mnn.training.updates`) say in which order its parts learn."""
 
     def __init__(
-        self, model: RecurrentModel, optimizer: torch.optim.Optimizer, config: TrainingConfig, bf16: bool
+        self,
+        model: RecurrentModel,
+        optimizer: torch.optim.Optimizer,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        bf16: bool,
     ) -> None:
-        """`bf16`: matrix products in bfloat16 (on a CPU those of the output layer, where it pays)."""
-        self.model, self.optimizer, self.config, self._bf16 = model, optimizer, config, bf16
+        """`bf16`: products of the output layer in bfloat16 (those of recurrent layers are the accelerator's)."""
+        self.model, self.optimizer, self.config = model, optimizer, config
+        self._accelerator, self._bf16 = accelerator, bf16
 
     def costs(self, batch: Batch, weight: float, epochs_done: float) -> Costs:
         """The costs of a batch, with `weight` for the KL, after `epochs_done` epochs. Draws from torch's generator.
 
         Raises `TrainingError` for a loss that is not finite.
         """
-        posterior, latents = self._latents(batch, weight, epochs_done)
-        rec = torch.stack([self._reconstruction(batch, latent) for latent in latents]).mean()
+        share = self._accelerator.share(batch)
+        posterior, latents = self._latents(share, weight, epochs_done)
+        rec = share.total(torch.stack([self._reconstruction(share.batch, latent) for latent in latents]).mean())
         if posterior is None:
-            loss, kl = rec if self.config.reduction == "sum" else rec / len(batch.lengths), 0.0
+            loss, kl = rec if self.config.reduction == "sum" else rec / share.count, 0.0
         else:
-            loss = batch_loss(rec, posterior, weight, self.config)
-            kl = charged_kl(posterior, self.config.kl_target).sum().item()
+            whole = share.gathered(posterior)
+            loss = batch_loss(rec, whole, weight, self.config)
+            kl = charged_kl(whole, self.config.kl_target).sum().item()
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss is {loss.item()}")
-        return Costs(loss, rec.item(), kl, len(batch.lengths), int(batch.lengths.sum()) - len(batch.lengths))
+        return Costs(loss, rec.item(), kl, share.count, int(batch.lengths.sum()) - share.count)
 
     def step(self, loss: Tensor, only: Collection[nn.Parameter] | None = None) -> None:
         """Clipped gradients of the loss, and a step of the optimiser, for all parameters or `only` some.
 
         Raises `TrainingError` for a gradient that is not finite.
         """
+        parameters = list(self.model.parameters())
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._accelerator.backward(loss, parameters)
         if self.config.clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
             if not math.isfinite(norm.item()):
                 raise TrainingError(f"the gradient's norm is {norm.item()}")
         if only is not None:
             kept = {id(parameter) for parameter in only}
-            for parameter in self.model.parameters():
+            for parameter in parameters:
                 if id(parameter) not in kept:
                     parameter.grad = None
         self.optimizer.step()
 
-    def _latents(self, batch: Batch, weight: float, epochs_done: float) -> tuple[Posterior | None, list[Tensor]]:
-        """The posterior with its gradient, None for latents of the prior's chains, and the latents (B, Z) drawn."""
-        config = self.model.config
+    def _latents(self, share: Share, weight: float, epochs_done: float) -> tuple[Posterior | None, list[Tensor]]:
+        """The posterior with its gradient, None for latents of the prior's chains, and the latents (B, W) drawn."""
+        config, batch = self.model.config, share.batch
         if config.inference == "langevin":
-            start, noise = self._noise(batch, 1)[:, 0], self._noise(batch, config.inference_steps)
-            temperature = langevin_temperature(self.config, epochs_done)
-            return None, [chain(partial(self._reconstruction, batch, of_latent_only=True), start, noise, temperature)]
-        with self._autocast(on_cpu=False):
+            start, noise = self._noise(share, 1)[:, 0], self._noise(share, config.inference_steps)
+            nats = partial(self._reconstruction, batch, of_latent_only=True)
+            return None, [chain(nats, start, noise, langevin_temperature(self.config, epochs_done))]
+        with self._accelerator.autocast():
             posterior = self.model.encode(batch.tokens, batch.lengths, masked=self.config.mask_pads)
         if config.inference == "svi":
             exact = not self.config.first_order
             nats = partial(self._exact_reconstruction, batch)
             if not exact:
                 nats = partial(self._reconstruction, batch, of_latent_only=True)
-            noise = self._noise(batch, config.inference_steps)
+            noise = self._noise(share, config.inference_steps)
             mean, log_variance = refine(nats, posterior.last(), noise, weight, exact=exact)
             posterior = Posterior(mean[:, None], log_variance[:, None], torch.ones_like(batch.lengths))
         mean, log_variance = posterior.last()
-        # bfloat16 on a GPU
-        kind = torch.promote_types(mean.dtype, torch.float32)
+        kind = torch.promote_types(mean.dtype, torch.float32)  # bfloat16 on a GPU
         mean, log_variance = mean.to(kind), log_variance.to(kind)
-        return posterior, [sample_latent(mean, log_variance) for _ in range(self.config.samples)]
+        drawn = [self._drawn(share, mean.shape[1], kind) for _ in range(self.config.samples)]
+        return posterior, [sample_latent(mean, log_variance, noise=noise) for noise in drawn]
 
-    def _noise(self, batch: Batch, draws: int) -> Tensor:
-        """Standard normal numbers (B, draws, Z)."""
-        return torch.randn(len(batch.lengths), draws, self.model.config.latent_size, device=self.model.device)
+    def _drawn(self, share: Share, width: int, kind: torch.dtype) -> Tensor:
+        """Standard normal numbers (B, width) of this share; every process draws those of the whole batch."""
+        return share.rows(torch.randn(share.count, width, dtype=kind, device=self.model.device))
+
+    def _noise(self, share: Share, draws: int) -> Tensor:
+        """Standard normal numbers (B, draws, Z) of this share."""
+        size = self.model.config.latent_size
+        return self._drawn(share, draws * size, torch.float32).view(-1, draws, size)
 
     def _reconstruction(self, batch: Batch, latent: Tensor, *, of_latent_only: bool = False) -> Tensor:
-        """-ln p(x | z) in nats, summed over the batch; its gradient reaches all, or the latent (B, Z) alone."""
+        """-ln p(x | z) in nats, summed over the batch; its gradient reaches all, or the latent (B, W) alone."""
         layer = self.model.to_logits
         hidden = self._decoder_hidden(batch, latent)
-        kind = torch.bfloat16 if self._bf16 else hidden.dtype
         if not isinstance(layer, nn.Linear):
             return self._from_logits(batch, hidden)
+        kind = torch.bfloat16 if self._bf16 else hidden.dtype
         total, _ = sentence_losses(layer, hidden, batch.tokens, kind, layer_gradients=not of_latent_only)
         return total
 
@@ -127,16 +141,10 @@ class Learner:
         return self._from_logits(batch, self._decoder_hidden(batch, latent))
 
     def _decoder_hidden(self, batch: Batch, latent: Tensor) -> Tensor:
-        with self._autocast(on_cpu=False):
+        with self._accelerator.autocast():
             return self.model.decoder_hidden(batch.tokens, latent)
 
     def _from_logits(self, batch: Batch, hidden: Tensor) -> Tensor:
-        with self._autocast(on_cpu=True):
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=self._bf16):
             logits = self.model.to_logits(hidden)
         return reconstruction(logits, batch.tokens).sum()
-
-    @contextmanager
-    def _autocast(self, on_cpu: bool) -> Iterator[None]:
-        kind = self.model.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self._bf16 and (on_cpu or kind == "cuda")):
-            yield

@@ -11,6 +11,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -42,6 +43,8 @@ class ResumableRun(ABC, Generic[P]):
     """A run of training steps with validations between them. Subclasses define step and validation."""
 
     layout: ClassVar[StateLayout]
+    writes = True
+    """Whether this process writes the run's files: one does where several share the batches."""
 
     def __init__(
         self,
@@ -84,6 +87,9 @@ class ResumableRun(ABC, Generic[P]):
     def as_read_now(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
         """A stored identity with the parts that earlier versions left out, and without allowed differences."""
         return identity
+
+    def wait(self) -> None:
+        """Return once every process that shares the run has come here; at once by default."""
 
     def report_step(self) -> None:
         """Called after each step; does nothing by default."""
@@ -152,8 +158,9 @@ class ResumableRun(ABC, Generic[P]):
                 self.report_validation()
 
     def save(self) -> None:
-        """Write `last.pt` in one step."""
-        write_state(self.out / LAST, self.layout, self.identity, self.model, self.optimizer, self.position)
+        """Write `last.pt` in one step, in the process that writes."""
+        if self.writes:
+            write_state(self.out / LAST, self.layout, self.identity, self.model, self.optimizer, self.position)
 
 
 def run_to_end(run: ResumableRun[Any], doing: str, *, resume: bool, save_every_s: float = math.inf) -> Path:
@@ -162,7 +169,8 @@ def run_to_end(run: ResumableRun[Any], doing: str, *, resume: bool, save_every_s
     `doing` (`being trained`) goes into the message for a second process that wants the folder. Raises `RunError` if
     another process has the folder or it holds something else, and the errors of `ResumableRun.start` and of the steps.
     """
-    with taken(run.out, doing, BEST, LAST):
+    with taken(run.out, doing, BEST, LAST) if run.writes else nullcontext():
         run.start(resume)
+        run.wait()  # before the first of them writes what another reads
         run.work(save_every_s)
     return run.out / BEST

@@ -22,6 +22,7 @@ from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import Batch, collate
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.vocabulary import Vocabulary
+from hvae_mnn.training.accelerator import Together, accelerate
 from hvae_mnn.training.history import TRAINING_STATE, TrainingPosition, save_metrics
 from hvae_mnn.training.initial_weights import draw_weights
 from hvae_mnn.training.learner import Learner
@@ -125,7 +126,9 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         if config.batch_norm_gamma:
             model.normalise_means(config.batch_norm_gamma)
         draw_weights(model, config.initial_weights)
-        model.to(device)
+        precision = pick_precision(config, model_config, device)
+        self._accelerator = accelerate(device, precision == "bf16")
+        model.to(self._accelerator.device)
         optimizer = make_optimizer(model, config)
         train = [vocabulary.encode_sentence(sentence) for sentence in corpus.train]
         self.valid = [vocabulary.encode_sentence(sentence) for sentence in corpus.valid]
@@ -134,14 +137,26 @@ class TrainingRun(ResumableRun[TrainingPosition]):
             "model_config": model_config.to_dict(),
             "training_config": config.to_dict(),
             "corpus": corpus_digest(vocabulary, train, self.valid),
-            "precision": pick_precision(config, model_config, device),
+            "precision": precision,
         }
         super().__init__(out, model, optimizer, identity, TrainingPosition())
         self.corpus, self.vocabulary, self.config, self.device = corpus, vocabulary, config, device
-        self.learner = Learner(model, optimizer, config, bf16=identity["precision"] == "bf16")
+        self._check_shared(model_config)
+        self.writes = self._accelerator.rank == 0
+        self.learner = Learner(model, optimizer, config, self._accelerator, precision == "bf16")
         self.order = EpochOrder(train, config.batch_size, config.seed, _ORDER, config.shuffle)
         self.chosen = "elbo_nll" if config.selection == "elbo" else "paper_ppl"
         self._progress, self._is_best = progress, False
+
+    def _check_shared(self, model_config: ModelConfig) -> None:
+        """Refuse what looks at a whole batch where processes share it."""
+        shared = isinstance(self._accelerator, Together)
+        if shared and (self.config.batch_norm_gamma or model_config.latent_use == "step"):
+            raise InputError("batch_norm_gamma and latent_use step need whole batches; train in one process")
+
+    def wait(self) -> None:
+        """See `ResumableRun.wait`."""
+        self._accelerator.wait()
 
     def as_read_now(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `ResumableRun.as_read_now`. Only a constant step size lets a run be made longer: a cosine depends on
@@ -192,7 +207,7 @@ class TrainingRun(ResumableRun[TrainingPosition]):
             position.sums[name] += value
 
     def _batch(self, number: int) -> Batch:
-        return collate(self.order.batch(self.position.epoch, number)).to(self.device)
+        return collate(self.order.batch(self.position.epoch, number))
 
     def _random_batch(self) -> Batch:
         """Any batch of the epoch, drawn with torch's generator."""
@@ -224,14 +239,16 @@ class TrainingRun(ResumableRun[TrainingPosition]):
             "valid": figures,
         }
         self._is_best = all(figures[self.chosen] < earlier["valid"][self.chosen] for earlier in position.history)
-        if self._is_best:
+        if self._is_best and self.writes:
             self._save_best(deployed, record)
         seconds = position.sums["seconds"] + time.monotonic() - began
         history = [*position.history, {**record, "seconds": round(seconds, 3)}]
         self.position = TrainingPosition(epoch=position.epoch + 1, history=history)
         about = {"corpus": self.corpus.name, "tokenizer": self.corpus.tokenizer, "device": self.device.type}
-        save_metrics(self.out, self.identity, history, self.chosen, complete=self.is_complete(), **about)
+        if self.writes:
+            save_metrics(self.out, self.identity, history, self.chosen, complete=self.is_complete(), **about)
         if config.reload_best and self._plateau().halved:
+            self.wait()
             self.model.load_state_dict(load_checkpoint(self.out / BEST).model.state_dict())
 
     def _save_best(self, deployed: RecurrentModel, record: dict[str, Any]) -> None:
