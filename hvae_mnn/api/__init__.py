@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         program,
     )
     from hvae_mnn.api.figures import AccuracyPlots, Plot, TilePlot, plot_accuracy, plot_converters, plot_crossbar
+    from hvae_mnn.api.generation import GenerationResult, generate
     from hvae_mnn.api.language import (
         Checkpoint,
         EvaluationResult,
@@ -111,6 +112,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "plot_converters",
         "plot_crossbar",
     ),
+    "hvae_mnn.api.generation": (
+        "GenerationResult",
+        "generate",
+    ),
     "hvae_mnn.api.language": (
         "Checkpoint",
         "EvaluationResult",
@@ -163,6 +168,7 @@ __all__ = [
     "Drive",
     "EvaluationResult",
     "FinetuneResult",
+    "GenerationResult",
     "Given",
     "Hardware",
     "IrDropResult",
@@ -196,6 +202,7 @@ __all__ = [
     "evaluate",
     "find_device",
     "finetune",
+    "generate",
     "ir_drop",
     "iv",
     "load_checkpoint",

@@ -8,7 +8,7 @@ gives one empty token) are kept, because the published perplexities include them
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.names import unknown_name
@@ -47,3 +47,8 @@ def tokenize(name: str, line: str) -> list[str]:
     if name not in TOKENIZERS:
         raise TextError(unknown_name("tokenizer", name, TOKENIZERS))
     return TOKENIZERS[name](line)
+
+
+def join_tokens(name: str, tokens: Iterable[str]) -> str:
+    """Text of the tokens that the tokenizer called `name` cut."""
+    return " ".join(tokens)
