@@ -38,13 +38,13 @@ Examples:
 
     hvae-mnn generate checkpoints/demo/best.pt --reconstruct
 
-    hvae-mnn generate checkpoints/demo/best.pt --reconstruct --text "the old sailor sings" --text "a young dog runs"
+    hvae-mnn generate checkpoints/demo/best.pt --reconstruct --text "the old sailor sings" --text "he was huge"
 
     hvae-mnn generate checkpoints/ptb/best.pt --reconstruct --data-dir ptb --sentences 20 --out results/ptb-texts
 
     hvae-mnn generate checkpoints/demo/best.pt --prior 5 --form sampled --temperature 0.8 --seed 1
 
-    hvae-mnn generate checkpoints/demo/best.pt --interpolate "the old sailor sings" "a young dog runs" --steps 5
+    hvae-mnn generate checkpoints/demo/best.pt --interpolate "the old sailor sings" "he was huge" --steps 5
 
     hvae-mnn generate netlists/demo --prior 3 --most-words 12
 
@@ -166,8 +166,10 @@ def _refuse_idle(ctx: click.RichContext, model: Path, given: dict[str, Any]) -> 
 
 
 def _show(result: GenerationResult) -> None:
-    items = result.items()
-    print_tables(*(_table(result, item, items[item]) for item in list(items)[:_SHOWN]))
+    items = list(result.items().items())
+    shown = items[:_SHOWN]
+    for kind in dict.fromkeys(item.kind for item, _ in shown):
+        print_tables(_table(result, kind, [one for one in shown if one[0].kind == kind]))
     summary = result.summary
     settings, hardware = summary["settings"], summary["hardware"]
     lines = [
@@ -185,24 +187,30 @@ def _show(result: GenerationResult) -> None:
     print_lines(*lines, f"wrote {result.folder}/: generation.json, sentences.parquet")
 
 
-def _table(result: GenerationResult, item: Item, written: Sequence[Written]) -> Table:
-    """All that was written from one latent; where the hardware's words differ from the digital ones, they are red."""
-    number = f"{item.kind} {item.number}"
-    title = f"{number}: {item.weight:.0%} of the second" if item.kind == "interpolate" else number
-    table = new_table(title, ("form", "model", "text"), ("form", "model", "text"), folded=("text",), show_header=False)
-    source = result.source(item)
-    if source is not None:
-        add_row(table, "source", "", source)
-    digital: list[str] = []
-    for one in written:
-        words = result.words(one)
-        if one.side == "digital":
-            digital = words
-        add_row(table, one.form, one.side, _marked(result, digital, words, one.stopped))
+def _table(result: GenerationResult, kind: str, items: Sequence[tuple[Item, Sequence[Written]]]) -> Table:
+    """All that was written of one kind, a section per latent."""
+    headings = ("", "form", "model", "text")
+    table = new_table(kind, headings, headings, folded=("text",))
+    for item, written in items:
+        table.add_section()
+        number = str(item.number)
+        if len(item.sources) > 1:
+            number += f": {item.weight:.0%} of the second"
+        sources = [] if len(item.sources) > 1 and item.number > 1 else result.sources(item)
+        for source in sources:
+            add_row(table, number, "source", "", source)
+            number = ""
+        digital: list[str] = []
+        for one in written:
+            words = result.words(one)
+            digital = words if one.side == "digital" else digital
+            add_row(table, number, one.form, one.side, _marked(result, digital, words, one.stopped))
+            number = ""
     return table
 
 
 def _marked(result: GenerationResult, digital: Sequence[str], words: Sequence[str], stopped: str) -> Text:
+    """Text of the words; those that are not the digital model's are red."""
     text = Text()
     for position, word in enumerate(words):
         same = position < len(digital) and word == digital[position]

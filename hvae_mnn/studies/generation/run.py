@@ -87,9 +87,9 @@ class GenerationResult(Result):
         """Text of the model's tokens."""
         return join_tokens(self.checkpoint.tokenizer, words)
 
-    def source(self, item: Item) -> str | None:
-        """What an item was made of, as the model reads it; None for the prior."""
-        return " | ".join(text_of(self.checkpoint, source) for source in item.sources) or None
+    def sources(self, item: Item) -> list[str]:
+        """Texts that an item was made of, as the model reads them; none for the prior."""
+        return [text_of(self.checkpoint, source) for source in item.sources]
 
     def items(self) -> dict[Item, list[Written]]:
         """What was written from each item."""
