@@ -14,6 +14,11 @@ from hvae_mnn import build_netlist, generate, load_checkpoint, read_hardware
 from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.errors import InputError, ManifestError, RunError, TextError, UnknownWordsWarning
+from hvae_mnn.models.checkpoint import save_checkpoint
+from hvae_mnn.models.config import ModelConfig
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.inference.infer import infer
+from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
 
@@ -100,7 +105,7 @@ def test_engines_and_model_write_what_torch_writes(netlist, tmp_path, cells):
     manifest = netlist(cells)
     whole = Whole(manifest.folder / "checkpoint.pt")
     means = [whole.mean(text) for text in TEXTS[:2]]
-    numbers = [np.random.default_rng([5, 2, 0, *whole.encoded(text)]).random(LIMIT) for text in TEXTS]
+    numbers = [np.random.default_rng([5, 4, 0, *whole.encoded(text)]).random(LIMIT) for text in TEXTS]
     forced = [whole.forced(text, z) for text, z in zip(TEXTS, means, strict=False)]
     expected = {
         "teacher-forced": [words for words, _ in forced],
@@ -143,9 +148,9 @@ def test_prior_and_interpolation_are_decoded_from_their_latents(make_checkpoint,
     latents += [first + (second - first) * step / 4 for step in range(5)]
     assert tokens(result, "digital", "greedy") == [whole.greedy(z) for z in latents]
     assert len({tuple(words) for words in tokens(result, "digital", "greedy")}) > 2
-    numbers = [np.random.default_rng([8, 2, 1, number]).random(LIMIT) for number in (1, 2, 3)]
+    numbers = [np.random.default_rng([8, 4, 1, number]).random(LIMIT) for number in (1, 2, 3)]
     both = [*whole.encoded(TEXTS[0]), *whole.encoded(TEXTS[1])]
-    numbers += [np.random.default_rng([8, 2, 2, *both]).random(LIMIT)] * 5
+    numbers += [np.random.default_rng([8, 4, 2, *both]).random(LIMIT)] * 5
     expected = [whole.sampled(z, own, 1.0) for z, own in zip(latents, numbers, strict=True)]
     assert tokens(result, "digital", "sampled") == expected
     assert not tokens(result, "digital", "teacher-forced")
@@ -161,6 +166,68 @@ def test_prior_and_interpolation_are_decoded_from_their_latents(make_checkpoint,
     )
     ends = tokens(result, "digital", "greedy")
     assert tokens(own, "digital", "greedy") == [ends[3], ends[-1]]
+
+
+OTHER = {
+    "lm": {"encoder_cells": (), "latent_size": 0, "decoder_start": "hidden"},
+    "svi": {"encoder_cells": ("gru",), "inference": "svi", "inference_steps": 3},
+    "langevin": {"encoder_cells": (), "inference": "langevin", "inference_steps": 4},
+}
+
+
+@pytest.fixture
+def other_model(make_checkpoint, tmp_path):
+    """A checkpoint of random weights of a model without an encoder, or with more than one."""
+
+    def make(name):
+        known = load_checkpoint(make_checkpoint("lstm"))
+        sizes = {"embedding_size": 7, "hidden_size": 5, "latent_size": 3, "encoder_sees_eos": False}
+        config = ModelConfig(vocabulary_size=len(known.vocabulary), **{**sizes, **OTHER[name]})
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(4)
+            model = HSRVAE(config).eval()
+            for parameter in model.parameters():
+                parameter.mul_(2).add_(0.3 * torch.randn_like(parameter))
+        ranges = activation_ranges(model, [known.vocabulary.encode_sentence(text.split()) for text in TEXTS])
+        path = tmp_path / f"{name}.pt"
+        return save_checkpoint(path, model, known.training_config, known.vocabulary, "plain", {}, ranges)
+
+    return make
+
+
+def test_a_language_model_writes_from_no_latent(other_model, tmp_path):
+    path = other_model("lm")
+    whole = Whole(path)
+    asked = {"prior": 3, "most_words": LIMIT, "seed": 6, "progress": False}
+    manifest = build_netlist(path, tmp_path / "net", progress=False)
+    result = generate(manifest, engine="exact", out=tmp_path / "run", **EXACT, **asked)
+    numbers = [np.random.default_rng([6, 4, 1, number]).random(LIMIT) for number in (1, 2, 3)]
+    nothing = torch.zeros(1, 0, dtype=torch.float64)
+    expected = [whole.sampled(nothing, own, 1.0) for own in numbers]
+    assert len({tuple(words) for words in expected}) == 3
+    for side in ("digital", "hardware"):
+        assert tokens(result, side, "sampled") == expected
+        assert not tokens(result, side, "greedy")  # three times the same sentence
+    alone = generate(path, forms=["greedy"], out=tmp_path / "greedy", **asked)
+    assert tokens(alone, "digital", "greedy") == [whole.greedy(nothing)] * 3
+    for more in ({"reconstruct": True, "texts": TEXTS}, {"interpolate": (TEXTS[0], TEXTS[1])}):
+        with pytest.raises(InputError, match=r"needs an encoder, and .*lm\.pt is a language model.*allowed: --prior N"):
+            generate(path, progress=False, **more)
+
+
+@pytest.mark.parametrize("name", ["svi", "langevin"])
+def test_latents_that_software_finds_are_reconstructed_from(other_model, tmp_path, name):
+    path = other_model(name)
+    whole = Whole(path)
+    manifest = build_netlist(path, tmp_path / "net", progress=False)
+    asked = {"forms": ["greedy", "teacher-forced"], "engine": "exact", "most_words": LIMIT, "progress": False}
+    result = generate(manifest, reconstruct=True, texts=TEXTS[:2], out=tmp_path / "run", **EXACT, **asked)
+    for place, text in enumerate(TEXTS[:2]):
+        sentence = whole.encoded(text)
+        z = infer(whole.model, torch.tensor([sentence]), torch.tensor([len(sentence)])).last()[0]
+        for side in ("digital", "hardware"):
+            assert tokens(result, side, "greedy")[place] == whole.greedy(z)
+            assert tokens(result, side, "teacher-forced")[place] == whole.forced(text, z)[0]
 
 
 def by_source(result):

@@ -26,8 +26,8 @@ Form = Literal["teacher-forced", "greedy", "sampled"]
 FORMS: tuple[Form, ...] = get_args(Form)
 SENTENCES, STEPS, MOST_WORDS = 5, 7, 60
 """Default numbers: sentences of a corpus, sentences between two posteriors, longest sentence written freely."""
-_WORDS = 2
-"""The purpose of the numbers that words are drawn with; `evaluation.proper` has 0 and 1."""
+_WORDS = 4
+"""The purpose of the numbers that words are drawn with; evaluation and inference have those below it."""
 
 
 @dataclass(frozen=True)

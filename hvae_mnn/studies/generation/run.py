@@ -126,11 +126,11 @@ def check_items(checkpoint: Checkpoint, items: Sequence[Item], settings: Setting
     """Check that the model can write all items. Raises `InputError`."""
     if not items:
         raise InputError("nothing to write; give sentences to reconstruct, --prior N, or --interpolate A B")
-    has_encoder = any(layer.role == "encoder" for layer in checkpoint.model.declared_layers())
     needing = next((item.kind for item in items if item.sources), None)
-    if needing and not has_encoder:
+    if needing and not checkpoint.config.latent_size:
         raise InputError(
-            f"--{needing} needs an encoder, and the model in {checkpoint.path} has none; allowed: --prior N"
+            f"--{needing} needs an encoder, and {checkpoint.path} is a language model, which has no latent; allowed:"
+            " --prior N"
         )
     for item in items:
         if not forms_of(checkpoint, item, settings):

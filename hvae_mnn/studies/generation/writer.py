@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hvae_mnn.evaluation.scoring import sentence_noise
 from hvae_mnn.models.decoding import NOT_FINITE, drawn, free_run, likeliest
+from hvae_mnn.models.latent import sentence_noise
 from hvae_mnn.models.stepwise import State, Stepper, encode_batch, forced_states
 from hvae_mnn.studies.generation.items import Form, Item, Settings, noise_number
 from hvae_mnn.text.vocabulary import EOS
@@ -78,7 +78,8 @@ class Writer:
         """Mean (1, Z) of a sentence's posterior, the same at every call."""
         if source not in self._means:
             self._begin([noise_number("encode", source)])
-            self._means[source] = self._stepper.posterior(encode_batch(self._stepper, [source]).hidden)[0]
+            encoded = encode_batch(self._stepper, [source])
+            self._means[source], _ = self._stepper.posterior(encoded, [source])
         return self._means[source]
 
     def _forced(self, item: Item, z: Tensor) -> Written:
