@@ -16,7 +16,7 @@ PHYSICS = ("devices", "crossbar", "netlist", "spice", "engines")
 """Each may import those before it, and `parallel`."""
 LANGUAGE = ("text", "models", "evaluation", "training")
 """Each may import those before it."""
-ABOVE = ("cosim", "finetuning", "studies", "sweeps", "plots", "api", "cli")
+ABOVE = ("cosim", "finetuning", "studies", "sweeps", "reproduction", "plots", "api", "cli")
 """Where the two pillars meet: each may import those before it, and both pillars."""
 ROOT_MODULES = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
 MODULES = {

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from hvae_mnn.api.machine import Diagnosis, doctor
     from hvae_mnn.api.sweeps import PointVerification, SweepResult, sweep, verify_point
+    from hvae_mnn.api.table3 import Table3Result, reproduce_table3
     from hvae_mnn.bars import Progress
     from hvae_mnn.crossbar.hardware.spec import SCHEMES
     from hvae_mnn.crossbar.hardware.wires import Wires
@@ -138,6 +139,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "sweep",
         "verify_point",
     ),
+    "hvae_mnn.api.table3": (
+        "Table3Result",
+        "reproduce_table3",
+    ),
     "hvae_mnn.bars": ("Progress",),
     "hvae_mnn.crossbar.hardware.spec": ("SCHEMES",),
     "hvae_mnn.crossbar.hardware.wires": ("Wires",),
@@ -187,6 +192,7 @@ __all__ = [
     "Spread",
     "StuckCells",
     "SweepResult",
+    "Table3Result",
     "Temperature",
     "TilePlot",
     "TrainingEvent",
@@ -214,6 +220,7 @@ __all__ = [
     "program",
     "read_hardware",
     "read_manifest",
+    "reproduce_table3",
     "resume",
     "simulate",
     "sweep",
