@@ -43,7 +43,7 @@ def test_model_and_hardware_stand_side_by_side(tmp_path, capsys):
         assert f"{row['model']} " in printed
         assert row["text"] in printed
     assert TEXT in printed
-    assert "hardware paper of net: 275 memristors, seed 3 for converters' noise; engine exact (" in printed
+    assert "hardware paper of net: 200 memristors, seed 3 for converters' noise; engine exact (" in printed
     assert "seed 3 for latents and words, temperature 1" in printed
     assert "wrote runs/generate-net/: generation.json, sentences.parquet" in printed
     # The netlists beside the checkpoint that they were built from are the same.
