@@ -1,6 +1,6 @@
 """The decoder with its own words as input: one loop, and the two ways of choosing a word, on any `Stepper`.
 
-Axis letters: B sentences, H hidden, V vocabulary, Z latent.
+Axis letters: B sentences, H hidden, V vocabulary, W latent (of all steps, where each has its own).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NOT_FINITE = -1
 def free_run(
     stepper: Stepper,
     lengths: Sequence[int],
-    z: Float64[Tensor, "B Z"],
+    z: Float64[Tensor, "B W"],
     choose: Callable[[State], Int64[Tensor, " B"] | None],
 ) -> None:
-    """Run the decoder of B sentences from their z (B, Z), for `lengths` steps each, longest first.
+    """Run the decoder of B sentences from their z (B, W), for `lengths` steps each, longest first.
 
     After every step, `choose` gets the state of the first sentences, those that have such a step, and returns the words
     that they read next, or None to end.

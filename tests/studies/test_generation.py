@@ -171,6 +171,7 @@ def test_prior_and_interpolation_are_decoded_from_their_latents(make_checkpoint,
 OTHER = {
     "lm": {"encoder_cells": (), "latent_size": 0, "decoder_start": "hidden"},
     "svi": {"encoder_cells": ("gru",), "inference": "svi", "inference_steps": 3},
+    "step": {"encoder_cells": ("gru",), "latent_use": "step"},
     "langevin": {"encoder_cells": (), "inference": "langevin", "inference_steps": 4},
 }
 
@@ -228,6 +229,25 @@ def test_latents_that_software_finds_are_reconstructed_from(other_model, tmp_pat
         for side in ("digital", "hardware"):
             assert tokens(result, side, "greedy")[place] == whole.greedy(z)
             assert tokens(result, side, "teacher-forced")[place] == whole.forced(text, z)[0]
+
+
+def test_a_latent_per_step_lasts_as_long_as_its_source(other_model, tmp_path):
+    path = other_model("step")
+    whole = Whole(path)
+    asked = {"reconstruct": True, "texts": TEXTS[:2], "prior": 2, "most_words": 30, "seed": 1, "progress": False}
+    result = generate(path, out=tmp_path / "run", **asked)
+    forced, greedy = tokens(result, "digital", "teacher-forced"), tokens(result, "digital", "greedy")
+    for place, text in enumerate(TEXTS[:2]):
+        assert forced[place] == whole.forced(text, whole.mean(text))[0]
+        assert len(greedy[place]) <= len(whole.encoded(text)) - 1
+    z = np.random.default_rng([1, 1, 2]).standard_normal(3 * 30, dtype=np.float32)
+    words = greedy[3]
+    with torch.no_grad():
+        used = torch.from_numpy(z).double()[None, : 3 * len(words)]
+        logits = whole.model.decode(torch.tensor([[SOS, *words]]), used)[0]
+    assert logits.argmax(dim=1).tolist() == words
+    with pytest.raises(InputError, match=r"--interpolate needs one latent per sentence, and .* has one per step"):
+        generate(path, interpolate=(TEXTS[0], TEXTS[1]), progress=False)
 
 
 def by_source(result):

@@ -132,6 +132,11 @@ def check_items(checkpoint: Checkpoint, items: Sequence[Item], settings: Setting
             f"--{needing} needs an encoder, and {checkpoint.path} is a language model, which has no latent; allowed:"
             " --prior N"
         )
+    if checkpoint.config.latent_use == "step" and any(len(item.sources) > 1 for item in items):
+        raise InputError(
+            f"--interpolate needs one latent per sentence, and {checkpoint.path} has one per step; allowed:"
+            " --reconstruct, --prior N"
+        )
     for item in items:
         if not forms_of(checkpoint, item, settings):
             raise InputError(

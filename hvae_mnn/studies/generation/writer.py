@@ -67,15 +67,15 @@ class Writer:
         return Written(item, form, self.side, tuple(t for t in tokens if t != NOT_FINITE), stopped)
 
     def _latent(self, item: Item) -> Tensor:
-        """z (1, Z) in float64."""
+        """z (1, W) in float64: (1, Z), or the latents of all steps where the decoder reads one at each."""
         if not item.sources:
-            size = (self._stepper.model.config.latent_size,)
+            size = (self._stepper.model.latent_width(self._settings.most_words),)
             return sentence_noise(self._settings.seed, _PRIOR, item.key, size).double()[None]
         means = [self._mean(source) for source in item.sources]
         return torch.lerp(means[0], means[-1], item.weight)  # which is exact at both ends
 
     def _mean(self, source: tuple[int, ...]) -> Tensor:
-        """Mean (1, Z) of a sentence's posterior, the same at every call."""
+        """Mean (1, W) of a sentence's posterior, the same at every call."""
         if source not in self._means:
             self._begin([noise_number("encode", source)])
             encoded = encode_batch(self._stepper, [source])
@@ -103,7 +103,10 @@ class Writer:
             tokens.append(choose(self._stepper.logits(state)))
             return None if tokens[-1] in (EOS, NOT_FINITE) else torch.tensor(tokens[-1:])
 
-        free_run(self._stepper, [self._settings.most_words], z, read)
+        model, limit = self._stepper.model, self._settings.most_words
+        if model.config.latent_use == "step":  # the latents end with their source
+            limit = min(limit, z.shape[1] // model.config.latent_size)
+        free_run(self._stepper, [limit], z, read)
         return tokens
 
     @staticmethod
