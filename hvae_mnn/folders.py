@@ -24,6 +24,7 @@ _MARKS = {
     "verify.json": "a verification",
     "cost.json": "the cost of a token",
     "ir_drop.json": "a study of wires",
+    "generation.json": "generated sentences",
 }
 """Files that mark a folder's kind, and the name of that kind. No command writes into a folder of another kind."""
 

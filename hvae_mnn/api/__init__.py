@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         program,
     )
     from hvae_mnn.api.figures import AccuracyPlots, Plot, TilePlot, plot_accuracy, plot_converters, plot_crossbar
+    from hvae_mnn.api.generation import GenerationResult, generate
     from hvae_mnn.api.language import (
         Checkpoint,
         EvaluationResult,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     )
     from hvae_mnn.api.machine import Diagnosis, doctor
     from hvae_mnn.api.sweeps import PointVerification, SweepResult, sweep, verify_point
+    from hvae_mnn.api.table3 import Table3Result, reproduce_table3
     from hvae_mnn.bars import Progress
     from hvae_mnn.crossbar.hardware.spec import SCHEMES
     from hvae_mnn.crossbar.hardware.wires import Wires
@@ -111,6 +113,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "plot_converters",
         "plot_crossbar",
     ),
+    "hvae_mnn.api.generation": (
+        "GenerationResult",
+        "generate",
+    ),
     "hvae_mnn.api.language": (
         "Checkpoint",
         "EvaluationResult",
@@ -132,6 +138,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "SweepResult",
         "sweep",
         "verify_point",
+    ),
+    "hvae_mnn.api.table3": (
+        "Table3Result",
+        "reproduce_table3",
     ),
     "hvae_mnn.bars": ("Progress",),
     "hvae_mnn.crossbar.hardware.spec": ("SCHEMES",),
@@ -163,6 +173,7 @@ __all__ = [
     "Drive",
     "EvaluationResult",
     "FinetuneResult",
+    "GenerationResult",
     "Given",
     "Hardware",
     "IrDropResult",
@@ -181,6 +192,7 @@ __all__ = [
     "Spread",
     "StuckCells",
     "SweepResult",
+    "Table3Result",
     "Temperature",
     "TilePlot",
     "TrainingEvent",
@@ -196,6 +208,7 @@ __all__ = [
     "evaluate",
     "find_device",
     "finetune",
+    "generate",
     "ir_drop",
     "iv",
     "load_checkpoint",
@@ -207,6 +220,7 @@ __all__ = [
     "program",
     "read_hardware",
     "read_manifest",
+    "reproduce_table3",
     "resume",
     "simulate",
     "sweep",

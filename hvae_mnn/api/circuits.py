@@ -149,7 +149,7 @@ def simulate(
     # The engine first: a machine without a usable ngspice leaves no half-begun run behind.
     with (
         watched(progress, _stages) as tell,
-        _engine(options.engine, manifest, tell, workers, scheduler) as engine,
+        running_engine(options.engine, manifest, tell, workers, scheduler) as engine,
         simulation.start(manifest, origin, chosen, options, as_path(out)) as (run, plan),
     ):
         return simulation.execute(run, plan, manifest, checkpoint, engine, tell, save_simulation_figures)
@@ -172,7 +172,7 @@ def resume(
     run = Path(folder) if folder is not None else newest_run()
     with simulation.reopen(run) as (plan, manifest), watched(progress, _stages) as tell:
         checkpoint = simulation.checkpoint_of(manifest)
-        with _engine(plan.options.engine, manifest, tell, workers, scheduler) as engine:
+        with running_engine(plan.options.engine, manifest, tell, workers, scheduler) as engine:
             return simulation.execute(run, plan, manifest, checkpoint, engine, tell, save_simulation_figures)
 
 
@@ -192,9 +192,10 @@ def open_manifest(netlist: str | Path | Manifest | None) -> Manifest:
 
 
 @contextmanager
-def _engine(
+def running_engine(
     name: str, manifest: Manifest, progress: Progress | None, workers: int | None, scheduler: str | None
 ) -> Iterator[Engine]:
+    """The engine `name` with the arrays of a build loaded, solved where `simulate` says; closed at the end."""
     with (
         open_cluster(workers, scheduler) as cluster,
         closing(start_engine(name, manifest, progress, cluster)) as engine,

@@ -31,6 +31,7 @@ COMMANDS = (
     "verify",
     "cost",
     "simulate",
+    "generate",
     "sweep",
     "verify-point",
     "finetune",
@@ -101,7 +102,7 @@ Examples:
 @click.command_panel("Devices and hardware", commands=["hardware", "iv", "program", "ir-drop"])
 @click.command_panel("Sweeps and figures", commands=["sweep", "verify-point", "plot"])
 @click.command_panel("Networks in the circuit", commands=["build-netlist", "simulate", "verify", "cost"])
-@click.command_panel("Models of text", commands=["train", "evaluate", "finetune"])
+@click.command_panel("Models of text", commands=["train", "evaluate", "generate", "finetune"])
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvae-mnn")
 def cli() -> None:

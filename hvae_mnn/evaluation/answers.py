@@ -23,15 +23,14 @@ from torch import Tensor
 
 from hvae_mnn.errors import InputError, TensorsError
 from hvae_mnn.evaluation.scoring import Progress
+from hvae_mnn.models.decoding import free_run, likeliest
 from hvae_mnn.models.latent import sample_latent, sentence_noise
 from hvae_mnn.models.stepwise import State, Stepper, encode_batch, forced_states, tokens_at
 from hvae_mnn.names import unknown_name
 from hvae_mnn.tensors import read_tensors, write_tensors
-from hvae_mnn.text.vocabulary import EOS, SOS
+from hvae_mnn.text.vocabulary import EOS
 
 Pass = Literal["teacher", "sampled", "free"]
-NOT_FINITE = -1
-"""Stands for a word where some logits are NaN or infinite."""
 _POSTERIOR = 0
 """The purpose of the noise of z, as in `evaluation.proper`: the same z for the same sentence."""
 _ROWS = 128
@@ -210,9 +209,11 @@ class _Work:
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
+        """Add the time of a block to `what`, without the time of other timed blocks within it."""
+        seconds = self.answers.seconds
+        start, counted = time.perf_counter(), sum(seconds.values())
         yield
-        self.answers.seconds[what] += time.perf_counter() - start
+        seconds[what] += time.perf_counter() - start - (sum(seconds.values()) - counted)
 
     def _teacher(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
         hidden, targets, rows, steps = self._forced(sentences, z)
@@ -220,9 +221,9 @@ class _Work:
         with self._timed("logits"):
             for part in _slices(len(hidden)):
                 logits = self._stepper.logits(State(hidden[part], None))
-                likeliest, finite = _likeliest(logits)
+                best, finite = likeliest(logits)
                 right = logits.gather(1, targets[part, None])
-                self.answers.likeliest[slots[part]] = likeliest.numpy()
+                self.answers.likeliest[slots[part]] = best.numpy()
                 self.answers.top[slots[part]] = (((logits > right).sum(dim=1) < _TOP) & finite).numpy()
 
     def _sampled(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
@@ -246,23 +247,18 @@ class _Work:
         return torch.cat(hidden), targets, rows, steps
 
     def _free(self, indices: list[int], sentences: Sequence[Sequence[int]], z: Tensor) -> None:
-        state = self._stepper.decoder_state(z)
-        tokens = torch.full((len(sentences),), SOS)
-        for t in range(len(sentences[0]) - 1):
-            count = sum(len(sentence) > t + 1 for sentence in sentences)
-            with self._timed("recurrent"):
-                state, _ = self._stepper.decoder_step(tokens[:count], z[:count], state.first(count))
+        written: list[Tensor] = []
+
+        def choose(state: State) -> Tensor:
             with self._timed("logits"):
-                likeliest, finite = _likeliest(self._stepper.logits(state))
-            tokens = torch.where(finite, likeliest, EOS)  # a NaN state stays NaN, whatever the input
-            self.answers.written[self.answers.starts[indices[:count]] + t] = likeliest.numpy()
+                best, finite = likeliest(self._stepper.logits(state))
+            written.append(best)
+            return torch.where(finite, best, EOS)  # a NaN state stays NaN, whatever the input
 
-
-def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Most likely words (B,) or `NOT_FINITE`, and whether the logits (B, V) of each row can be compared."""
-    largest, words = logits.max(dim=1)  # which is NaN if any of them is
-    finite = torch.isfinite(largest)
-    return torch.where(finite, words, NOT_FINITE), finite
+        with self._timed("recurrent"):
+            free_run(self._stepper, [len(sentence) - 1 for sentence in sentences], z, choose)
+        for t, words in enumerate(written):
+            self.answers.written[self.answers.starts[indices[: len(words)]] + t] = words.numpy()
 
 
 def _slices(count: int) -> Iterator[slice]:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, Pass
+from hvae_mnn.evaluation.answers import Answers, Pass
 from hvae_mnn.evaluation.bleu import corpus_bleu
+from hvae_mnn.models.decoding import NOT_FINITE
 from hvae_mnn.names import unknown_name
 from hvae_mnn.text.vocabulary import EOS
 

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "build-netlist": ("build-netlist", "net.pt", "--out"),
     "simulate-exact": ("simulate", "net", "--engine", "exact", "--steps", "6", "--out"),
     "simulate-ngspice": ("simulate", "net", "--steps", "6", "--out"),
+    "generate": ("generate", "net", "--engine", "exact", "--prior", "2", "--most-words", "3", "--out"),
     "sweep": ("sweep", "small.toml", "--workers", "1", "--out"),
     "iv": ("iv", "--backend", "reference", "--out"),
     "program": ("program", "--random", "4", "4", "--out"),

@@ -97,5 +97,5 @@ def test_what_does_not_run_is_known():
     left = [shlex.split(line)[1:3] for line in LINES if OF_ONES_OWN.search(line)]
     assert len(RUN) > 40
     assert sorted({words[0] for words in left}) == [
-        "build-netlist", "evaluate", "finetune", "plot", "simulate", "sweep", "train", "verify-point"
+        "build-netlist", "evaluate", "finetune", "generate", "plot", "simulate", "sweep", "train", "verify-point"
     ]  # fmt: skip

@@ -18,9 +18,10 @@ from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.engines.start import start_engine
 from hvae_mnn.errors import InputError, StorageError, TensorsError
 from hvae_mnn.evaluation import answers as module
-from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, run_answers
+from hvae_mnn.evaluation.answers import Answers, run_answers
 from hvae_mnn.evaluation.text_metrics import METRICS, compute_metrics
 from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.decoding import NOT_FINITE
 from hvae_mnn.models.latent import sentence_noise
 from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.tensors import write_tensors

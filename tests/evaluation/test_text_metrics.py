@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from hvae_mnn.errors import InputError
-from hvae_mnn.evaluation.answers import NOT_FINITE, Answers, run_answers
+from hvae_mnn.evaluation.answers import Answers, run_answers
 from hvae_mnn.evaluation.bleu import corpus_bleu
 from hvae_mnn.evaluation.proper import proper_report
 from hvae_mnn.evaluation.text_metrics import METRICS, compute_metrics, passes_for
 from hvae_mnn.evaluation.unigram import unigram_metrics
 from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.decoding import NOT_FINITE
 from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
