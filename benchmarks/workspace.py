@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from hvae_mnn import build_netlist
 from hvae_mnn.crossbar.network import CrossbarLayer
 from hvae_mnn.engines.ngspice import ArrayDeck, array_decks
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.presets import configure
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary

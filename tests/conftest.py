@@ -18,10 +18,10 @@ import torch
 from hypothesis import settings
 
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.parallel.cluster import Cluster
 from hvae_mnn.text.grammar import grammar_corpus

@@ -14,8 +14,9 @@ from torch import Tensor
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.layout import ArrayLayout
 from hvae_mnn.crossbar.mapping import row_weights
+from hvae_mnn.models.activations import PERCENTILES
 from hvae_mnn.models.checkpoint import Checkpoint
-from hvae_mnn.models.stepwise import PERCENTILES, Preactivations, Stepper, run_batch
+from hvae_mnn.models.stepwise import Preactivations, Stepper, run_batch
 from hvae_mnn.text.sources import load_corpus
 
 Array = NDArray[np.float64]

@@ -24,9 +24,10 @@ from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.files import sha256
 from hvae_mnn.folders import check_writable
 from hvae_mnn.gates import recurrent_layers
+from hvae_mnn.models.activations import PERCENTILES
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint
 from hvae_mnn.models.recurrent import DeclaredLayer
-from hvae_mnn.models.stepwise import PERCENTILES, model_layers
+from hvae_mnn.models.stepwise import model_layers
 from hvae_mnn.names import unknown_name
 from hvae_mnn.netlist.build import write_netlists
 from hvae_mnn.netlist.device_lines import OSDI_FILE

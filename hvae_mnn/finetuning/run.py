@@ -31,9 +31,9 @@ from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.finetuning.costs import costs
 from hvae_mnn.finetuning.position import FINETUNING_STATE, FinetuningPosition
 from hvae_mnn.finetuning.stepper import HardwareWeights, MixedStepper
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import Checkpoint, save_checkpoint
 from hvae_mnn.models.objective import batch_loss, charged_kl
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.batches import EncodedSentence
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.training.loop import CALIBRATION_SENTENCES, ResumableRun, run_to_end

@@ -8,7 +8,6 @@ another.
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -25,8 +24,6 @@ from hvae_mnn.models.inference.infer import refined
 from hvae_mnn.models.latent import Posterior, sample_latent
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.vocabulary import EOS
-
-PERCENTILES = {"max": 1.0, "p99.99": 0.9999, "p99.9": 0.999, "p99": 0.99}
 
 GateTensors = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """A gate unit's weights from x (H, I) and h (H, H), bias (H,) and peephole (H,); None where it has none."""
@@ -250,45 +247,6 @@ def model_layers(model: RecurrentModel) -> dict[str, RecurrentLayer]:
             raise MappingError(f"{declared.name} has {len(layers)} layers or directions; allowed: 1, in one direction")
         (read[declared.name],) = layers
     return read
-
-
-class _Recorder:
-    """Passes pre-activations through and keeps the magnitudes of inputs and pre-activations."""
-
-    def __init__(self, source: PreactivationSource) -> None:
-        self._source = source
-        self.seen: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
-
-    def __call__(
-        self, layer: str, units: Sequence[str], inputs: Mapping[str, Tensor], *, new_step: bool = True
-    ) -> Preactivations:
-        preactivations = self._source(layer, units, inputs, new_step=new_step)
-        for role, value in inputs.items():
-            self.seen[layer, "inputs", role].append(value.abs().flatten())
-        for unit, value in preactivations.items():
-            self.seen[layer, "preactivations", unit].append(value.abs().flatten())
-        return preactivations
-
-
-def activation_ranges(
-    model: RecurrentModel, sentences: Sequence[Sequence[int]], seed: int = 0
-) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """How large every layer's inputs and pre-activations get over `sentences` (encoded, with sos and eos), z sampled
-    from `seed`.
-
-    Returns layer -> `inputs` | `preactivations` -> role | gate unit -> `max`, `p99.99`, `p99.9`, `p99` of the
-    magnitude. Converters are calibrated with it.
-    """
-    stepper = Stepper(model)
-    stepper.source = recorder = _Recorder(stepper.source)
-    generator = torch.Generator().manual_seed(seed)
-    run_batch(stepper, sorted(sentences, key=len, reverse=True), generator)
-    ranges: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for (layer, kind, name), values in recorder.seen.items():
-        together = torch.cat(values).sort().values
-        spread = {key: float(together[round(part * (len(together) - 1))]) for key, part in PERCENTILES.items()}
-        ranges.setdefault(layer, {}).setdefault(kind, {})[name] = spread
-    return ranges
 
 
 def run_batch(

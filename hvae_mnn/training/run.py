@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Literal, NoReturn
 import torch
 
 from hvae_mnn.errors import InputError, TrainingError
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.device import pick_device, pick_precision
 from hvae_mnn.models.families import DEFAULT_FAMILY, model_class
 from hvae_mnn.models.recurrent import RecurrentModel
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.batches import Batch, collate
 from hvae_mnn.text.corpus import Corpus

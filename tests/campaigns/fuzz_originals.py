@@ -23,10 +23,11 @@ from hvae_mnn.engines import start
 from hvae_mnn.evaluation.answers import run_answers
 from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.finetuning.run import finetune
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
-from hvae_mnn.models.stepwise import Stepper, activation_ranges
+from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest

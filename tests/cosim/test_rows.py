@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from hvae_mnn import Options, build_netlist, simulate
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.families import model_class
 from hvae_mnn.models.rows import configure_row
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 

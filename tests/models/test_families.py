@@ -22,11 +22,12 @@ from hvae_mnn.errors import InputError, MappingError
 from hvae_mnn.evaluation.report import evaluate
 from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.finetuning.run import finetune
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.families import FAMILIES, model_class
 from hvae_mnn.models.hsrvae import HSRVAE
-from hvae_mnn.models.stepwise import Stepper, activation_ranges, run_batch
+from hvae_mnn.models.stepwise import Stepper, run_batch
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.tables import read_table
 from hvae_mnn.text.grammar import grammar_corpus

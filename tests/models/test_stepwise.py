@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import load_checkpoint
-from hvae_mnn.models.stepwise import Stepper, activation_ranges, run_batch
+from hvae_mnn.models.stepwise import Stepper, run_batch
 from hvae_mnn.text.grammar import grammar_corpus
 
 CELLS = ["lstm", "gru", "rnn", "mixed", "peephole"]

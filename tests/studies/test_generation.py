@@ -14,11 +14,11 @@ from hvae_mnn import build_netlist, generate, load_checkpoint, read_hardware
 from hvae_mnn.crossbar.hardware.spec import ConverterSpec, Tiling
 from hvae_mnn.crossbar.hardware.wires import Wires
 from hvae_mnn.errors import InputError, ManifestError, RunError, TextError, UnknownWordsWarning
+from hvae_mnn.models.activations import activation_ranges
 from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.inference.infer import infer
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import EOS, SOS
 
