@@ -19,8 +19,11 @@ from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.inference.infer import infer
+from hvae_mnn.models.stepwise import activation_ranges
+from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.grammar import grammar_corpus
-from hvae_mnn.text.vocabulary import EOS, SOS
+from hvae_mnn.text.tokenizers import tokenize
+from hvae_mnn.text.vocabulary import EOS, SOS, Vocabulary
 
 TEXTS = [" ".join(words) for words in grammar_corpus(train=400, valid=60, test=20).test[:4]]
 LIMIT = 9
@@ -248,6 +251,23 @@ def test_a_latent_per_step_lasts_as_long_as_its_source(other_model, tmp_path):
     assert logits.argmax(dim=1).tolist() == words
     with pytest.raises(InputError, match=r"--interpolate needs one latent per sentence, and .* has one per step"):
         generate(path, interpolate=(TEXTS[0], TEXTS[1]), progress=False)
+
+
+def test_characters_are_joined_to_text(tmp_path):
+    lines = [tokenize("char", text) for text in TEXTS]
+    vocabulary = Vocabulary.build(lines)
+    config = ModelConfig(len(vocabulary), 7, 5, 3, ("gru",), encoder_sees_eos=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = HSRVAE(config).eval()
+    path = save_checkpoint(tmp_path / "char.pt", model, TrainingConfig(), vocabulary, "char", {})
+    asked = {"reconstruct": True, "texts": TEXTS[:1], "forms": ["teacher-forced", "sampled"], "progress": False}
+    result = generate(path, out=tmp_path / "run", **asked)
+    assert result.sources(result.written[0].item) == TEXTS[:1]
+    for written, row in zip(result.written, result.summary["sentences"], strict=True):
+        assert row["source"] == TEXTS[0]
+        assert row["text"] == "".join(vocabulary.decode(written.tokens)).removesuffix("<eos>")
+        assert row["tokens"] == len(written.tokens)
 
 
 def by_source(result):

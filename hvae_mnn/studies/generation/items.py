@@ -19,7 +19,7 @@ from hvae_mnn.names import listed, quoted, unknown_name
 from hvae_mnn.text.corpus import SPLITS
 from hvae_mnn.text.sources import load_corpus, read_lines
 from hvae_mnn.text.tokenizers import join_tokens, tokenize
-from hvae_mnn.text.vocabulary import EOS, SOS, SPECIALS, UNK
+from hvae_mnn.text.vocabulary import EOS, SPECIALS, UNK
 
 Kind = Literal["reconstruct", "prior", "interpolate"]
 Form = Literal["teacher-forced", "greedy", "sampled"]
@@ -177,7 +177,11 @@ def encode_split(checkpoint: Checkpoint, data_dir: Path | None, split: str, coun
 
 
 def text_of(checkpoint: Checkpoint, tokens: tuple[int, ...]) -> str:
-    """Text of token ids, without the start symbol that opens it and the end symbol that closes it."""
-    begin = 1 if tokens[:1] == (SOS,) else 0
-    end = len(tokens) - (1 if tokens[-1:] == (EOS,) else 0)
-    return join_tokens(checkpoint.tokenizer, checkpoint.vocabulary.decode(tokens[begin:end]))
+    """Text of token ids, those after the start symbol, without the end symbol that closes them."""
+    written = tokens[:-1] if tokens[-1:] == (EOS,) else tokens
+    return join_tokens(checkpoint.tokenizer, checkpoint.vocabulary.decode(written))
+
+
+def source_texts(checkpoint: Checkpoint, item: Item) -> list[str]:
+    """Texts that an item is made of, as the model reads them; none for the prior."""
+    return [text_of(checkpoint, source[1:]) for source in item.sources]

@@ -24,7 +24,7 @@ from hvae_mnn.models.stepwise import Stepper
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.reading import absolute
 from hvae_mnn.results import Result
-from hvae_mnn.studies.generation.items import Form, Item, Settings, text_of
+from hvae_mnn.studies.generation.items import Form, Item, Settings, source_texts, text_of
 from hvae_mnn.studies.generation.writer import Side, Writer, Written
 from hvae_mnn.tables import write_rows
 from hvae_mnn.text.tokenizers import join_tokens
@@ -89,7 +89,7 @@ class GenerationResult(Result):
 
     def sources(self, item: Item) -> list[str]:
         """Texts that an item was made of, as the model reads them; none for the prior."""
-        return [text_of(self.checkpoint, source) for source in item.sources]
+        return source_texts(self.checkpoint, item)
 
     def items(self) -> dict[Item, list[Written]]:
         """What was written from each item."""
@@ -205,7 +205,7 @@ def _rows(checkpoint: Checkpoint, written: Sequence[Written]) -> Iterator[dict[s
     """Rows of the table; a row of the hardware follows that of the digital model."""
     digital: tuple[int, ...] = ()
     for one in written:
-        sources = [text_of(checkpoint, source) for source in one.item.sources]
+        sources = source_texts(checkpoint, one.item)
         if one.side == "digital":
             digital = one.tokens
         yield {
