@@ -40,6 +40,8 @@ Examples:
 
     hvae-mnn train --preset paper --objective paper --data-dir ptb --tokenizer twr --out checkpoints/ptb-paper
 
+    hvae-mnn train --preset ptb-char --data-dir ptb --tokenizer char --out checkpoints/ptb-char
+
     hvae-mnn train --preset small --encoder-cells gru,gru --decoder-cell gru --out checkpoints/gru
 
     hvae-mnn train --preset small --row bn-vae --data-dir ptb --out checkpoints/bn-vae

@@ -55,8 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent_size": 32,
         "dropout": 0.05,
         "learning_rate": 2e-3,
-        "annealing_epochs": 2.0,
-        "epochs": 8,
+        "annealing_epochs": 1.5,
+        "epochs": 6,
     },
 }
 """Named sizes, with the training lengths that suit them. An objective's own settings go before a preset's."""
