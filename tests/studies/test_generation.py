@@ -19,7 +19,6 @@ from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.inference.infer import infer
-from hvae_mnn.models.stepwise import activation_ranges
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.tokenizers import tokenize
