@@ -9,7 +9,7 @@ from typing import Literal
 
 from hvae_mnn.bars import Bar, watched
 from hvae_mnn.errors import InputError
-from hvae_mnn.folders import RUNS
+from hvae_mnn.folders import RUNS, refuse_other
 from hvae_mnn.models.device import pick_device
 from hvae_mnn.parallel.cluster import open_cluster
 from hvae_mnn.plots.reproduction import save_table_figure
@@ -21,7 +21,7 @@ from hvae_mnn.reproduction.figures import RowSummary
 from hvae_mnn.reproduction.output import write_outputs
 from hvae_mnn.reproduction.plan import PROFILE, TablePlan, read_plan
 from hvae_mnn.reproduction.record import Record
-from hvae_mnn.reproduction.run import look, refuse_foreign, run_tasks
+from hvae_mnn.reproduction.run import MARK, look, refuse_foreign, run_tasks
 from hvae_mnn.reproduction.task import make_tasks
 from hvae_mnn.results import Result
 from hvae_mnn.sweeps.run import cores
@@ -164,10 +164,11 @@ def reproduce_table1(data_dir: str | Path, *, out: str | Path | None = None) -> 
 
     Files go to `out` (default: `runs/reproduce-table1`).
 
-    Raises `TextError` for a folder that is missing or a text that cannot be read, `StorageError` when `out` cannot be
-    written.
+    Raises `TextError` for a folder that is missing or a text that cannot be read, `RunError` when `out` is for
+    something else, `StorageError` when it cannot be written.
     """
     folder = RUNS / "reproduce-table1" if out is None else Path(out)
+    refuse_other(folder, MARK)
     counts = count_corpora(Path(data_dir))
     return CorporaResult(folder, counts, tuple(corpora_table.write_outputs(counts, folder)))
 
@@ -195,10 +196,12 @@ def reproduce_claims(results: Sequence[str | Path] | None = None, *, out: str | 
     `results` are folders that `reproduce` made (default: `runs/reproduce-cpu`); the file goes to `out` (default: the
     first of them). A verdict is that it holds, does not hold, holds only in the paper's metric, or is not testable.
 
-    Raises `InputError` for a folder without results, or with damaged ones; `StorageError` when `out` cannot be written.
+    Raises `InputError` for a folder without results, or with damaged ones; `RunError` when `out` is for something
+    else, `StorageError` when it cannot be written.
     """
     folders = [Path(folder) for folder in results or [default_folder(PROFILE)]]
     evidence = evidence_in(folders)
     claims = judge(evidence)
     folder = folders[0] if out is None else Path(out)
+    refuse_other(folder, MARK)
     return ClaimsResult(folder, tuple(claims), tuple(write_claims(claims, evidence, folder)))
