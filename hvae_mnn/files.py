@@ -188,6 +188,14 @@ def sha256(path: Path) -> str:
             raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from None
 
 
+def shipped_file(folder: str, name: str) -> Path | None:
+    """Path of a file of the top-level folder `folder`, in the installed package or the checkout; None if it is
+    missing."""
+    package = Path(__file__).parent
+    paths = (place / folder / name for place in (package, package.parent))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def cache_folder(kind: str = "exact") -> Path | None:
     """Folder `kind` in `$HVAE_MNN_CACHE`, or in `hvae-mnn` of the user's cache folder; None for a user without a
     home."""

@@ -19,6 +19,7 @@ _MARKS = {
     "manifest.json": "netlists",
     "run.json": "a simulation",
     "sweep.toml": "a sweep",
+    "reproduction.json": "a reproduction of the paper's tables",
     "best.pt": "a trained model",
     "last.pt": "a training run",
     "verify.json": "a verification",

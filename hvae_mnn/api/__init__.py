@@ -56,6 +56,14 @@ if TYPE_CHECKING:
         train,
     )
     from hvae_mnn.api.machine import Diagnosis, doctor
+    from hvae_mnn.api.reproduction import (
+        ClaimsResult,
+        CorporaResult,
+        ReproductionResult,
+        reproduce,
+        reproduce_claims,
+        reproduce_table1,
+    )
     from hvae_mnn.api.sweeps import PointVerification, SweepResult, sweep, verify_point
     from hvae_mnn.api.table3 import Table3Result, reproduce_table3
     from hvae_mnn.bars import Progress
@@ -133,6 +141,14 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "Diagnosis",
         "doctor",
     ),
+    "hvae_mnn.api.reproduction": (
+        "ClaimsResult",
+        "CorporaResult",
+        "ReproductionResult",
+        "reproduce",
+        "reproduce_claims",
+        "reproduce_table1",
+    ),
     "hvae_mnn.api.sweeps": (
         "PointVerification",
         "SweepResult",
@@ -166,6 +182,8 @@ __all__ = [
     "SCHEMES",
     "AccuracyPlots",
     "Checkpoint",
+    "ClaimsResult",
+    "CorporaResult",
     "Cost",
     "DeviceSpread",
     "Diagnosis",
@@ -188,6 +206,7 @@ __all__ = [
     "ProgrammingResult",
     "Progress",
     "ReadNoise",
+    "ReproductionResult",
     "SimulationResult",
     "Spread",
     "StuckCells",
@@ -220,6 +239,9 @@ __all__ = [
     "program",
     "read_hardware",
     "read_manifest",
+    "reproduce",
+    "reproduce_claims",
+    "reproduce_table1",
     "reproduce_table3",
     "resume",
     "simulate",

@@ -35,6 +35,7 @@ COMMANDS = (
     "sweep",
     "verify-point",
     "finetune",
+    "reproduce",
     "plot",
 )
 """In the order of the work."""
@@ -102,7 +103,7 @@ Examples:
 @click.command_panel("Devices and hardware", commands=["hardware", "iv", "program", "ir-drop"])
 @click.command_panel("Sweeps and figures", commands=["sweep", "verify-point", "plot"])
 @click.command_panel("Networks in the circuit", commands=["build-netlist", "simulate", "verify", "cost"])
-@click.command_panel("Models of text", commands=["train", "evaluate", "generate", "finetune"])
+@click.command_panel("Models of text", commands=["train", "evaluate", "generate", "finetune", "reproduce"])
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvae-mnn")
 def cli() -> None:

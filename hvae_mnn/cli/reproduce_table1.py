@@ -26,16 +26,13 @@ def table1(data_dir: Path, out: Path | None) -> None:
 
     Words are counted under both tokenizers, plain and twr. A corpus that is missing has a row that says so.
     """
-    from hvae_mnn.folders import RUNS
-    from hvae_mnn.reproduction.corpora import count_corpora
-    from hvae_mnn.reproduction.corpora_table import blocks, left_columns, write_outputs
+    from hvae_mnn import api
+    from hvae_mnn.reproduction.corpora_table import blocks, left_columns
 
-    folder = out or RUNS / "reproduce-table1"
-    counts = count_corpora(data_dir)
-    paths = write_outputs(counts, folder)
-    for title, headings, rows in blocks(counts):
+    result = api.reproduce_table1(data_dir, out=out)
+    for title, headings, rows in blocks(result.counts):
         table = new_table(title, headings, left=left_columns(headings), folded=left_columns(headings), plain=True)
         for cells in rows:
             add_row(table, *cells)
         print_tables(table)
-    print_lines(f"wrote {', '.join(map(str, paths))}")
+    print_lines(f"wrote {', '.join(map(str, result.paths))}")

@@ -12,6 +12,7 @@ from hvae_mnn.devices.memristor import MemristorSpec
 from hvae_mnn.devices.moving import Backend
 from hvae_mnn.devices.presets import DEFAULT_PRESET, PRESETS
 from hvae_mnn.errors import EnvironmentProblem
+from hvae_mnn.files import shipped_file
 
 OSDI_FILE = "memristor.osdi"
 """File of the compiled device, beside the deck."""
@@ -33,11 +34,11 @@ def model_file(name: str) -> Path:
 
     Raises `EnvironmentProblem` if the file is missing.
     """
-    package = Path(__file__).parents[1]
-    for folder in (package / "device_models", package.parent / "device_models"):
-        if (folder / name).is_file():
-            return folder / name
-    raise EnvironmentProblem(f"the device model {name} is missing from {package}; install hvae-mnn again")
+    path = shipped_file("device_models", name)
+    if path is None:
+        package = Path(__file__).parents[1]
+        raise EnvironmentProblem(f"the device model {name} is missing from {package}; install hvae-mnn again")
+    return path
 
 
 def library(spec: MemristorSpec) -> str:

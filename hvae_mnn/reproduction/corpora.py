@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hvae_mnn.errors import TextError
 from hvae_mnn.reading import errors_as, is_folder, names_in, shown
+from hvae_mnn.reproduction.printed import PrintedCorpus, printed_corpora
 from hvae_mnn.text.corpus import SPLITS
 from hvae_mnn.text.sources import find_split, read_lines
 from hvae_mnn.text.tokenizers import find_tokenizer
@@ -17,29 +18,6 @@ TOKENIZERS = ("plain", "twr")
 """Ways in which words of a corpus are counted."""
 
 
-@dataclass(frozen=True)
-class PrintedCorpus:
-    """A row of Table 1 as printed."""
-
-    label: str
-    """Its first cell."""
-    name: str
-    """Name of the corpus here."""
-    train: int
-    """Number of sentences (dialogues of DailyDialog) of each split."""
-    valid: int
-    test: int
-    vocabulary_k: float
-    """Thousands of words."""
-
-
-PRINTED = (
-    PrintedCorpus("PTB", "ptb", 42068, 3370, 3761, 9.95),
-    PrintedCorpus("Yelp", "yelp", 100000, 10000, 10000, 19.76),
-    PrintedCorpus("Yahoo", "yahoo", 100000, 10000, 10000, 19.73),
-    PrintedCorpus("Daildialog", "dailydialog", 11118, 1000, 1000, 22.0),
-)
-"""Table 1 of the paper, in its order."""
 STAND_INS = {"yelp": ("yelp_short",), "yahoo": ("yahoo_lite",)}
 """Corpora of the same source that stand in for a printed one: their texts, and so all figures, are others."""
 WORD_LISTS = {"yahoo": ("yahoo", "vocab.txt"), "yelp": ("yelp_short", "yelp_full_vocab.txt")}
@@ -124,8 +102,8 @@ def count_corpora(folder: Path) -> CorpusCounts:
             f"{shown(folder)} holds no corpus{hint}; allowed: folders such as ptb, yahoo or dailydialog, each with"
             " train.txt, valid.txt and test.txt (or .gz)"
         )
-    order = [name for printed in PRINTED for name in (printed.name, *STAND_INS.get(printed.name, ()))]
-    printed_names = {printed.name for printed in PRINTED}
+    order = [name for printed in printed_corpora() for name in (printed.name, *STAND_INS.get(printed.name, ()))]
+    printed_names = {printed.name for printed in printed_corpora()}
     ordered = [name for name in order if name in found or name in printed_names]
     ordered += [name for name in found if name not in order]
     splits: list[SplitCount] = []
@@ -134,7 +112,9 @@ def count_corpora(folder: Path) -> CorpusCounts:
         counts, train = _count_splits(folder, name)
         splits += counts
         types[name] = train
-    vocabularies = [count for printed in PRINTED for count in _vocabularies(folder, printed, types[printed.name])]
+    vocabularies = [
+        count for printed in printed_corpora() for count in _vocabularies(folder, printed, types[printed.name])
+    ]
     return CorpusCounts(tuple(splits), tuple(vocabularies))
 
 

@@ -11,13 +11,12 @@ import pyarrow as pa
 
 from hvae_mnn.files import write_text
 from hvae_mnn.reproduction.corpora import (
-    PRINTED,
     STAND_INS,
     CorpusCounts,
-    PrintedCorpus,
     SplitCount,
     VocabularyCount,
 )
+from hvae_mnn.reproduction.printed import PrintedCorpus, printed_corpora
 from hvae_mnn.tables import write_table
 from hvae_mnn.text.corpus import SPLITS
 
@@ -38,7 +37,7 @@ _LEGEND = (
 def compared_rows(counts: CorpusCounts) -> list[Cells]:
     """Printed corpora and their stand-ins: printed figures, and below them ours; columns `HEADINGS`."""
     rows: list[Cells] = []
-    for printed in PRINTED:
+    for printed in printed_corpora():
         sentences = (printed.train, printed.valid, printed.test)
         rows.append((printed.label, "printed", *map(_number, sentences), f"{printed.vocabulary_k:.4g}", _NONE))
         rows.append(_own(counts, printed))
@@ -77,7 +76,7 @@ def count_rows(counts: CorpusCounts) -> list[Cells]:
 
 def vocabulary_rows(counts: CorpusCounts) -> list[Cells]:
     """Vocabularies that the printed ones may be; columns `VOCABULARY_HEADINGS`."""
-    printed = {one.name: f"{one.vocabulary_k:.4g}" for one in PRINTED}
+    printed = {one.name: f"{one.vocabulary_k:.4g}" for one in printed_corpora()}
     return [
         (one.corpus, one.source, _words(one), printed[one.corpus], "yes" if one.is_printed else "no")
         for one in counts.vocabularies

@@ -9,34 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from hvae_mnn.files import sha256
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.models.stepwise import Stepper
+from hvae_mnn.reproduction.printed import printed_sentences
 from hvae_mnn.studies.generation.items import FORMS, Form, Settings, encode_given, reconstructions, text_of
 from hvae_mnn.studies.generation.run import check_items
 from hvae_mnn.studies.generation.writer import Writer
-
-PRINTED: dict[str, Any] = {
-    "title": "表3 语言模型生成文本示例",
-    "section": "4.1",
-    "rows": [
-        {"label": "TWR-VAE", "source": "it 's totally different", "generated": "it 's very ok"},
-        {"label": "TWR-VAE", "source": "sec proposals may n", "generated": "terms officials may n"},
-        {"label": "TWR-VAE", "source": "the test may come today", "generated": "the naczelnik may be"},
-        {
-            "label": "本文",
-            "source": "merrill lynch ready assets trust",
-            "generated": "merrill lynch ready assets trust",
-        },
-        {"label": "本文", "source": "all that now has changed", "generated": "what that now has changed"},
-        {"label": "本文", "source": "now it 's happening again", "generated": "now it 's quite again"},
-    ],
-}
-"""What the paper prints; `label` is the model that it prints the text of."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +70,10 @@ def reconstruct_all(
     """All six sentences by each of `models`, in every form. Raises `TextError` for a model that lacks all words of a
     sentence, `InputError` for one without a latent."""
     rows: list[Reconstruction] = []
-    printed = PRINTED["rows"]
+    printed = printed_sentences()
     total = len(printed) * len(models) * len(FORMS)
     for name, checkpoint in models.items():
-        texts = [in_corpus(row["source"]) for row in printed]
+        texts = [in_corpus(row.source) for row in printed]
         items = reconstructions(encode_given(checkpoint, texts, f"Table 3 with {checkpoint.path}"))
         check_items(checkpoint, items, settings)
         writer = Writer("digital", Stepper(checkpoint.model), settings)
@@ -100,9 +82,7 @@ def reconstruct_all(
                 for form in FORMS:
                     written = writer.write(item, form)
                     text = text_of(checkpoint, written.tokens)
-                    rows.append(
-                        Reconstruction(row["source"], row["label"], row["generated"], name, form, text, written.nats)
-                    )
+                    rows.append(Reconstruction(row.source, row.label, row.generated, name, form, text, written.nats))
                     if progress is not None:
                         progress("writing sentences", len(rows), total)
     return rows

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from hvae_mnn.files import write_text
-from hvae_mnn.reproduction.sentences import PRINTED, Reconstruction
+from hvae_mnn.reproduction.printed import printed_title
+from hvae_mnn.reproduction.sentences import Reconstruction
 from hvae_mnn.studies.generation.items import FORMS, Form, Settings
 from hvae_mnn.tables import write_rows
 
@@ -86,7 +87,13 @@ def _drawn_with(settings: Settings) -> str:
 
 
 def _markdown(rows: Sequence[Reconstruction], about: Mapping[str, str], settings: Settings) -> str:
-    lines = ["# Table 3: sentences and their reconstructions", "", f"Printed texts: {PRINTED['title']}.", "", _LEGEND]
+    lines = [
+        "# Table 3: sentences and their reconstructions",
+        "",
+        f"Printed texts: {printed_title('table3')}.",
+        "",
+        _LEGEND,
+    ]
     lines += ["", _drawn_with(settings), "", *(f"- {model}: {told}" for model, told in about.items()), ""]
     for form, cells in blocks_of(rows):
         lines += [f"## {TITLES[form]}", ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,13 +70,12 @@ class SweepForm(Form):
     grid: list[GridForm] = Field(default_factory=list, description="tables, each headed [[grid]]")
 
 
-_FORMS = (GridForm, BaselineForm, RangeForm, SweepForm)
-
-
-def form_problems(error: ValidationError, form: type[Form] = SweepForm, inside: str = "") -> Iterator[str]:
+def form_problems(
+    error: ValidationError, form: type[Form] = SweepForm, inside: str = "", what: str = "sweep file"
+) -> Iterator[str]:
     """One line for each problem that pydantic reports of a `form`, with paths as the file writes them.
 
-    `inside` is the path of the form's table.
+    `inside` is the path of the form's table, `what` the kind of file.
     """
     for problem in error.errors(include_url=False, include_context=False):
         if problem["loc"][-1] == "int" and isinstance(problem["input"], list):
@@ -85,6 +84,8 @@ def form_problems(error: ValidationError, form: type[Form] = SweepForm, inside: 
         keys = [inside] if inside else []
         description, known = "", list[str]()
         for part in problem["loc"]:
+            if part == "[key]":  # the name itself is wrong, which the path ends with
+                break
             if isinstance(part, int):
                 keys[-1] += f"[{part + 1}]"
             elif isinstance(node, type) and issubclass(node, BaseModel):
@@ -94,13 +95,21 @@ def form_problems(error: ValidationError, form: type[Form] = SweepForm, inside: 
                 if part not in names:
                     break
                 description, node = names[part].description or "", names[part].annotation
+            elif get_origin(node) is dict:  # tables by a name that the file chooses
+                keys.append(str(part))
+                node = get_args(node)[1]
             elif part not in ("int", "list[int]"):  # branches of a union
                 keys.append(str(part))
-            node = next((own for own in (node, *get_args(node)) if own in _FORMS), node)
+            if get_origin(node) is not dict:
+                node = next((own for own in (node, *get_args(node)) if _is_form(own)), node)
         path = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            yield unknown_name("key of a sweep file", path, known, near=nearest(keys[-1], known))
+            yield unknown_name(f"key of a {what}", path, known, near=nearest(keys[-1], known))
         elif problem["type"] == "missing":
             yield f"{path} is missing; allowed: {description}"
         else:
             yield f"{path} is {shown(problem['input'])}; allowed: {description}"
+
+
+def _is_form(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Form)

@@ -28,6 +28,8 @@ COMMANDS = {
     "hardware presets": None,
     "hardware show": "read_hardware",
     "hardware check": "read_hardware",
+    "reproduce table2": "reproduce",
+    "reproduce table4": "reproduce",
 }
 """Commands whose function has another name, or none."""
 LONG = [name for name, function in FUNCTIONS.items() if "progress" in inspect.signature(function).parameters]

@@ -9,7 +9,8 @@ from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.training_config import TrainingConfig
-from hvae_mnn.reproduction.sentences import PRINTED, in_corpus
+from hvae_mnn.reproduction.printed import printed_sentences
+from hvae_mnn.reproduction.sentences import in_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 
 
@@ -17,7 +18,7 @@ from hvae_mnn.text.vocabulary import Vocabulary
 def models(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    vocabulary = Vocabulary.build([in_corpus(row["source"]).split() for row in PRINTED["rows"]])
+    vocabulary = Vocabulary.build([in_corpus(row.source).split() for row in printed_sentences()])
     for name, cells in (("twr", ("lstm",)), ("hsr", ("lstm", "lstm"))):
         model = HSRVAE(ModelConfig(len(vocabulary), 7, 5, 3, cells))
         save_checkpoint(tmp_path / f"{name}.pt", model, TrainingConfig(), vocabulary, "plain", {})
@@ -29,8 +30,8 @@ def test_the_table_is_printed_and_written(models, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Most likely next word after each word of the source (as printed)" in printed
     assert "19/28" in printed
-    for row in PRINTED["rows"]:
-        assert printed.count(row["source"]) >= 3
+    for row in printed_sentences():
+        assert printed.count(row.source) >= 3
     assert "TWR-VAE: lstm encoder, lstm decoder, 7/5/3" in printed
     assert "HSR-VAE: lstm+lstm encoder, lstm decoder, 7/5/3" in printed
     assert "wrote runs/table3/table3.md, runs/table3/table3.tex, runs/table3/table3.parquet" in printed

@@ -15,12 +15,13 @@ from hvae_mnn.models.checkpoint import save_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.training_config import TrainingConfig
-from hvae_mnn.reproduction.sentences import PRINTED, in_corpus, right_words
+from hvae_mnn.reproduction.printed import printed_sentences
+from hvae_mnn.reproduction.sentences import in_corpus, right_words
 from hvae_mnn.text.sources import load_corpus, read_lines
 from hvae_mnn.text.tokenizers import tokenize
 from hvae_mnn.text.vocabulary import EOS, SOS, Vocabulary
 
-SOURCES = [row["source"] for row in PRINTED["rows"]]
+SOURCES = [row.source for row in printed_sentences()]
 LINES = (2874, 2940, 140, 1931, 1975, 2123)
 """Where the sources stand in the test file of the Penn Treebank, from 1."""
 RIGHT = (2, 2, 2, 5, 4, 4)
@@ -88,8 +89,8 @@ def test_printed_texts_stand_beside_ours(make_model, tmp_path):
         make_model("plain", ("gru",)), make_model("twr", ("lstm", "gru")), out=tmp_path, progress=False
     )
     markdown, latex = (path.read_text(encoding="utf-8") for path in result.paths[:2])
-    for row, right in zip(PRINTED["rows"], RIGHT, strict=True):
-        count = len(row["source"].split())
+    for row, right in zip(printed_sentences(), RIGHT, strict=True):
+        count = len(row.source.split())
         line = f"| {row['source']} | {row['label']}: {row['generated']} ({right}/{count}) | "
         assert markdown.count(line) == 1
         assert latex.count(f"{row['source']} & ") == 3
@@ -131,5 +132,5 @@ def test_the_six_sources_are_lines_of_the_treebank(data_dir):
     assert [" ".join(cut[line - 1]) for line in LINES] == SOURCES
     known = Vocabulary.build(load_corpus(data_dir / "ptb", "twr", splits=("train",)).train)
     assert all(word in known for source in SOURCES for word in source.split())
-    printed = {word for row in PRINTED["rows"] for word in row["generated"].split()}
+    printed = {word for row in printed_sentences() for word in row.generated.split()}
     assert all(word in known for word in printed)
