@@ -121,7 +121,7 @@ class Together:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """See `Accelerator.autocast`."""
-        return cast("AbstractContextManager[Any]", self._fabric.autocast())
+        return self._fabric.autocast()
 
     def backward(self, loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
         """See `Accelerator.backward`: the sum over the processes, in one exchange for each type."""
