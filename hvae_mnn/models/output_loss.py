@@ -173,9 +173,9 @@ def _add_gradients(
 ) -> None:
     """Add a chunk's gradients, from those of its logits (R, V): `exact`, and `rounded` to the products' type."""
     keep = Tensor.copy_ if part.start == 0 else Tensor.add_  # the sums are not set to zero first
+    if sums.bias is not None:
+        keep(sums.bias, exact.sum(dim=0))  # first: the products push `exact` out of the cache
     if sums.hidden is not None:
         sums.hidden[part] = torch.mm(rounded, matrix)
     if sums.weight is not None:
         keep(sums.weight, torch.mm(rounded.T, states, out=product))
-    if sums.bias is not None:
-        keep(sums.bias, exact.sum(dim=0))
