@@ -209,9 +209,11 @@ class TrainingRun(ResumableRun[TrainingPosition]):
     def _batch(self, number: int) -> Batch:
         return collate(self.order.batch(self.position.epoch, number))
 
-    def _random_batch(self) -> Batch:
-        """Any batch of the epoch, drawn with torch's generator."""
-        return self._batch(int(torch.randint(self.order.batches, (1,))))
+    def _random_batch(self, step: int) -> Batch:
+        """Any batch of the epoch, for an inner step of the batch in work; the same in every process."""
+        position = self.position
+        drawn = spawn_seed(self.config.seed, _BATCH, position.epoch, position.batch, step)
+        return self._batch(drawn % self.order.batches)
 
     def _plateau(self) -> Plateau:
         return plateau(self.config, [record["valid"][self.chosen] for record in self.position.history])

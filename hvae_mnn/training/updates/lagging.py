@@ -19,11 +19,11 @@ def is_aggressive(history: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def lagging_update(
-    learner: Learner, batch: Batch, weight: float, epochs_done: float, other_batch: Callable[[], Batch]
+    learner: Learner, batch: Batch, weight: float, epochs_done: float, other_batch: Callable[[int], Batch]
 ) -> Costs:
     """Steps of the encoder alone until its loss per word no longer falls, then one of the decoder alone.
 
-    The first step is on the batch itself, the others on random ones from `other_batch`; every 15 of them the mean loss
+    The first step is on the batch itself, the others on random ones, `other_batch(n)` for the n-th; every 15 of them the mean loss
     is compared with that of the 15 before. Returns the costs that the decoder's step saw.
     """
     encoder = learner.model.encoder_parameters()
@@ -36,7 +36,7 @@ def lagging_update(
             if loss / words > before:
                 break
             before, loss, words = loss / words, 0.0, 0
-        inner = other_batch()
+        inner = other_batch(step)
     costs = learner.costs(batch, weight, epochs_done)
     moved = {id(parameter) for parameter in encoder}
     learner.step(costs.loss, only=[part for part in learner.model.parameters() if id(part) not in moved])
