@@ -77,6 +77,7 @@ class TrainingSettings(TypedDict, total=False):
     decoder_cell: Cell | None
     peepholes: bool | None
     dropout: float | None
+    encoder_dropout: float | None
     encoder_sees_eos: bool | None
     decoder_start: DecoderStart | None
     output_dropout: float | None

@@ -27,7 +27,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "inference": ("amortised", "svi", "langevin"),
     "latent_use": ("sentence", "step"),
 }
-_LATER = {"decoder_start", "output_dropout", "inference", "inference_steps", "latent_use"}
+_LATER = {"encoder_dropout", "decoder_start", "output_dropout", "inference", "inference_steps", "latent_use"}
 _LARGEST_VOCABULARY, _LARGEST_SIZE = 100_000_000, 1_000_000
 _MOST_LAYERS = 2
 
@@ -53,6 +53,8 @@ class ModelConfig:
     """Gers peepholes in every LSTM: i and f see c_{t-1}, o sees c_t (eq. 11). PyTorch's LSTM has none."""
     dropout: float = 0.5
     """Probability of dropping an embedding's component in training; 0 to below 1."""
+    encoder_dropout: float | None = None
+    """The same for the encoder's embeddings alone; None: as `dropout`."""
     encoder_sees_eos: bool = True
     """Whether the encoder reads the end symbol. If it does, it can tell which step becomes the latent, and an averaged
     KL is then no constraint on it; False ends its input at the last word."""
@@ -93,8 +95,9 @@ class ModelConfig:
             check_flag(name, getattr(self, name))
         if self.peepholes and "lstm" not in (*self.encoder_cells, self.decoder_cell):
             raise InputError("peepholes is True but no layer is an lstm; use an lstm cell or leave peepholes out")
-        for name in ("dropout", "output_dropout"):
-            check_number(name, getattr(self, name), 0.0, below=1.0)
+        for name in ("dropout", "output_dropout", "encoder_dropout"):
+            if name != "encoder_dropout" or self.encoder_dropout is not None:
+                check_number(name, getattr(self, name), 0.0, below=1.0)
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         self._check_inference()

@@ -137,7 +137,8 @@ class HSRVAE(RecurrentModel):
         if not self.config.encoder_cells:
             zeros = self.decoder_embedding.weight.new_zeros(*tokens.shape, self.config.latent_size)
             return Posterior(zeros, zeros, steps)
-        hidden = self._drop(self.encoder_embedding(tokens))  # (B, T, E)
+        rate = self.config.dropout if self.config.encoder_dropout is None else self.config.encoder_dropout
+        hidden = nn.functional.dropout(self.encoder_embedding(tokens), rate, self.training)  # (B, T, E)
         for layer in self.encoder_layers():
             hidden = layer(hidden)[0]  # (B, T, H)
         mean, log_variance = self.posterior(hidden)
@@ -179,7 +180,9 @@ class HSRVAE(RecurrentModel):
 
     def decoder_hidden(self, tokens: Int[Tensor, "B T"], latent: Float[Tensor, "B W"]) -> Float[Tensor, "B T-1 H"]:
         """See `RecurrentModel.decoder_hidden`."""
-        embedded = self._drop(self.decoder_embedding(tokens[:, :-1]))  # (B, T - 1, E)
+        embedded = nn.functional.dropout(
+            self.decoder_embedding(tokens[:, :-1]), self.config.dropout, self.training
+        )  # (B, T - 1, E)
         steps, size = embedded.shape[1], self.config.latent_size
         if self.config.latent_use == "step":
             by_step = latent.view(len(latent), -1, size)[:, :steps]  # (B, T - 1, Z)
@@ -200,6 +203,3 @@ class HSRVAE(RecurrentModel):
         posterior = self.encode(tokens, lengths, masked)
         latent = sample_latent(*posterior.last(), generator=generator, noise=noise)
         return Output(self.decode(tokens, latent), posterior, latent)
-
-    def _drop(self, embedded: Tensor) -> Tensor:
-        return nn.functional.dropout(embedded, self.config.dropout, self.training)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hvae_mnn.errors import InputError
 from hvae_mnn.models.fields import (
     LARGEST_COUNT,
     check_choice,
@@ -112,15 +113,16 @@ class TrainingConfig:
     """Step size over the run: constant; half a cosine down to a twentieth; half a cosine down to 0 in every annealing
     cycle (`cosine_cycles`); or halved on a `plateau` of the valid figure that `selection` names."""
     plateau_from: float = 0.0
-    """`plateau`: epochs before the first halving; 0 or more."""
+    """`plateau`: no halving before the end of this epoch; 0 or more."""
     patience: int = 1
     """`plateau`: epochs without a better figure before a halving, 1 or more."""
     halvings: int = 0
-    """`plateau`: halvings after which the next one would end the run; 0: no end but `epochs`."""
+    """`plateau`: the run ends at this halving, as published code counts; 0: no end but `epochs`."""
     final_halvings: int = 0
     """`plateau`: epochs at the end of the run that begin with a halving each, whatever the figure; 0 or more."""
     reload_best: bool = False
-    """`plateau`: whether a halving goes back to the best epoch's weights."""
+    """`plateau`: whether a halving goes back to the best epoch's weights. The figure to beat is then the one that the
+    halving saw, not the best one, as in He et al.'s code."""
     batch_size: int = 64
     """Sentences per batch."""
     epochs: int = 20
@@ -161,6 +163,11 @@ class TrainingConfig:
         check_whole("seed", self.seed, 0, _LARGEST_SEED)
         for name in ("mask_pads", "shuffle", "reload_best", "first_order"):
             check_flag(name, getattr(self, name))
+        if self.reload_best and self.batch_norm_gamma > 0:
+            raise InputError(
+                "reload_best is True with a batch_norm_gamma, but the best checkpoint has the normalisation folded in;"
+                " allowed: one of the two"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON and checkpoints."""

@@ -138,7 +138,8 @@ class Learner:
 
     def _exact_reconstruction(self, batch: Batch, latent: Tensor) -> Tensor:
         """The same, with gradients of any order."""
-        return self._from_logits(batch, self._decoder_hidden(batch, latent))
+        with torch.backends.cudnn.flags(enabled=False):  # its recurrent layers have first ones only
+            return self._from_logits(batch, self._decoder_hidden(batch, latent))
 
     def _decoder_hidden(self, batch: Batch, latent: Tensor) -> Tensor:
         with self._accelerator.autocast():

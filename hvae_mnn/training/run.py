@@ -129,6 +129,8 @@ class TrainingRun(ResumableRun[TrainingPosition]):
         precision = pick_precision(config, model_config, device)
         self._accelerator = accelerate(device, precision == "bf16")
         model.to(self._accelerator.device)
+        if config.updates == "lagging" and not model.encoder_parameters():
+            raise InputError("updates lagging trains the encoder ahead, and the model has none; name encoder_cells")
         optimizer = make_optimizer(model, config)
         train = [vocabulary.encode_sentence(sentence) for sentence in corpus.train]
         self.valid = [vocabulary.encode_sentence(sentence) for sentence in corpus.valid]
@@ -160,13 +162,14 @@ class TrainingRun(ResumableRun[TrainingPosition]):
 
     def as_read_now(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `ResumableRun.as_read_now`. Only a constant step size lets a run be made longer: a cosine depends on
-        where it ends."""
+        where it ends, and so does the temperature of Langevin steps."""
         stored = {"family": DEFAULT_FAMILY, **identity}
         stored["model_config"] = {**ModelConfig(5).to_dict(), **stored["model_config"]}
         stored["training_config"] = {**TrainingConfig().to_dict(), **stored["training_config"]}
         specs = stored["training_config"]
         epochs = specs.get("epochs")
-        if self.config.schedule == "constant" and isinstance(epochs, int) and self.config.epochs >= epochs:
+        open_end = self.config.schedule == "constant" and self.model.config.inference != "langevin"
+        if open_end and isinstance(epochs, int) and self.config.epochs >= epochs:
             stored["training_config"] = {**specs, "epochs": self.config.epochs}
         return stored
 

@@ -31,7 +31,7 @@ def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
     if config.schedule == "cosine":
         return config.learning_rate * half_cosine(math.pi * min(1.0, epochs_done / config.epochs))
     if config.schedule == "cosine_cycles":
-        epoch = math.floor(_within_cycle(config, epochs_done) * config.annealing_epochs)  # Fu et al.: by whole epochs
+        epoch = math.floor(epochs_done % config.annealing_epochs)  # Fu et al.: by whole epochs
         return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * epoch / config.annealing_epochs))
     return config.learning_rate
 
@@ -55,7 +55,7 @@ class Plateau:
     halved: bool
     """Whether the last epoch ended with a halving."""
     ended: bool
-    """Whether the run is over: one more halving than `halvings` allows was due."""
+    """Whether the run is over, by the number of halvings that the spec allows."""
 
 
 def plateau(config: TrainingConfig, figures: Sequence[float]) -> Plateau:
@@ -73,7 +73,8 @@ def plateau(config: TrainingConfig, figures: Sequence[float]) -> Plateau:
         halved = due or 0 < config.epochs - epoch <= config.final_halvings
         if halved:
             halvings, stalled = halvings + 1, 0
-    return Plateau(0.5**halvings, halved, ended=0 < config.halvings < halvings)
+            best = figure if config.reload_best else best
+    return Plateau(0.5**halvings, halved, ended=0 < config.halvings <= halvings)
 
 
 def langevin_temperature(config: TrainingConfig, epochs_done: float) -> float:

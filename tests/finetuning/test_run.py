@@ -91,7 +91,8 @@ def test_on_hardware_without_faults_it_is_the_digital_training(network, cells):
         model.zero_grad()
         torch.manual_seed(5)
         if way == "mixed":
-            found = costs(mixed(checkpoint, plain(), Nonidealities()), sentences, "last")
+            rec, posterior = costs(mixed(checkpoint, plain(), Nonidealities()), sentences)
+            found = rec, charged_kl(posterior, "last")
         else:
             found = digital_costs(model, sentences)
         (found[0] + found[1]).mean().backward()
@@ -149,7 +150,7 @@ def test_gradients_of_what_enters_are_those_of_the_circuit(network, cells, tiles
 
     def loss():
         torch.manual_seed(3)
-        return costs(mixed(checkpoint, hardware), sentences, "last")[0].mean()  # the KL is in float32
+        return costs(mixed(checkpoint, hardware), sentences)[0].mean()
 
     checkpoint.model.eval()
     loss().backward()

@@ -11,7 +11,7 @@ from hvae_mnn.models.hsrvae import HSRVAE
 from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.objective import batch_loss, charged_kl, gaussian_kl, reconstruction, step_kl
 from hvae_mnn.models.presets import configure
-from hvae_mnn.models.training_config import TrainingConfig
+from hvae_mnn.models.training_config import KlTarget, TrainingConfig
 from hvae_mnn.text.batches import collate
 
 SENTENCES = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 5, 3]]
@@ -76,12 +76,7 @@ def test_the_paper_objective_is_the_published_loss_spelt_out() -> None:
     batch = collate(SENTENCES)
     noise = torch.randn(3, 4, dtype=torch.float64)
     output = net(batch.tokens, batch.lengths, noise=noise, masked=config.mask_pads)
-    loss = batch_loss(
-        reconstruction(output.logits, batch.tokens),
-        charged_kl(output.posterior, config.kl_target),
-        config.beta,
-        config,
-    )
+    loss = batch_loss(reconstruction(output.logits, batch.tokens).sum(), output.posterior, config.beta, config)
     hidden, _ = net.encoder2(net.encoder1(net.encoder_embedding(batch.tokens))[0])
     mean, log_variance = net.to_mean(hidden), net.to_log_variance(hidden)
     kl = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1)
@@ -92,19 +87,73 @@ def test_the_paper_objective_is_the_published_loss_spelt_out() -> None:
     assert loss.item() == pytest.approx((rec + kl.sum() / batch.tokens.shape[1]).item(), rel=1e-5)
 
 
+def shifted(kl: list[list[float]]) -> Posterior:
+    """Posteriors of one step whose units have this KL (B, Z): unit variances, and means that make up for it."""
+    mean = (2 * torch.tensor(kl, dtype=torch.float64)).sqrt()
+    return Posterior(mean[:, None].requires_grad_(), torch.zeros_like(mean)[:, None], torch.ones(len(kl)).long())
+
+
+def pull(found: Posterior) -> torch.Tensor:
+    """Derivative of a loss by each unit's KL, after its backward pass: that by the mean, over the mean."""
+    assert found.mean.grad is not None
+    return (found.mean.grad / found.mean.detach())[:, 0]
+
+
 def test_free_bits_stop_the_gradient_of_a_small_kl_only() -> None:
-    rec = torch.tensor([10.0, 20.0])
     config = TrainingConfig(free_bits=3.0)
-    for values, pull in ((torch.tensor([1.0, 4.0]), 0.0), (torch.tensor([1.0, 8.0]), 0.35)):
-        kl = values.clone().requires_grad_()
-        loss = batch_loss(rec, kl, 0.7, config)
-        assert loss.item() == pytest.approx(15 + 0.7 * max(values.mean().item(), 3.0))
+    for values, slope in (([1.0, 4.0], 0.0), ([1.0, 8.0], 0.35)):
+        found = shifted([[value] for value in values])
+        loss = batch_loss(torch.tensor(30.0), found, 0.7, config)
+        assert loss.item() == pytest.approx(15 + 0.7 * max(sum(values) / 2, 3.0))
         loss.backward()
-        assert kl.grad is not None
-        assert kl.grad.tolist() == pytest.approx([pull, pull])
+        assert pull(found)[:, 0].tolist() == pytest.approx([slope, slope])
+
+
+def test_free_bits_of_each_unit_hold_that_units_mean_up() -> None:
+    """The floor lies under each unit's mean over the batch, so one rich unit does not pay for a poor one."""
+    config = TrainingConfig(free_bits=0.0, free_bits_per_unit=1.0)
+    found = shifted([[0.5, 4.0, 3.0], [0.25, 2.0, 0.5]])  # means 0.375, 3, 1.75
+    loss = batch_loss(torch.tensor(30.0), found, 0.5, config)
+    assert loss.item() == pytest.approx(15 + 0.5 * (1.0 + 3.0 + 1.75))
+    loss.backward()
+    assert pull(found).tolist() == pytest.approx(torch.tensor([[0.0, 0.25, 0.25]] * 2))
+    both = batch_loss(torch.tensor(30.0), found, 0.5, TrainingConfig(free_bits=7.0, free_bits_per_unit=1.0))
+    assert both.item() == pytest.approx(15 + 0.5 * 7.0)
 
 
 def test_reduction_by_sum_is_batch_size_times_the_mean() -> None:
-    rec, kl = torch.tensor([10.0, 20.0]), torch.tensor([1.0, 4.0])
-    losses = [batch_loss(rec, kl, 1.0, TrainingConfig(free_bits=0.0, reduction=way)).item() for way in ("mean", "sum")]
+    rec, found = torch.tensor(30.0), shifted([[1.0], [4.0]])
+    losses = [
+        batch_loss(rec, found, 1.0, TrainingConfig(free_bits=0.0, reduction=way)).item() for way in ("mean", "sum")
+    ]
     assert losses == pytest.approx([17.5, 35.0])
+
+
+def rounded_as_published(steps: int, part: float) -> int:
+    """TWR-VAE's count of the last steps: Python's `round` (half to even), and all of them for 0."""
+    return round(part * steps) or steps
+
+
+@pytest.mark.parametrize(("target", "part"), [("last_25", 0.25), ("last_50", 0.5), ("last_75", 0.75)])
+def test_partial_targets_by_loops(target: KlTarget, part: float) -> None:
+    """On counts where rounding matters: 1 (0 of it), 2, 3, 5, 6, 10 (2.5 of it); no two steps cost the same."""
+    counts = [1, 2, 3, 5, 6, 10]
+    generator = torch.Generator().manual_seed(3)
+    mean = torch.randn(len(counts), 10, 2, generator=generator, dtype=torch.float64)
+    found = Posterior(mean, torch.zeros_like(mean), torch.tensor(counts))
+    expected = []
+    for row, steps in enumerate(counts):
+        kl = [0.5 * float((mean[row, t] ** 2).sum()) for t in range(steps)]
+        last = rounded_as_published(steps, part)
+        expected.append(sum(kl[steps - last :]) / last)
+    assert charged_kl(found, target).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_last_over_t_is_the_own_kl_at_the_price_of_the_mean() -> None:
+    found = posterior()
+    own = charged_kl(found, "last")
+    assert charged_kl(found, "last_over_t").tolist() == pytest.approx((own / torch.tensor([6, 3, 5])).tolist())
+    only_last = Posterior(found.mean.clone(), found.log_variance.clone(), found.steps)
+    for row, steps in enumerate(found.steps.tolist()):
+        only_last.mean[row, : steps - 1] = only_last.log_variance[row, : steps - 1] = 0.0
+    torch.testing.assert_close(charged_kl(only_last, "mean_t"), charged_kl(found, "last_over_t"))

@@ -18,12 +18,13 @@ from hvae_mnn.errors import CheckpointError, InputError, TextError, TrainingErro
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.models.config import ModelConfig
 from hvae_mnn.models.device import pick_device, pick_precision
+from hvae_mnn.models.latent import Posterior
 from hvae_mnn.models.presets import configure
 from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
-from hvae_mnn.training import loop
+from hvae_mnn.training import learner, loop
 from hvae_mnn.training import run as training
 from hvae_mnn.training.history import read_history
 from hvae_mnn.training.run import TrainingEvent, train
@@ -213,13 +214,13 @@ def test_files_events_and_the_callers_random_state(tmp_path: Path, corpus: Corpu
 def test_an_epochs_record_holds_what_its_batches_were_given(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, annealing: str, weights: list[list[float]]
 ) -> None:
-    real, charged = training.batch_loss, []
+    real, charged = learner.batch_loss, []
 
-    def spy(rec: torch.Tensor, kl: torch.Tensor, weight: float, config: TrainingConfig) -> torch.Tensor:
+    def spy(rec: torch.Tensor, posterior: Posterior, weight: float, config: TrainingConfig) -> torch.Tensor:
         charged.append(weight)
-        return real(rec, kl, weight, config)
+        return real(rec, posterior, weight, config)
 
-    monkeypatch.setattr(training, "batch_loss", spy)
+    monkeypatch.setattr(learner, "batch_loss", spy)
     model_config, config = specs(corpus, epochs=2, annealing=annealing, annealing_epochs=2.0, beta=2.0)
     train(corpus, model_config, config, tmp_path)
     history, _ = read_history(tmp_path)

@@ -52,7 +52,8 @@ def refined(
     noise = torch.stack(
         [sentence_noise(0, _PURPOSE, sentence, (steps + extra, config.latent_size)) for sentence in sentences]
     ).to(device, kind)  # (B, draws, Z)
-    with torch.inference_mode(False), torch.enable_grad():
+    # cuDNN's recurrent layers have no gradients in eval mode.
+    with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         nats = likelihood(model, collate(sentences).tokens.to(device))
         if config.inference == "svi":
             start = (start[0].clone(), start[1].clone())

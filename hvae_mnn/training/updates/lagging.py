@@ -13,8 +13,8 @@ _MOST_STEPS, _WINDOW = 99, 15
 
 
 def is_aggressive(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the phase lasts: until the valid split's mutual information falls for the first time."""
-    seen = [record["valid"]["mutual_information"] for record in history]
+    """Whether the phase lasts: until the valid split's mutual information falls for the first time, or below 0."""
+    seen = [0.0, *(record["valid"]["mutual_information"] for record in history)]
     return all(later >= earlier for earlier, later in itertools.pairwise(seen))
 
 
