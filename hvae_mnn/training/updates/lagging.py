@@ -23,8 +23,8 @@ def lagging_update(
 ) -> Costs:
     """Steps of the encoder alone until its loss per word no longer falls, then one of the decoder alone.
 
-    The first step is on the batch itself, the others on random ones, `other_batch(n)` for the n-th; every 15 of them the mean loss
-    is compared with that of the 15 before. Returns the costs that the decoder's step saw.
+    The first step is on the batch itself, the others on random ones, `other_batch(n)` for the n-th. Every 15 of them
+    their mean loss is compared with that of the 15 before. Returns the costs that the decoder's step saw.
     """
     encoder = learner.model.encoder_parameters()
     inner, before, loss, words = batch, float("inf"), 0.0, 0
