@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hvae_mnn.reproduction.claims.evidence import Evidence, Group, shown
-from hvae_mnn.reproduction.claims.judgement import Claim, Judgement, Truth, every, of_truth, wherever
-from hvae_mnn.reproduction.claims.measured import missing_rows
+from hvae_mnn.reproduction.claims.judgement import Claim, Judgement, Truth, every, missing_rows, of_truth, wherever
 
 _HSR, _OVER_T, _LAST = "hsr-lstm-lstm", "hsr-lstm-lstm-last-over-t", "hsr-lstm-lstm-last"
 _NLL, _PPL, _KL = 0.02, 0.05, 0.2
