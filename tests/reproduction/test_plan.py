@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
+import hvae_mnn
 from hvae_mnn.errors import InputError
 from hvae_mnn.models.rows import ROWS
-from hvae_mnn.reproduction.plan import read_plan
+from hvae_mnn.reproduction.plan import TABLES, plan_path, read_plan
 from hvae_mnn.reproduction.task import make_tasks
 
 
@@ -17,6 +21,15 @@ def test_the_packages_own_plans(table, profile):
     assert {entry.row for entry in plan.entries} <= set(ROWS)
     assert plan.note
     assert all(entry.effort.importance_samples for entry in plan.entries)
+
+
+def test_the_packages_own_plans_are_packaged():
+    """A wheel has them where `plan_path` looks for them."""
+    project = Path(hvae_mnn.__file__).parents[1] / "pyproject.toml"
+    wheel = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for table in TABLES:
+        assert plan_path(table).parent.name == "experiments"
+        assert wheel["force-include"][f"experiments/{table}.toml"] == f"hvae_mnn/experiments/{table}.toml"
 
 
 def test_the_profile_cpu_has_one_seed_for_slow_rows_and_the_lead_text():
