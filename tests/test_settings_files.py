@@ -10,6 +10,7 @@ from hvae_mnn.crossbar.hardware.file import hardware_to_dict, read_hardware
 from hvae_mnn.crossbar.nonidealities.file import read_nonidealities
 from hvae_mnn.devices.presets import find_device
 from hvae_mnn.errors import InputError
+from hvae_mnn.reproduction.plan import read_plan
 from hvae_mnn.studies.programming.targets import find_targets
 from hvae_mnn.sweeps.file import read_sweep
 from hvae_mnn.sweeps.grid import make_plan
@@ -21,6 +22,17 @@ sentences = 5
 name = "g"
 axes = { "noise.stuck.on" = [0, 0.1] }
 """
+PLAN = """table = "table2"
+title = "t"
+rows = ["lm"]
+[profiles.cpu]
+embedding = 4
+hidden = 4
+latent = 2
+epochs = 1
+seeds = 1
+[profiles.cpu.corpora.grammar]
+"""
 READERS = {
     "device.toml": ('base = "aist"\nread_v = 0.04\n', find_device),
     "noise.toml": ("[programming]\nerror = 'lognormal'\nsigma = 0.1\n", read_nonidealities),
@@ -29,6 +41,7 @@ READERS = {
         lambda path: hardware_to_dict(read_hardware(path)),
     ),
     "sweep.toml": (SWEEP, lambda path: list(make_plan(read_sweep(path)).tasks)),
+    "plan.toml": (PLAN, lambda path: read_plan("table2", path)),
     "targets.csv": (
         "1e-5,2e-5\n3e-5,4e-5\n",
         lambda path: find_targets(path, None, None, 0).arrays["targets"].tolist(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,8 @@ def _problems(form: PlanForm, table: str) -> Iterator[str]:
 
 def _unknown_rows(names: Mapping[str, Any] | Sequence[str], where: str, form: PlanForm) -> Iterator[str]:
     for name, count in Counter(names).items():
-        if name not in form.rows:
+        is_pattern = isinstance(names, Mapping) and any(fnmatchcase(row, name) for row in form.rows)
+        if name not in form.rows and not is_pattern:
             yield f"{where}: {unknown_name('row of this plan', name, form.rows)}"
         elif not isinstance(names, Mapping) and count > 1:
             yield f"{where} names {name} twice; name each row once"
@@ -205,13 +207,20 @@ def _corpus(name: str, form: CorpusForm) -> CorpusPlan:
 def _merged(profile: ProfileForm, corpus: CorpusForm, row: str) -> dict[str, Any]:
     """Effort of a row on a corpus: what is particular goes before what is general."""
     levels: list[EffortForm] = [profile, corpus]
-    levels += [level.rows[row] for level in (profile, corpus) if row in level.rows]
+    levels += [own for level in (profile, corpus) for own in _matching(level.rows, row)]
     values: dict[str, Any] = dict.fromkeys(("epochs", "seeds", "importance_samples", "importance_sentences"))
     for level in levels:
         values |= {key: getattr(level, key) for key in values if getattr(level, key) is not None}
     sizes = {f"{key}_size": getattr(profile, key) for key in ("embedding", "hidden", "latent")}
     values["settings"] = sizes | {key: value for level in levels for key, value in level.set.items()}
     return values
+
+
+def _matching(rows: Mapping[str, EffortForm], row: str) -> list[EffortForm]:
+    """Tables for a row, in the file's order: those whose name is a pattern (`hsr-*`), and then its own."""
+    return [own for name, own in rows.items() if name != row and fnmatchcase(row, name)] + (
+        [rows[row]] if row in rows else []
+    )
 
 
 def _effort(profile: ProfileForm, corpus: CorpusForm, row: str, seeds: int | None) -> Effort:

@@ -14,7 +14,7 @@ CORPUS = CorpusPlan("ptb20", "ptb", "ptb", False, "plain", 20, "")
 
 def summary(row, **values):
     kind, printed = printed_beside("table2", "ptb", row)
-    return RowSummary(CORPUS, row, {name: list(own) for name, own in values.items()}, 2, (), printed, kind)
+    return RowSummary(CORPUS, row, {name: list(own) for name, own in values.items()}, 2, printed=printed, kind=kind)
 
 
 def markers(axes):

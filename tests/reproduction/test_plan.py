@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
+import hvae_mnn
 from hvae_mnn.errors import InputError
 from hvae_mnn.models.rows import ROWS
-from hvae_mnn.reproduction.plan import read_plan
+from hvae_mnn.reproduction.plan import TABLES, plan_path, read_plan
 from hvae_mnn.reproduction.task import make_tasks
 
 
@@ -19,6 +23,15 @@ def test_the_packages_own_plans(table, profile):
     assert all(entry.effort.importance_samples for entry in plan.entries)
 
 
+def test_the_packages_own_plans_are_packaged():
+    """A wheel has them where `plan_path` looks for them."""
+    project = Path(hvae_mnn.__file__).parents[1] / "pyproject.toml"
+    wheel = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for table in TABLES:
+        assert plan_path(table).parent.name == "experiments"
+        assert wheel["force-include"][f"experiments/{table}.toml"] == f"hvae_mnn/experiments/{table}.toml"
+
+
 def test_the_profile_cpu_has_one_seed_for_slow_rows_and_the_lead_text():
     plan = read_plan("table2", corpora=["ptb20"])
     (corpus,) = plan.corpora
@@ -26,7 +39,9 @@ def test_the_profile_cpu_has_one_seed_for_slow_rows_and_the_lead_text():
     seeds = {entry.row: entry.effort.seeds for entry in plan.entries}
     assert {row for row, count in seeds.items() if count == 1} == {"sa-vae", "sri-vae", "lag-vae"}
     sizes = {"embedding_size": 128, "hidden_size": 128, "latent_size": 32}
-    assert all(entry.effort.settings == sizes for entry in plan.entries)
+    published = {"learning_rate": 1e-3}
+    for entry in plan.entries:
+        assert entry.effort.settings == sizes | (published if entry.row.startswith(("twr", "hsr")) else {})
 
 
 def test_table_4_has_the_twelve_rows_of_the_paper():
@@ -59,6 +74,21 @@ def test_the_particular_goes_before_the_general(plan_file):
     }
     assert [effort.seeds for effort in efforts.values()] == [2, 1, 1]
     assert {entry.effort.seeds for entry in read_plan("table2", path, seeds=3).entries} == {3}
+
+
+def test_patterns_of_rows_stand_for_all_of_them_and_a_rows_own_table_goes_before(plan_file):
+    rows = '[profiles.cpu.rows]\nhsr-gru-gru = { epochs = 7 }\n"hsr-*" = { epochs = 4 }\n"*-last" = { seeds = 3 }\n\n'
+    path = plan_file(("[profiles.cpu.corpora.short]", f"{rows}[profiles.cpu.corpora.short]"))
+    efforts = {entry.row: entry.effort for entry in read_plan("table2", path).entries}
+    assert {row: (effort.epochs, effort.seeds) for row, effort in efforts.items()} == {
+        "hsr-lstm-lstm": (4, 2),
+        "hsr-gru-gru": (7, 1),
+        "hsr-lstm-lstm-last": (4, 3),
+    }
+    rows = '[profiles.cpu.rows]\n"twr-*" = { seeds = 3 }\n\n'
+    path = plan_file(("[profiles.cpu.corpora.short]", f"{rows}[profiles.cpu.corpora.short]"))
+    with pytest.raises(InputError, match=r"profiles.cpu.rows: unknown row of this plan 'twr-\*'"):
+        read_plan("table2", path)
 
 
 def test_rows_and_corpora_are_chosen_in_the_plans_order(plan_file):

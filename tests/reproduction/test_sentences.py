@@ -91,9 +91,9 @@ def test_printed_texts_stand_beside_ours(make_model, tmp_path):
     markdown, latex = (path.read_text(encoding="utf-8") for path in result.paths[:2])
     for row, right in zip(printed_sentences(), RIGHT, strict=True):
         count = len(row.source.split())
-        line = f"| {row['source']} | {row['label']}: {row['generated']} ({right}/{count}) | "
+        line = f"| {row.source} | {row.label}: {row.generated} ({right}/{count}) | "
         assert markdown.count(line) == 1
-        assert latex.count(f"{row['source']} & ") == 3
+        assert latex.count(f"{row.source} & ") == 3
     assert "| words right | 19/28 | " in markdown
     assert markdown.count("| words right | ") == 3
     assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 3

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvae_mnn.reproduction.claims import arithmetic, measured
+from hvae_mnn.reproduction.claims import arithmetic, collapse, prediction
 from hvae_mnn.reproduction.claims.evidence import Evidence
-from hvae_mnn.reproduction.claims.judgement import Claim, Judgement, Verdict
+from hvae_mnn.reproduction.claims.judgement import Claim, Judgement, Verdict, untestable
 from hvae_mnn.reproduction.claims.ours import OURS
 
 CLAIMS: tuple[Claim, ...] = (
-    measured.COLLAPSE,
-    measured.AUTO_ENCODER,
-    measured.uses_latent("abstract", "Hierarchical coding and state regularisation mitigate posterior collapse."),
-    measured.best_of_all("abstract", "HSR-VAE generates better text than the baselines."),
-    measured.untestable(
+    collapse.COLLAPSE,
+    collapse.AUTO_ENCODER,
+    collapse.uses_latent("abstract", "Hierarchical coding and state regularisation mitigate posterior collapse."),
+    prediction.best_of_all("abstract", "HSR-VAE generates better text than the baselines."),
+    untestable(
         "aims",
         "1",
         "Earlier remedies look at collapse alone and neglect prediction.",
@@ -22,40 +22,40 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     arithmetic.TWR_CHARGES_LAST,
     *arithmetic.change_claims("1, 4.1", "twr-lstm"),
-    *measured.change_claims("1, 4.1", "twr-lstm"),
-    measured.uses_latent("1, contribution 1", "HSR-VAE mitigates posterior collapse."),
-    measured.better_than_twr(
+    *prediction.change_claims("1, 4.1", "twr-lstm"),
+    collapse.uses_latent("1, contribution 1", "HSR-VAE mitigates posterior collapse."),
+    prediction.better_than_twr(
         "1, contribution 2", "Regularising every step on top of two layers clearly improves prediction."
     ),
-    measured.untestable(
+    untestable(
         "contribution-3",
         "1, contribution 3",
         "HVAE-MNN is a hardware design for such a VAE, and speeds it up.",
         "these records hold no latency or energy; hvae-mnn simulate and cost measure the circuit",
     ),
-    measured.TWR_BELOW_BN,
-    measured.EVERY_STEP,
+    collapse.TWR_BELOW_BN,
+    collapse.EVERY_STEP,
     arithmetic.CELLS_OF_TABLE2,
     arithmetic.BEST_IN_TABLE2,
     arithmetic.ONE_SCALE,
-    measured.best_of_all("4.1", "HSR-VAE's NLL and PPL are better than those of all baselines (our models)."),
+    prediction.best_of_all("4.1", "HSR-VAE's NLL and PPL are better than those of all baselines (our models)."),
     *arithmetic.change_claims("4.1", "bn-vae"),
-    *measured.change_claims("4.1", "bn-vae"),
+    *prediction.change_claims("4.1", "bn-vae"),
     *arithmetic.change_claims("4.1", "sri-vae"),
-    *measured.change_claims("4.1", "sri-vae"),
-    measured.untestable(
+    *prediction.change_claims("4.1", "sri-vae"),
+    untestable(
         "table3",
         "4.1",
         "The closer a generated sentence is to its source, the better the model predicts (Table 3).",
         "Table 3 shows each model other sentences; hvae-mnn reproduce table3 gives both models all six",
     ),
-    *(claim for pair in zip(arithmetic.ABLATION[:3], measured.ABLATION[:3], strict=True) for claim in pair),
+    *(claim for pair in zip(arithmetic.ABLATION[:3], prediction.ABLATION[:3], strict=True) for claim in pair),
     arithmetic.ABLATION[3],
-    measured.ABLATION[3],
-    measured.KL_SHOWS_COLLAPSE,
-    measured.uses_latent("5", "HSR-VAE avoids posterior collapse."),
-    measured.best_of_all("5", "HSR-VAE performs better than all strong baselines."),
-    measured.better_than_twr(
+    prediction.ABLATION[3],
+    collapse.KL_SHOWS_COLLAPSE,
+    collapse.uses_latent("5", "HSR-VAE avoids posterior collapse."),
+    prediction.best_of_all("5", "HSR-VAE performs better than all strong baselines."),
+    prediction.better_than_twr(
         "5", "Hierarchical coding with step-wise regularisation improves VAEs of any recurrent cell."
     ),
     *OURS,

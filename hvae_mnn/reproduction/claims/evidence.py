@@ -10,6 +10,8 @@ from hvae_mnn.reproduction.figures import RowSummary, summary_of
 from hvae_mnn.reproduction.plan import CorpusPlan
 from hvae_mnn.reproduction.record import Record
 
+TABLE2, ANY = ("ptb", "yahoo"), ("ptb", "yahoo", "yelp")
+"""Corpora of Table 2, and of Tables 2 and 4."""
 ERRORS = 2.0
 """Standard errors over seeds that a difference must exceed to count; a single seed has none."""
 
@@ -42,12 +44,14 @@ class Group:
         return ours - theirs, math.hypot(self.rows[row].error(figure), self.rows[than].error(other))
 
     def less(self, row: str, than: str, *figures: str) -> bool | None:
-        """Whether a row's figures are all lower than another row's, by more than `ERRORS` standard errors over seeds;
-        None where one is missing."""
-        found = [self.difference(row, than, figure) for figure in figures]
-        if any(one is not None and one[0] >= -ERRORS * one[1] for one in found):
-            return False
-        return None if None in found else True
+        """Whether a row's figures are all lower than another row's; None where one is missing and none refutes it."""
+        found = [is_below(self.difference(row, than, figure)) for figure in figures]
+        return False if False in found else None if None in found else True
+
+
+def is_below(difference: tuple[float, float] | None) -> bool | None:
+    """Whether a difference with its standard error is below 0 by more than `ERRORS` of them; None for none."""
+    return None if difference is None else difference[0] < -ERRORS * difference[1]
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,13 @@ def _group(profile: str, corpus: CorpusPlan, rows: Mapping[str, Sequence[Record]
 def shown(*parts: tuple[str, float | None], digits: int = 2) -> str:
     """Names and values in one line, without those that are missing."""
     return ", ".join(f"{name} {value:z.{digits}f}" for name, value in parts if value is not None)
+
+
+def figures_of(groups: Sequence[Group], rows: Sequence[str], *figures: str) -> str:
+    """Figures of rows, by group, in one line."""
+    parts = []
+    for group in groups:
+        own = [(row, shown(*((name, group.value(row, name)) for name in figures))) for row in rows if row in group.rows]
+        if own:
+            parts.append(f"{group.name}: " + "; ".join(f"{row} {text}" for row, text in own))
+    return " / ".join(parts)
