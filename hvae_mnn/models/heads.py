@@ -21,6 +21,7 @@ class MeanNorm(nn.Module):
     gamma: Tensor
     running_mean: Tensor
     running_variance: Tensor
+    batches: Tensor
 
     def __init__(self, size: int, gamma: float) -> None:
         super().__init__()
@@ -28,6 +29,7 @@ class MeanNorm(nn.Module):
         self.register_buffer("gamma", torch.full((size,), gamma))
         self.register_buffer("running_mean", torch.zeros(size))
         self.register_buffer("running_variance", torch.ones(size))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, mean: Tensor, steps: Tensor) -> Tensor:
         """Means (B, T, Z) on the scale that the statistics of the latents' own steps give; `steps` (B,) names these.
@@ -40,8 +42,11 @@ class MeanNorm(nn.Module):
         last = mean[torch.arange(len(mean), device=mean.device), steps - 1]  # (B, Z)
         centre, variance = last.mean(dim=0), last.var(dim=0, unbiased=False)
         with torch.no_grad():
-            self.running_mean.lerp_(centre, _MOMENTUM)
-            self.running_variance.lerp_(last.var(dim=0), _MOMENTUM)
+            # A plain mean at first: the statistics that it starts from are nobody's.
+            self.batches += 1
+            part = max(_MOMENTUM, 1.0 / float(self.batches))
+            self.running_mean.lerp_(centre, part)
+            self.running_variance.lerp_(last.var(dim=0), part)
         return (mean - centre) * (self.gamma * torch.rsqrt(variance + _LEAST_VARIANCE)) + self.shift
 
     def affine(self) -> tuple[Tensor, Tensor]:
