@@ -55,8 +55,9 @@ def test_a_batchs_mean_kl_is_at_or_above_the_bound(seed: int) -> None:
 def test_evaluation_uses_running_statistics_of_the_latents_own_steps() -> None:
     """Torch's BatchNorm1d on the last valid steps, batch after batch, as the published code has it."""
     model = model_of().train()
+    assert model.mean_norm is not None
     published = torch.nn.BatchNorm1d(4).double()
-    published.weight.fill_(GAMMA)
+    published.weight.copy_(model.mean_norm.gamma)
     for part in (SENTENCES[:3], SENTENCES[3:]):
         batch = collate(part)
         found, _ = posterior(model, batch)
