@@ -156,7 +156,7 @@ def _paper_table(report: PaperReport, unit: str) -> Table:
         table,
         "MI",
         f"{report.mutual_information:.3f}",
-        f"within batches of {report.batch_size}, cap {report.information_cap:.3f}",
+        f"± {report.information_error:.3f}, within batches of {report.batch_size}, cap {report.information_cap:.3f}",
     )
     return table
 

@@ -255,6 +255,7 @@ def _print_epoch(event: TrainingEvent) -> None:
         valid = event.record["valid"]
         print_lines(
             f"epoch {event.epoch}/{event.epochs}  train {event.loss:.2f}  "
-            f"valid ELBO {valid['elbo_nll']:.2f} (PPL {valid['elbo_ppl']:.2f}, KL {valid['elbo_kl']:.2f})  "
+            f"valid ELBO {valid['elbo_nll']:.2f} (PPL {valid['elbo_ppl']:.2f}, KL {valid['elbo_kl']:.2f}, "
+            f"MI {valid['mutual_information']:.2f}±{valid['information_error']:.2f}, AU {valid['active_units']})  "
             f"paper PPL {valid['paper_ppl']:.2f}  {event.record['seconds']:.0f} s{'  best' if event.is_best else ''}"
         )

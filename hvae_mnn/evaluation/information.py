@@ -39,15 +39,20 @@ def aggregate_log_density(latent: Tensor, mean: Tensor, log_variance: Tensor) ->
     return torch.cat(parts) - math.log(len(mean))
 
 
-def batch_information(latent: Tensor, mean: Tensor, log_variance: Tensor) -> float:
-    """Mutual information in nats as published, from one batch: latents, means and log-variances, each (B, Z).
+def batch_information(latent: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Each sentence's share of the mutual information in nats as published, (B,), float64; its mean is the estimate.
 
-    Eq. 13 as TWR-VAE's code (and lagging-encoder's before it) estimates it: minus the closed-form entropy of the
-    posteriors, minus the mean of ln q_B(z_b), q_B the even mixture of the same batch's posteriors. It saturates at
-    ln B whatever the encoder knows.
+    From one batch: latents, means and log-variances, each (B, Z). Eq. 13 as TWR-VAE's code (and lagging-encoder's
+    before it) estimates it: minus the closed-form entropy of the posteriors, minus the mean of ln q_B(z_b), q_B the
+    even mixture of the same batch's posteriors. It saturates at ln B whatever the encoder knows.
     """
-    negative_entropy = -0.5 * (math.log(2 * math.pi) + 1 + log_variance.double()).sum(dim=1).mean()
-    return float(negative_entropy - aggregate_log_density(latent, mean, log_variance).mean())
+    negative_entropy = -0.5 * (math.log(2 * math.pi) + 1 + log_variance.double()).sum(dim=1)  # (B,)
+    return negative_entropy - aggregate_log_density(latent, mean, log_variance)
+
+
+def mean_and_error(terms: Tensor) -> tuple[float, float]:
+    """Mean of independent terms (N,), and its standard error; 0 for a single one."""
+    return float(terms.mean()), float(terms.std() / math.sqrt(len(terms))) if len(terms) > 1 else 0.0
 
 
 def set_information(latent: Tensor, mean: Tensor, log_variance: Tensor) -> tuple[float, float]:
@@ -57,8 +62,7 @@ def set_information(latent: Tensor, mean: Tensor, log_variance: Tensor) -> tuple
     each tensor (N, Z). Both terms at the same draw: their noise cancels, and the cap ln N holds for every draw.
     """
     own = log_density_rows(latent, mean, log_variance)
-    terms = own - aggregate_log_density(latent, mean, log_variance)
-    return float(terms.mean()), float(terms.std() / math.sqrt(len(terms)))
+    return mean_and_error(own - aggregate_log_density(latent, mean, log_variance))
 
 
 def log_density_rows(latent: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -70,7 +74,7 @@ def log_density_rows(latent: Tensor, mean: Tensor, log_variance: Tensor) -> Tens
 
 def active_units(mean: Tensor) -> int:
     """Latent units whose posterior mean varies: Var_n(mean_nd) >= `ACTIVE_VARIANCE`, with N - 1; means (N, Z)."""
-    if not mean.numel():
+    if not mean.numel() or len(mean) == 1:
         return 0
     return int((mean.double().var(dim=0) >= ACTIVE_VARIANCE).sum())
 

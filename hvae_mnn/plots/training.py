@@ -13,10 +13,10 @@ from hvae_mnn.plots.files import new_figure, save_figure
 
 
 def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Figure:
-    """Three panels over epochs: negative log-likelihood, KL, and both perplexities of the valid split.
+    """Three panels over epochs: negative log-likelihood, KL with mutual information, and both perplexities of valid.
 
-    `history` is the list `history` of a run's `metrics.json`. The two perplexities have separate names because only
-    one of them is a bound.
+    `history` is the list `history` of a run's `metrics.json`; runs of earlier versions have no mutual information. The
+    two perplexities have separate names because only one of them is a bound.
     """
     epochs = [record["epoch"] for record in history]
     figure = new_figure(11.0, 3.4)
@@ -30,8 +30,16 @@ def training_figure(history: Sequence[Mapping[str, Any]], best_epoch: int | None
     kl.plot(
         epochs, [record["valid"]["paper_kl"] for record in history], color="C1", ls="--", label="valid, mean over steps"
     )
+    informed = [record for record in history if "mutual_information" in record["valid"]]
+    if informed:
+        values, errors = (
+            [record["valid"][name] for record in informed] for name in ("mutual_information", "information_error")
+        )
+        kl.errorbar(
+            [record["epoch"] for record in informed], values, errors, color="C2", ls=":", label="valid, information"
+        )
     kl.set_ylabel("nats per sentence")
-    kl.set_title("KL")
+    kl.set_title("KL, and the information in it" if informed else "KL")
     ppl.plot(epochs, [record["valid"]["elbo_ppl"] for record in history], color="C0", label="ELBO (a bound)")
     ppl.plot(epochs, [record["valid"]["paper_ppl"] for record in history], color="C1", ls="--", label="paper's formula")
     ppl.set_yscale("log")

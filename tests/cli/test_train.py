@@ -10,6 +10,7 @@ import torch
 from hvae_mnn.cli.main import main
 from hvae_mnn.models.checkpoint import load_checkpoint
 from hvae_mnn.text.grammar import grammar_corpus
+from hvae_mnn.training.history import read_history
 
 SIZES = ["--embedding", "8", "--hidden", "10", "--latent", "4", "--batch-size", "16", "--epochs", "2", "--threads", "1"]
 
@@ -53,7 +54,10 @@ def test_a_run_from_start_to_resume(tmp_path: Path, folder: Path, capsys: pytest
     assert run(*command) == 0
     printed, _ = text(capsys)
     assert "epoch 1/2 train" in printed
-    assert "valid ELBO" in printed
+    last = read_history(out)[0][-1]["valid"]
+    information = f"MI {last['mutual_information']:.2f}±{last['information_error']:.2f}"
+    assert f"valid ELBO {last['elbo_nll']:.2f} (PPL {last['elbo_ppl']:.2f}, KL {last['elbo_kl']:.2f}, " in printed
+    assert f"{information}, AU {last['active_units']}) paper PPL" in printed
     assert "best epoch" in printed
     assert sorted(path.name for path in out.iterdir()) == [
         "best.pt",

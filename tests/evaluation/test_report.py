@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
+from torch.distributions import Normal
 
 from hvae_mnn.errors import CheckpointError, InputError
 from hvae_mnn.evaluation.importance import log_weights
@@ -96,6 +97,27 @@ def test_paper_report_is_the_published_formulas(sees_eos: bool) -> None:
     assert report.nll == pytest.approx((rec + kl) / 4, rel=1e-5)
     assert report.ppl == pytest.approx(math.exp((rec + kl) / ids), rel=1e-5)
     assert report.information_cap == pytest.approx(math.log(2))
+
+
+@torch.no_grad()
+def test_the_papers_information_and_its_error_are_of_all_sentences_shares() -> None:
+    """Batches of two and one: each sentence's share within its batch, then mean and standard error over all three."""
+    model = make_model(sees_eos=True).eval()
+    sentences = sorted(make_sentences(3, seed=5), key=len)
+    report = paper_report(model, sentences, batch_size=2)
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for part in (sentences[:2], sentences[2:]):
+        batch = collate(part)
+        mean, log_variance = model.encode(batch.tokens, batch.lengths, masked=False).last()
+        spread = (log_variance / 2).exp()
+        z = mean + spread * torch.randn(mean.shape, generator=generator)
+        for row in range(len(part)):
+            densities = [Normal(mean[m], spread[m]).log_prob(z[row]).double().sum().exp() for m in range(len(part))]
+            entropy = Normal(mean[row], spread[row]).entropy().double().sum()
+            shares.append(float(-entropy - (sum(densities) / len(part)).log()))
+    assert report.mutual_information == pytest.approx(np.mean(shares), rel=1e-5)
+    assert report.information_error == pytest.approx(np.std(shares, ddof=1) / math.sqrt(3), rel=1e-5)
 
 
 @torch.no_grad()
