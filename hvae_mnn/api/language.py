@@ -119,7 +119,7 @@ class TrainingSettings(TypedDict, total=False):
 def train(
     out: str | Path,
     *,
-    preset: Literal["tiny", "small", "paper", "ptb-char"] = "tiny",
+    preset: Literal["tiny", "small", "small-adam", "paper", "paper-adam", "ptb-char"] = "tiny",
     objective: Literal["sound", "paper"] | None = None,
     row: str | None = None,
     data_dir: str | Path | None = None,

@@ -99,11 +99,11 @@ WIDTH = Whole(1, 65_536)
 )
 @click.option(
     "--preset",
-    type=Choice(["tiny", "small", "paper", "ptb-char"]),
+    type=Choice(["tiny", "small", "small-adam", "paper", "paper-adam", "ptb-char"]),
     default="tiny",
     show_default=True,
-    help="Sizes and lengths: tiny for a demo; paper has embedding 512, hidden 256, latent 32; ptb-char is for"
-    " --tokenizer char.",
+    help="Sizes, lengths and optimiser: tiny for a demo; paper has embedding 512, hidden 256, latent 32 and SGD,"
+    " paper-adam the Adam of earlier versions; ptb-char is for --tokenizer char.",
 )
 @click.option(
     "--objective",
