@@ -4,7 +4,7 @@ import pytest
 
 from hvae_mnn.errors import InputError
 from hvae_mnn.models.config import ModelConfig
-from hvae_mnn.models.presets import configure, parse_cells
+from hvae_mnn.models.presets import OBJECTIVES, configure, parse_cells
 from hvae_mnn.models.training_config import TrainingConfig
 
 
@@ -31,10 +31,22 @@ def test_the_paper_objective_is_the_published_loss_at_every_size(preset: str) ->
 
 
 def test_the_sound_objective_is_the_default_and_hides_eos() -> None:
-    model, training = configure("paper", "sound", 100)
+    model, training = configure("paper-adam", "sound", 100)
     assert not model.encoder_sees_eos
     assert training == TrainingConfig(epochs=training.epochs)
     assert (training.kl_target, training.mask_pads, training.selection) == ("last", True, "elbo")
+
+
+def test_the_papers_objective_is_the_same_in_every_preset() -> None:
+    sgd, adam = (configure(preset, "paper", 100)[1] for preset in ("paper", "paper-adam"))
+    named = OBJECTIVES["paper"].keys() & TrainingConfig().to_dict().keys()
+    assert all(getattr(sgd, name) == getattr(adam, name) == OBJECTIVES["paper"][name] for name in named)
+    assert (sgd.optimizer, sgd.batch_norm_gamma) == ("adam", 0.0)
+
+
+def test_without_an_encoder_a_preset_is_a_language_model() -> None:
+    model, training = configure("paper", "sound", 100, encoder_cells=())
+    assert (model.latent_size, training.batch_norm_gamma, training.annealing) == (0, 0.0, "none")
 
 
 def test_overrides_reach_either_spec_and_none_is_no_override() -> None:
@@ -91,7 +103,7 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(InputError, match="unknown preset 'huge'; allowed: tiny, small, paper"):
+    with pytest.raises(InputError, match="unknown preset 'huge'; allowed: tiny, small, small-adam, paper, paper-adam"):
         configure("huge", "sound", 50)
     with pytest.raises(InputError, match="unknown objective 'best'; allowed: paper, sound"):
         configure("tiny", "best", 50)
