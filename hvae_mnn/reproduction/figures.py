@@ -13,7 +13,7 @@ from hvae_mnn.reproduction.plan import CorpusPlan, TablePlan
 from hvae_mnn.reproduction.printed import PrintedKind, printed_of
 from hvae_mnn.reproduction.record import Record
 
-Report = Literal["paper", "proper", "further"]
+Report = Literal["paper", "proper", "hardware", "further"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Figure:
     """Digits behind the point."""
     is_column: bool = True
     """Whether tables of text have it; Parquet files have every figure."""
+    unit: float = 1.0
+    """Factor of the value in tables of text: 100 for per cent of what Parquet files have as a fraction."""
 
 
 FIGURES = (
@@ -51,8 +53,12 @@ FIGURES = (
     Figure("active_units", "proper", "AU", ("active_units",), None, 1),
     Figure("latent_gain", "proper", "gain of the latent", ("ablation", "gain"), None, 2, is_column=False),
     Figure("paper_reconstruction", "paper", "reconstruction", ("reconstruction",), None, 1, is_column=False),
+    Figure("digital_next_word", "hardware", "right %, digital", ("digital",), None, 1, unit=100),
+    Figure("hardware_next_word", "hardware", "right %, hardware", ("mean",), None, 1, unit=100),
+    Figure("hardware_next_word_chips", "hardware", "sd of chips", ("deviation",), None, 1, unit=100),
 )
-"""All figures of both reports. `IW`: the whole set's ELBO less the gap that importance weighting closes on those
+"""All figures of both reports, and of the hardware's: targets that are the most likely next word, the right words going
+in, in float64 and as the mean and standard deviation over chips. `IW`: the whole set's ELBO less the gap that importance weighting closes on those
 sentences that were weighted."""
 LAST_STEP_SHARE = "last_step_share"
 """Name of one more figure: the part of the KL of the last ten steps that the last one has, which is the latent's."""
@@ -105,7 +111,7 @@ def values_of(record: Record) -> dict[str, float]:
     """The figures of a finished record by name, those from elsewhere included; without those that it lacks."""
     values = {}
     for figure in FIGURES:
-        node: Any = record.paper if figure.report == "paper" else record.proper
+        node: Any = getattr(record, figure.report)
         for key in figure.path:
             node = node.get(key) if isinstance(node, Mapping) else None
         if isinstance(node, int | float):
@@ -164,7 +170,7 @@ def _broken(record: Record) -> Iterator[str]:
 
 
 def columns_of(summaries: Sequence[RowSummary], report: Report) -> list[Figure]:
-    """Figures of a report that at least one row has, of ours or printed."""
+    """Figures of a report (or of the hardware, or from elsewhere) that at least one row has, of ours or printed."""
     own = [figure for figure in FIGURES if figure.report == report and figure.is_column]
     if report == "further":
         known = set(FIGURE_NAMES)

@@ -17,6 +17,7 @@ from hvae_mnn.models.rows import ROWS
 from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import SETTINGS_BYTES, parse_toml, read_text, shown
 from hvae_mnn.reproduction.form import CorpusForm, EffortForm, PlanForm, ProfileForm
+from hvae_mnn.reproduction.hardware_plan import HardwarePlan, hardware_plan
 from hvae_mnn.reproduction.printed import printed_rows
 from hvae_mnn.sweeps.form import MOST_SEEDS, form_problems
 from hvae_mnn.text.tokenizers import TOKENIZERS
@@ -81,6 +82,8 @@ class TablePlan:
     """Note of the profile."""
     entries: tuple[Entry, ...]
     """In the order of corpora, then of rows."""
+    hardware: HardwarePlan | None = None
+    """Hardware of the column "next word right"; None: the table has no such column."""
 
     @property
     def corpora(self) -> tuple[CorpusPlan, ...]:
@@ -118,6 +121,7 @@ def read_plan(
     """
     own = plan_path(table)
     form = _form(path or own, table)
+    hardware = _hardware(form, path or own)
     if profile not in form.profiles:
         raise InputError(unknown_name("profile", profile, form.profiles))
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
@@ -138,7 +142,7 @@ def read_plan(
             f"{table}, profile {profile}: none of the rows {', '.join(rows or form.rows)} is trained on"
             f" {' or '.join(corpora or chosen.corpora)}; choose other --rows or --corpora"
         )
-    return TablePlan(table, form.title, profile, chosen.note, entries)
+    return TablePlan(table, form.title, profile, chosen.note, entries, hardware)
 
 
 def _require_known(what: str, names: Sequence[str] | None, allowed: Mapping[str, Any] | Sequence[str]) -> None:
@@ -162,6 +166,16 @@ def _form(path: Path, table: str) -> PlanForm:
     return form
 
 
+def _hardware(form: PlanForm, path: Path) -> HardwarePlan | None:
+    """The plan's hardware. Raises `InputError` for a description or non-idealities that are none."""
+    if form.hardware is None:
+        return None
+    try:
+        return hardware_plan(form.hardware, path.parent)
+    except InputError as error:
+        raise InputError(f"{shown(path)}: {error}") from None
+
+
 def _problems(form: PlanForm, table: str) -> Iterator[str]:
     """What is wrong with a file beyond the types of its values."""
     if form.table != table:
@@ -172,6 +186,8 @@ def _problems(form: PlanForm, table: str) -> Iterator[str]:
             yield f"rows: {unknown_name('row', name, ROWS)}"
         elif form.rows.count(name) > 1:
             yield f"rows names {name} twice; name each row once"
+    if form.hardware is not None:
+        yield from _unknown_rows(form.hardware.rows or (), "hardware.rows", form)
     for profile, own in form.profiles.items():
         where = f"profiles.{profile}"
         yield from _unknown_rows(own.rows, f"{where}.rows", form)
