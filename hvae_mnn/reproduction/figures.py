@@ -79,6 +79,8 @@ class RowSummary:
     """Number of finished seeds."""
     failed: tuple[str, ...] = ()
     """Reasons of failed seeds."""
+    off_hardware: tuple[str, ...] = ()
+    """Reasons of seeds that have no figures on the hardware."""
     broken: tuple[str, ...] = ()
     """Relations between figures that must hold and do not, with the report and the seed."""
     printed: Mapping[str, float] = field(default_factory=dict)
@@ -155,6 +157,7 @@ def summary_of(corpus: CorpusPlan, row: str, records: Sequence[Record], table: s
         {name: [values[name] for values in done if name in values] for name in names},
         len(done),
         tuple(record.reason for record in records if record.status == "failed"),
+        tuple(record.hardware["reason"] for record in records if "reason" in record.hardware),
         tuple(line for record in records for line in _broken(record)),
         printed,
         kind,

@@ -84,13 +84,27 @@ def without_stale(plan: TablePlan, records: Mapping[Path, Record]) -> dict[Path,
     return shown_ones
 
 
-def count_missing(plan: TablePlan, tasks: Sequence[Task], records: Mapping[Path, Record]) -> int:
-    """Number of tasks whose figures on hardware may be missing, as far as can be known before all rows are trained."""
-    hardware = plan.hardware
-    if hardware is None:
+def missing_tasks(
+    plan: TablePlan, tasks: Sequence[Task], records: Mapping[Path, Record], retry_failed: bool = False
+) -> list[Task]:
+    """Chosen tasks that lack their figures on the plan's hardware; with `retry_failed`, or that have only a reason."""
+    hardware, chosen = plan.hardware, chosen_rows(plan, list(records.values()))
+    return [
+        task
+        for task in tasks
+        if hardware is not None
+        and (task.text.corpus.name, task.row) in chosen
+        and _is_missing(records[task.place], hardware, retry_failed)
+    ]
+
+
+def most_missing(plan: TablePlan, tasks: Sequence[Task], records: Mapping[Path, Record], retry_failed: bool) -> int:
+    """Number of `missing_tasks`, or, before all rows are trained, the most that there can be."""
+    if plan.hardware is None:
         return 0
-    able = [task for task in tasks if hardware.rows is None or task.row in hardware.rows]
-    return sum(task.place not in records or _is_missing(records[task.place], hardware, False) for task in able)
+    if all(task.place in records for task in tasks):
+        return len(missing_tasks(plan, tasks, records, retry_failed))
+    return sum(plan.hardware.rows is None or task.row in plan.hardware.rows for task in tasks)
 
 
 def _is_missing(record: Record, hardware: HardwarePlan, retry_failed: bool) -> bool:
@@ -116,14 +130,11 @@ def run_hardware(
 
     Raises `RunError` if another process holds the folder, or the cluster is lost; `StorageError` if the disk is full.
     """
-    hardware, changed = plan.hardware, dict(records)
-    chosen = chosen_rows(plan, list(records.values()))
+    changed = dict(records)
     todo = [
-        HardwareOrder(task, str(absolute(folder / task.place)), hardware)
-        for task in tasks
-        if hardware is not None
-        and (task.text.corpus.name, task.row) in chosen
-        and _is_missing(records[task.place], hardware, retry_failed)
+        HardwareOrder(task, str(absolute(folder / task.place)), plan.hardware)
+        for task in missing_tasks(plan, tasks, records, retry_failed)
+        if plan.hardware is not None
     ]
     if not todo:
         return changed
