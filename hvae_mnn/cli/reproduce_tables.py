@@ -53,10 +53,10 @@ def _options(command: _Command) -> _Command:
     """The options of a table's command."""
     for decorate in reversed(
         (
-            click.option_panel("What", options=["--profile", "--data-dir", "--rows", "--corpora", "--seeds", "--plan"]),
             click.option_panel(
-                "Run", options=["--out", "--device", "--workers", "--scheduler", "--no-hardware", "--retry-failed"]
+                "What", options=["--profile", "--data-dir", "--rows", "--corpora", "--seeds", "--plan", "--no-hardware"]
             ),
+            click.option_panel("Run", options=["--out", "--device", "--workers", "--scheduler", "--retry-failed"]),
             click.option(
                 "--profile",
                 type=WORD,

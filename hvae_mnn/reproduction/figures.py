@@ -57,9 +57,9 @@ FIGURES = (
     Figure("hardware_next_word", "hardware", "right %, hardware", ("mean",), None, 1, unit=100),
     Figure("hardware_next_word_chips", "hardware", "sd of chips", ("deviation",), None, 1, unit=100),
 )
-"""All figures of both reports, and of the hardware's: targets that are the most likely next word, the right words going
-in, in float64 and as the mean and standard deviation over chips. `IW`: the whole set's ELBO less the gap that importance weighting closes on those
-sentences that were weighted."""
+"""All figures. `IW`: the whole set's ELBO less the gap that importance weighting closes on those sentences that were
+weighted. On hardware: targets that are the most likely next word, the right words going in; in float64, and as mean
+and standard deviation over chips."""
 LAST_STEP_SHARE = "last_step_share"
 """Name of one more figure: the part of the KL of the last ten steps that the last one has, which is the latent's."""
 FIGURE_NAMES = (*(figure.name for figure in FIGURES), LAST_STEP_SHARE)

@@ -68,8 +68,8 @@ class HardwarePlan:
                     changes.append(f"{section}.{key} {value}")
         converters = f"{hardware.dac.bits}-bit DACs, {hardware.adc.bits}-bit ADCs"
         return (
-            f"{hardware.name}: tiles of {tiles[0]} rows and {tiles[1]} columns, wires of {hardware.wires.word_ohm:g} and"
-            f" {hardware.wires.bit_ohm:g} ohm per cell, {converters}; {', '.join(changes) or 'no non-idealities'}"
+            f"{hardware.name}: tiles of {tiles[0]} rows and {tiles[1]} columns, wires of {hardware.wires.word_ohm:g}"
+            f" and {hardware.wires.bit_ohm:g} ohm per cell, {converters}; {', '.join(changes) or 'no non-idealities'}"
         )
 
     def built(self) -> Hardware:
