@@ -47,6 +47,7 @@ class ProfileForm(EffortForm):
     hidden: int = Field(ge=1, description="a whole number from 1 on")
     latent: int = Field(ge=1, description="a whole number from 1 on")
     note: str = Field("", description="text")
+    hardware: HardwareForm | None = Field(None, description="a table in place of the plan's")
     corpora: dict[Name, CorpusForm] = Field(
         min_length=1, description="at least one table: [profiles.NAME.corpora.NAME]"
     )

@@ -17,7 +17,7 @@ from hvae_mnn.models.rows import ROWS
 from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import SETTINGS_BYTES, parse_toml, read_text, shown
 from hvae_mnn.reproduction.form import CorpusForm, EffortForm, PlanForm, ProfileForm
-from hvae_mnn.reproduction.hardware_plan import HardwarePlan, hardware_plan
+from hvae_mnn.reproduction.hardware_plan import HardwareForm, HardwarePlan, hardware_plan
 from hvae_mnn.reproduction.printed import printed_rows
 from hvae_mnn.sweeps.form import MOST_SEEDS, form_problems
 from hvae_mnn.text.tokenizers import TOKENIZERS
@@ -121,12 +121,12 @@ def read_plan(
     """
     own = plan_path(table)
     form = _form(path or own, table)
-    hardware = _hardware(form, path or own)
     if profile not in form.profiles:
         raise InputError(unknown_name("profile", profile, form.profiles))
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds is {seeds}; allowed: 1 to {MOST_SEEDS:,}")
     chosen = form.profiles[profile]
+    hardware = _hardware(chosen.hardware or form.hardware, path or own)
     _require_known("row", rows, form.rows)
     _require_known("corpus", corpora, chosen.corpora)
     entries = tuple(
@@ -166,12 +166,12 @@ def _form(path: Path, table: str) -> PlanForm:
     return form
 
 
-def _hardware(form: PlanForm, path: Path) -> HardwarePlan | None:
-    """The plan's hardware. Raises `InputError` for a description or non-idealities that are none."""
-    if form.hardware is None:
+def _hardware(form: HardwareForm | None, path: Path) -> HardwarePlan | None:
+    """The hardware of a plan's section. Raises `InputError` for a description or non-idealities that are none."""
+    if form is None:
         return None
     try:
-        return hardware_plan(form.hardware, path.parent)
+        return hardware_plan(form, path.parent)
     except InputError as error:
         raise InputError(f"{shown(path)}: {error}") from None
 
@@ -190,6 +190,8 @@ def _problems(form: PlanForm, table: str) -> Iterator[str]:
         yield from _unknown_rows(form.hardware.rows or (), "hardware.rows", form)
     for profile, own in form.profiles.items():
         where = f"profiles.{profile}"
+        if own.hardware is not None:
+            yield from _unknown_rows(own.hardware.rows or (), f"{where}.hardware.rows", form)
         yield from _unknown_rows(own.rows, f"{where}.rows", form)
         for name, corpus in own.corpora.items():
             inside = f"{where}.corpora.{name}"

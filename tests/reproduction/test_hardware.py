@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -253,6 +254,14 @@ def test_table_2_has_the_non_ideality_that_it_states():
     assert (built.tiling.rows, built.tiling.columns) == (64, 64)
     assert (built.wires.word_ohm, built.wires.bit_ohm) == (1.0, 1.0)
     assert noise == Nonidealities(programming=Programming(error="lognormal", sigma=0.05))
+    demo = read_plan("table2", profile="demo").hardware  # its arrays have 48 columns
+    assert demo is not None
+    assert replace(demo.built(), tiling=built.tiling, name="", source="") == replace(built, name="", source="")
+    assert (demo.built().tiling.columns, demo.drawn()) == (16, noise)
+    pyproject = plan_path("table2").parents[1] / "pyproject.toml"
+    wheel = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"]["experiments/tile16.toml"] == "hvae_mnn/experiments/tile16.toml"
+    assert read_plan("table4").hardware is None
 
 
 def test_the_command_measures_and_leaves_out(plan_file, corpora, tmp_path):
