@@ -120,7 +120,9 @@ def test_every_profile_is_described_with_its_size():
         for profile in ("cpu", "paper", "demo"):
             for corpus in read_plan(table, profile=profile).corpora:
                 own = [entry for entry in read_plan(table, profile=profile).entries if entry.corpus == corpus]
-                sizes = "/".join(str(own[0].effort.settings[f"{key}_size"]) for key in ("embedding", "hidden", "latent"))
+                sizes = "/".join(
+                    str(own[0].effort.settings[f"{key}_size"]) for key in ("embedding", "hidden", "latent")
+                )
                 epochs = max(entry.effort.epochs for entry in own)
                 tasks = sum(entry.effort.seeds for entry in own)
                 cells = (table, f"`{profile}`", corpus.name, sizes, str(epochs), str(len(own)), str(tasks))

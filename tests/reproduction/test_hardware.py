@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ from hvae_mnn.sweeps.sentences import choose_text
 from hvae_mnn.sweeps.task import ModelChoice
 from hvae_mnn.sweeps.task import Task as Point
 from hvae_mnn.tables import read_table
+from tests.reproduction.conftest import PLAN
 from tests.reproduction.test_layout import PLAN as PRINTED
 from tests.reproduction.test_layout import record
 
@@ -73,9 +76,31 @@ def small(tmp_path):
     return tmp_path / "small.toml"
 
 
+GRU = (ROWS, '["hsr-gru-gru"]'), ("rows.hsr-lstm-lstm]", "rows.hsr-gru-gru]")
+
+
 @pytest.fixture
 def plan(plan_file):
-    return read_plan("table2", plan_file(AT, (ROWS, '["hsr-gru-gru"]'), ("rows.hsr-lstm-lstm]", "rows.hsr-gru-gru]")))
+    """One row with two seeds."""
+    return read_plan("table2", plan_file(AT, *GRU))
+
+
+@pytest.fixture(scope="module")
+def trained_once(corpora, tmp_path_factory):
+    """The tasks of `plan`, trained; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    text = PLAN
+    for old, new in GRU:
+        text = text.replace(old, new)
+    (folder / "plan.toml").write_text(text, encoding="utf-8")
+    run_tasks(make_tasks(read_plan("table2", folder / "plan.toml"), corpora), folder / "out", HERE)
+    return folder / "out"
+
+
+@pytest.fixture
+def out(trained_once, tmp_path):
+    """A folder of results with the tasks of `plan`, trained, and without figures on hardware."""
+    return Path(shutil.copytree(trained_once, tmp_path / "out"))
 
 
 def test_the_figures_are_those_of_a_sweep(plan, corpora, small, tmp_path):
@@ -118,60 +143,62 @@ def test_every_kind_of_row_has_them_and_feels_the_noise(plan_file, corpora, tmp_
         chip = draw_chip(map_checkpoint(checkpoint, plan.hardware.built()), noise, chip_seeds(task.seed, 1)[0])
         source = chip.source(chip.exact_engine())
         states = []
+        steppers = (Stepper(checkpoint.model), HardwareStepper(checkpoint.model, source))
         with torch.inference_mode():
-            for stepper in (Stepper(checkpoint.model), HardwareStepper(checkpoint.model, source)):
+            for stepper in steppers:
                 z, _ = stepper.posterior(encode_batch(stepper, sentences), sentences)
                 states.append(torch.cat([state.hidden for state in forced_states(stepper, sentences, z)]))
         assert 1e-5 < (states[0] - states[1]).abs().max() < 0.5
 
 
-def test_workers_and_interruptions_change_nothing_and_nothing_is_trained(plan, corpora, tmp_path):
-    tasks, here = measured(plan, corpora, tmp_path / "here")
+def test_workers_and_interruptions_change_nothing_and_nothing_is_trained(plan, corpora, out, trained_once, tmp_path):
+    tasks, here = measured(plan, corpora, out)
     assert len(tasks) == 2
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "here").rglob("best.pt")}
+    times = {path: path.stat().st_mtime_ns for path in (out).rglob("best.pt")}
+    shutil.copytree(trained_once, tmp_path / "there")
     with Cluster.local(2) as cluster:
         _, there = measured(plan, corpora, tmp_path / "there", cluster)
     assert figures(there) == figures(here)
-    path = tmp_path / "here" / tasks[0].place
+    path = out / tasks[0].place
     stored = read_record(path)
     assert stored is not None
-    kept = (tmp_path / "here" / tasks[1].place / RECORD).read_bytes()
+    kept = (out / tasks[1].place / RECORD).read_bytes()
     write_record(path, replace(stored, hardware={}))  # as a run that was stopped, or an earlier version's, leaves it
     seen = []
-    _, again = measured(plan, corpora, tmp_path / "here", progress=lambda *counts: seen.append(counts), done=6)
+    _, again = measured(plan, corpora, out, progress=lambda *counts: seen.append(counts), done=6)
     assert seen == [(6, 7), (7, 7)]
     assert figures(again) == figures(here)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "here").rglob("best.pt")} == times
-    assert (tmp_path / "here" / tasks[1].place / RECORD).read_bytes() == kept
+    assert {path: path.stat().st_mtime_ns for path in (out).rglob("best.pt")} == times
+    assert (out / tasks[1].place / RECORD).read_bytes() == kept
 
 
-def test_other_hardware_is_measured_anew_and_stale_figures_are_not_shown(plan, corpora, tmp_path):
-    tasks, before = measured(plan, corpora, tmp_path / "out")
+def test_other_hardware_is_measured_anew_and_stale_figures_are_not_shown(plan, corpora, out):
+    tasks, before = measured(plan, corpora, out)
     other = replace(plan, hardware=replace(plan.hardware, chips=1))
     assert not any(one.hardware for one in without_stale(other, before).values())
     assert not any(one.hardware for one in without_stale(replace(plan, hardware=None), before).values())
     assert without_stale(plan, before) == before
-    _, after = measured(other, corpora, tmp_path / "out")
+    _, after = measured(other, corpora, out)
     place = tasks[0].place
     assert after[place].hardware["chips"] == before[place].hardware["chips"][:1]
     assert after[place].hardware["deviation"] is None
 
 
-def test_a_model_that_the_hardware_cannot_hold_keeps_its_other_figures(plan, corpora, tmp_path):
-    tasks, records = measured(plan, corpora, tmp_path / "out")
-    path = tmp_path / "out" / tasks[0].place / "best.pt"
+def test_a_model_that_the_hardware_cannot_hold_keeps_its_other_figures(plan, corpora, out):
+    tasks, records = measured(plan, corpora, out)
+    path = out / tasks[0].place / "best.pt"
     whole = path.read_bytes()
     path.write_bytes(b"no checkpoint")
     other = replace(plan, hardware=replace(plan.hardware, chips=1))
-    _, after = measured(other, corpora, tmp_path / "out")
+    _, after = measured(other, corpora, out)
     assert "best.pt" in after[tasks[0].place].hardware["reason"]
     assert after[tasks[0].place].proper == records[tasks[0].place].proper
-    summaries, _ = write_outputs(other, list(after.values()), tmp_path)
+    summaries, _ = write_outputs(other, list(after.values()), out)
     assert "GRU + GRU on short, hardware: " in markdown(other, summaries)
     path.write_bytes(whole)
-    _, kept = measured(other, corpora, tmp_path / "out")
+    _, kept = measured(other, corpora, out)
     assert figures(kept) == figures(after)
-    _, retried = measured(other, corpora, tmp_path / "out", retry_failed=True)
+    _, retried = measured(other, corpora, out, retry_failed=True)
     assert "mean" in retried[tasks[0].place].hardware
 
 
@@ -264,13 +291,13 @@ def test_table_2_has_the_non_ideality_that_it_states():
     assert read_plan("table4").hardware is None
 
 
-def test_the_command_measures_and_leaves_out(plan_file, corpora, tmp_path):
-    path = plan_file(("[profiles.cpu]\n", f"{MARKED}\n[profiles.cpu]\n"))
-    common = {"plan": path, "data_dir": corpora, "out": tmp_path / "out", "workers": 1, "progress": False}
+def test_the_command_measures_and_leaves_out(plan_file, corpora, out):
+    path = plan_file(("[profiles.cpu]\n", f"{MARKED}\n[profiles.cpu]\n"), *GRU)
+    common = {"plan": path, "data_dir": corpora, "out": out, "workers": 1, "progress": False}
     bare = reproduce("table2", hardware=False, **common)
     assert not any(record.hardware for record in bare.records)
     result = reproduce("table2", **common)
-    assert result.kept == 4
+    assert result.kept == 2
     with_figures = {record.row for record in result.records if record.hardware}
     assert len(with_figures) == 1
     assert not result.off_hardware
