@@ -146,7 +146,7 @@ def _named(record: Record) -> str:
 
 
 def _show(result: ReproductionResult) -> None:
-    from hvae_mnn.reproduction.layout import blocks_of
+    from hvae_mnn.reproduction.layout import about_hardware, blocks_of
 
     for block in blocks_of(result.summaries, is_compact=True):
         table = new_table(block.title.replace("`", ""), block.headings, left=("model",), folded=("model",), plain=True)
@@ -156,6 +156,7 @@ def _show(result: ReproductionResult) -> None:
     lines = [f"{path} was damaged; its task was run again" for path in result.mended]
     count, failed = len(result.records), result.failed
     lines.append("means over seeds, test split, nats per sentence but for PPL; in brackets: printed figures")
+    lines += about_hardware(result.plan, result.summaries)
     lines.append(f"{count:,} tasks, {result.kept:,} of them finished before; {len(failed)} failed")
     lines += [f"  failed: {_named(one)}: {one.reason}" for one in failed[:5]]
     lines += [f"  failed on hardware: {_named(one)}: {one.hardware['reason']}" for one in result.off_hardware[:5]]

@@ -101,7 +101,7 @@ def markdown(plan: TablePlan, summaries: Sequence[RowSummary]) -> str:
     """The table as Markdown."""
     lines = [f"# {plan.title}", "", f"Printed figures: {printed_title(plan.table)} of {printed_source()}.", ""]
     lines += [f"Profile `{plan.profile}`. {plan.note}".strip(), ""]
-    lines += [line for paragraph in (*_LEGEND, *_hardware(plan, summaries)) for line in (paragraph, "")]
+    lines += [line for paragraph in (*_LEGEND, *about_hardware(plan, summaries)) for line in (paragraph, "")]
     for corpus in dict.fromkeys(summary.corpus for summary in summaries):
         lines += [f"## {corpus.name}", "", _about(corpus), ""]
         for block in (block for block in blocks_of(summaries) if block.corpus == corpus):
@@ -116,8 +116,8 @@ def markdown(plan: TablePlan, summaries: Sequence[RowSummary]) -> str:
     return "\n".join(lines)
 
 
-def _hardware(plan: TablePlan, summaries: Sequence[RowSummary]) -> list[str]:
-    """What the columns of the hardware are, where there are any."""
+def about_hardware(plan: TablePlan, summaries: Sequence[RowSummary]) -> list[str]:
+    """What the columns of the hardware are, in a line; none without such columns."""
     if plan.hardware is None or not columns_of(summaries, "hardware"):
         return []
     sentences = "all" if plan.hardware.sentences is None else f"the first {plan.hardware.sentences:,}"
