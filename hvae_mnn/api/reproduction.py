@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,11 @@ from hvae_mnn.reproduction.claims.catalogue import JudgedClaim, judge
 from hvae_mnn.reproduction.claims.file import evidence_in, write_claims
 from hvae_mnn.reproduction.corpora import CorpusCounts, count_corpora
 from hvae_mnn.reproduction.figures import RowSummary
+from hvae_mnn.reproduction.hardware import most_missing, run_hardware, without_stale
 from hvae_mnn.reproduction.output import write_outputs
 from hvae_mnn.reproduction.plan import PROFILE, TablePlan, read_plan
 from hvae_mnn.reproduction.record import Record
-from hvae_mnn.reproduction.run import MARK, look, refuse_foreign, run_tasks
+from hvae_mnn.reproduction.run import MARK, look, refuse_foreign, run_tasks, steps_of
 from hvae_mnn.reproduction.task import make_tasks
 from hvae_mnn.results import Result
 from hvae_mnn.sweeps.run import cores
@@ -60,6 +61,11 @@ class ReproductionResult(Result):
         """Tasks without figures."""
         return tuple(record for record in self.records if record.status == "failed")
 
+    @property
+    def off_hardware(self) -> tuple[Record, ...]:
+        """Tasks that could not be run on the hardware; they have all other figures."""
+        return tuple(record for record in self.records if "reason" in record.hardware)
+
     def facts(self) -> Mapping[str, object]:
         """Table, profile, and numbers of tasks."""
         return {
@@ -91,6 +97,7 @@ def reproduce(
     device: str = "auto",
     workers: int | None = None,
     scheduler: str | None = None,
+    hardware: bool = True,
     retry_failed: bool = False,
     progress: bool | Callable[[int, int], None] = True,
 ) -> ReproductionResult:
@@ -101,7 +108,8 @@ def reproduce(
     `out` (default: `runs/reproduce-<profile>`), which the tables of a profile can share; what it holds is kept, and a
     half-trained row resumes. A task is a row, a corpus and a seed; tasks run in `workers` processes (default: one per
     core, one with a GPU), or on the Dask cluster whose scheduler is at the address `scheduler`; results are the same.
-    `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `retry_failed` runs failed tasks again. `progress` is False for
+    `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `hardware=False` leaves out the column of next words right on the
+    plan's hardware. `retry_failed` runs failed tasks again. `progress` is False for
     silence, True for a bar where a person watches, or a function, called from another thread with epochs done and
     epochs in all.
 
@@ -111,6 +119,8 @@ def reproduce(
     chosen = read_plan(
         table, None if plan is None else Path(plan), profile=profile, rows=rows, corpora=corpora, seeds=seeds
     )
+    if not hardware:
+        chosen = replace(chosen, hardware=None)
     folder = default_folder(profile) if out is None else Path(out)
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler exclude each other; give one of them")
@@ -120,13 +130,18 @@ def reproduce(
             workers = 1 if target.type == "cuda" else cores()
     refuse_foreign(folder, profile)
     tasks = make_tasks(chosen, None if data_dir is None else Path(data_dir))
-    todo = len(tasks) - len(look(tasks, folder, retry_failed=retry_failed).kept)
+    kept = look(tasks, folder, retry_failed=retry_failed).kept
+    todo = max(len(tasks) - len(kept), most_missing(chosen, tasks, kept, retry_failed))
     if not todo:
         scheduler = None
     if workers is not None:
         workers = None if todo <= 1 or workers == 1 else min(workers, todo)  # one worker: this process
     with open_cluster(workers, scheduler) as cluster, watched(progress, _draw, speed_over_s=_DAY_S) as tell:
         records, found = run_tasks(tasks, folder, cluster, device=device, progress=tell, retry_failed=retry_failed)
+        records = run_hardware(
+            chosen, tasks, records, folder, cluster, progress=tell, retry_failed=retry_failed, done=steps_of(tasks)
+        )
+    records = without_stale(chosen, records)
     summaries, paths = write_outputs(chosen, list(records.values()), folder)
     paths += save_table_figure(summaries, f"{chosen.title}; profile {profile}", folder, table)
     return ReproductionResult(

@@ -27,6 +27,7 @@ from hvae_mnn.errors import InputError
 
 if TYPE_CHECKING:
     from hvae_mnn.api.reproduction import ReproductionResult
+    from hvae_mnn.reproduction.record import Record
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EPILOG = """
@@ -52,7 +53,9 @@ def _options(command: _Command) -> _Command:
     """The options of a table's command."""
     for decorate in reversed(
         (
-            click.option_panel("What", options=["--profile", "--data-dir", "--rows", "--corpora", "--seeds", "--plan"]),
+            click.option_panel(
+                "What", options=["--profile", "--data-dir", "--rows", "--corpora", "--seeds", "--plan", "--no-hardware"]
+            ),
             click.option_panel("Run", options=["--out", "--device", "--workers", "--scheduler", "--retry-failed"]),
             click.option(
                 "--profile",
@@ -70,6 +73,9 @@ def _options(command: _Command) -> _Command:
             torch_device_option(),
             workers_option("train rows", "one per core; 1 on a GPU"),
             scheduler_option("train rows"),
+            click.option(
+                "--no-hardware", is_flag=True, help="Leave out the column of words right on the plan's hardware."
+            ),
             click.option("--retry-failed", is_flag=True, help="Rerun failed rows."),
         )
     ):
@@ -100,7 +106,12 @@ def table4(**options: Any) -> None:
 
 
 def _make(
-    table: Literal["table2", "table4"], rows: str | None, corpora: str | None, out: Path | None, **options: Any
+    table: Literal["table2", "table4"],
+    rows: str | None,
+    corpora: str | None,
+    out: Path | None,
+    no_hardware: bool,
+    **options: Any,
 ) -> None:
     from hvae_mnn import api
     from hvae_mnn.api.reproduction import default_folder
@@ -108,10 +119,15 @@ def _make(
     folder = out or default_folder(options["profile"])
     with resumable(lambda: f"what is finished is kept in {shlex.quote(str(folder))}; rerun the same command to resume"):
         result = api.reproduce(
-            table, rows=_names("--rows", rows), corpora=_names("--corpora", corpora), out=folder, **options
+            table,
+            rows=_names("--rows", rows),
+            corpora=_names("--corpora", corpora),
+            out=folder,
+            hardware=not no_hardware,
+            **options,
         )
     _show(result)
-    if result.failed:
+    if result.failed or result.off_hardware:
         sys.exit(1)
 
 
@@ -125,8 +141,12 @@ def _names(label: str, given: str | None) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
+def _named(record: Record) -> str:
+    return f"{record.row} on {record.corpus}, seed {record.task['seed']}"
+
+
 def _show(result: ReproductionResult) -> None:
-    from hvae_mnn.reproduction.layout import blocks_of
+    from hvae_mnn.reproduction.layout import about_hardware, blocks_of
 
     for block in blocks_of(result.summaries, is_compact=True):
         table = new_table(block.title.replace("`", ""), block.headings, left=("model",), folded=("model",), plain=True)
@@ -136,9 +156,11 @@ def _show(result: ReproductionResult) -> None:
     lines = [f"{path} was damaged; its task was run again" for path in result.mended]
     count, failed = len(result.records), result.failed
     lines.append("means over seeds, test split, nats per sentence but for PPL; in brackets: printed figures")
+    lines += about_hardware(result.plan, result.summaries)
     lines.append(f"{count:,} tasks, {result.kept:,} of them finished before; {len(failed)} failed")
-    lines += [f"  failed: {one.row} on {one.corpus}, seed {one.task['seed']}: {one.reason}" for one in failed[:5]]
-    if failed:
+    lines += [f"  failed: {_named(one)}: {one.reason}" for one in failed[:5]]
+    lines += [f"  failed on hardware: {_named(one)}: {one.hardware['reason']}" for one in result.off_hardware[:5]]
+    if failed or result.off_hardware:
         lines.append("  rerun them with --retry-failed")
     lines.append(f"wrote {', '.join(map(str, result.paths))}")
     print_lines(*lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.cosim.source import CrossbarSource, Observer
+from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.network import MappedNetwork
 from hvae_mnn.crossbar.nonidealities.draw import draw_array
 from hvae_mnn.crossbar.nonidealities.read_noise import ArrayNoise
@@ -16,6 +19,8 @@ from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.nonidealities.temperature import hardware_at
 from hvae_mnn.engines.exact import ExactEngine
 from hvae_mnn.engines.protocol import Engine
+from hvae_mnn.evaluation.answers import Answers, Pass, run_answers
+from hvae_mnn.models.recurrent import RecurrentModel
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,31 @@ def draw_chip(mapped: MappedNetwork, spec: Nonidealities, seed: int) -> Chip:
     changed = mapped.with_conductances({name: array.conductance for name, array in drawn.items()}, hardware)
     stuck_on, stuck_off = (sum(getattr(array, name) for array in drawn.values()) for name in ("stuck_on", "stuck_off"))
     return Chip(changed, spec, seed, stuck_on, stuck_off)
+
+
+@dataclass(frozen=True)
+class ChipAnswers:
+    """A model's answers with its recurrent layers on a chip, on the exact engine."""
+
+    answers: Answers
+    clipped: dict[str, float]
+    """Samples that converters clipped: `dac_clipped`, `adc_clipped`."""
+    transfer_s: float
+    """Seconds of solving the wires."""
+
+
+def answers_on(
+    chip: Chip, model: RecurrentModel, sentences: Sequence[Sequence[int]], passes: Set[Pass], batch_size: int
+) -> ChipAnswers:
+    """Answers of `model`, whose arrays `chip` has, to encoded sentences; batches and errors as `run_answers`."""
+    start = time.perf_counter()
+    engine = chip.exact_engine()
+    seconds = time.perf_counter() - start
+    source = chip.source(engine)
+    stepper = HardwareStepper(model, source)
+    answers = run_answers(stepper, sentences, passes, begin=source.begin, batch_size=batch_size)
+    clipped = {
+        "dac_clipped": float(sum(converter.clipped for converter in source.dacs.values())),
+        "adc_clipped": float(sum(converter.clipped for converter in source.adcs.values())),
+    }
+    return ChipAnswers(answers, clipped, seconds)

@@ -16,13 +16,13 @@ from hvae_mnn.reproduction.corpora import (
     SplitCount,
     VocabularyCount,
 )
+from hvae_mnn.reproduction.markup import NONE, latex_table, markdown_table
 from hvae_mnn.reproduction.printed import PrintedCorpus, printed_corpora
 from hvae_mnn.tables import write_table
 from hvae_mnn.text.corpus import SPLITS
 
 NAME = "table1"
 Cells = tuple[str, ...]
-_NONE = "–"
 _TITLE = "Table 1: data sets"
 HEADINGS = ("corpus", "here", "train", "valid", "test", "vocabulary (k)", "which vocabulary")
 COUNT_HEADINGS = ("corpus", "split", "sentences", "plain tokens", "plain types", "twr tokens", "twr types")
@@ -39,11 +39,11 @@ def compared_rows(counts: CorpusCounts) -> list[Cells]:
     rows: list[Cells] = []
     for printed in printed_corpora():
         sentences = (printed.train, printed.valid, printed.test)
-        rows.append((printed.label, "printed", *map(_number, sentences), f"{printed.vocabulary_k:.4g}", _NONE))
+        rows.append((printed.label, "printed", *map(_number, sentences), f"{printed.vocabulary_k:.4g}", NONE))
         rows.append(_own(counts, printed))
         for name in STAND_INS.get(printed.name, ()):
             if counts.is_found(name):
-                rows.append((f"{printed.label}, stand-in", name, *map(_number, counts.sentences(name)), _NONE, _NONE))
+                rows.append((f"{printed.label}, stand-in", name, *map(_number, counts.sentences(name)), NONE, NONE))
     return rows
 
 
@@ -52,7 +52,7 @@ def _own(counts: CorpusCounts, printed: PrintedCorpus) -> Cells:
     found = [count for count in counts.vocabularies if count.corpus == printed.name]
     best = next((count for count in found if count.is_printed), found[-1] if found else None)
     here = printed.name if counts.is_found(printed.name) else f"{printed.name}: not found"
-    words = (_NONE, _NONE) if best is None else (_thousands(best), best.source)
+    words = (NONE, NONE) if best is None else (_thousands(best), best.source)
     return (printed.label, here, *map(_number, counts.sentences(printed.name)), *words)
 
 
@@ -61,13 +61,13 @@ def count_rows(counts: CorpusCounts) -> list[Cells]:
     rows: list[Cells] = []
     for corpus in counts.corpora:
         if not counts.is_found(corpus):
-            rows.append((corpus, "not found", *[_NONE] * 5))
+            rows.append((corpus, "not found", *[NONE] * 5))
             continue
         for split in SPLITS:
             own = {one.tokenizer: one for one in counts.splits if (one.corpus, one.split) == (corpus, split)}
             plain, twr = own["plain"], own["twr"]
             if plain.sentences is None:
-                rows.append((corpus, f"{split}: not found", *[_NONE] * 5))
+                rows.append((corpus, f"{split}: not found", *[NONE] * 5))
                 continue
             numbers = (plain.sentences, plain.tokens, plain.vocabulary, twr.tokens, twr.vocabulary)
             rows.append((corpus, split, *map(_number, numbers)))
@@ -94,7 +94,7 @@ def _thousands(count: VocabularyCount) -> str:
 
 
 def _number(value: int | None) -> str:
-    return _NONE if value is None else f"{value:,}"
+    return NONE if value is None else f"{value:,}"
 
 
 def blocks(counts: CorpusCounts) -> list[tuple[str, Cells, list[Cells]]]:
@@ -118,9 +118,7 @@ def markdown(counts: CorpusCounts) -> str:
     for paragraph in _LEGEND:
         lines += [paragraph, ""]
     for title, headings, rows in blocks(counts):
-        left = left_columns(headings)
-        rule = ["---" if heading in left else "---:" for heading in headings]
-        lines += [f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)), ""]
+        lines += [f"## {title}", "", *markdown_table(headings, rows, left_columns(headings)), ""]
     return "\n".join(lines)
 
 
@@ -129,28 +127,9 @@ def latex(counts: CorpusCounts) -> str:
     lines = [f"% {_TITLE}"]
     for title, headings, rows in blocks(counts):
         left = left_columns(headings)
-        lines += [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_TITLE}. {title}.}}",
-            rf"  \begin{{tabular}}{{{''.join('l' if heading in left else 'r' for heading in headings)}}}",
-            r"    \toprule",
-            f"    {' & '.join(map(_escaped, headings))} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(map(_escaped, cells))} \\\\" for cells in rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-        ]
+        columns = "".join("l" if heading in left else "r" for heading in headings)
+        lines += latex_table(f"{_TITLE}. {title}.", columns, headings, rows)
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """Text without LaTeX's special characters."""
-    text = text.replace("\\", r"\textbackslash ").replace(_NONE, "--")
-    for letter in "&%$#_{}":
-        text = text.replace(letter, f"\\{letter}")
-    return text
 
 
 def write_outputs(counts: CorpusCounts, folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from hvae_mnn.reproduction.plan import CorpusPlan, TablePlan
 from hvae_mnn.reproduction.printed import PrintedKind, printed_of
 from hvae_mnn.reproduction.record import Record
 
-Report = Literal["paper", "proper", "further"]
+Report = Literal["paper", "proper", "hardware", "further"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Figure:
     """Digits behind the point."""
     is_column: bool = True
     """Whether tables of text have it; Parquet files have every figure."""
+    unit: float = 1.0
+    """Factor of the value in tables of text: 100 for per cent of what Parquet files have as a fraction."""
 
 
 FIGURES = (
@@ -51,9 +53,13 @@ FIGURES = (
     Figure("active_units", "proper", "AU", ("active_units",), None, 1),
     Figure("latent_gain", "proper", "gain of the latent", ("ablation", "gain"), None, 2, is_column=False),
     Figure("paper_reconstruction", "paper", "reconstruction", ("reconstruction",), None, 1, is_column=False),
+    Figure("digital_next_word", "hardware", "right %, digital", ("digital",), None, 1, unit=100),
+    Figure("hardware_next_word", "hardware", "right %, hardware", ("mean",), None, 1, unit=100),
+    Figure("hardware_next_word_chips", "hardware", "sd of chips", ("deviation",), None, 1, unit=100),
 )
-"""All figures of both reports. `IW`: the whole set's ELBO less the gap that importance weighting closes on those
-sentences that were weighted."""
+"""All figures. `IW`: the whole set's ELBO less the gap that importance weighting closes on those sentences that were
+weighted. On hardware: targets that are the most likely next word, the right words going in; in float64, and as mean
+and standard deviation over chips."""
 LAST_STEP_SHARE = "last_step_share"
 """Name of one more figure: the part of the KL of the last ten steps that the last one has, which is the latent's."""
 FIGURE_NAMES = (*(figure.name for figure in FIGURES), LAST_STEP_SHARE)
@@ -73,6 +79,8 @@ class RowSummary:
     """Number of finished seeds."""
     failed: tuple[str, ...] = ()
     """Reasons of failed seeds."""
+    off_hardware: tuple[str, ...] = ()
+    """Reasons of seeds that have no figures on the hardware."""
     broken: tuple[str, ...] = ()
     """Relations between figures that must hold and do not, with the report and the seed."""
     printed: Mapping[str, float] = field(default_factory=dict)
@@ -105,7 +113,7 @@ def values_of(record: Record) -> dict[str, float]:
     """The figures of a finished record by name, those from elsewhere included; without those that it lacks."""
     values = {}
     for figure in FIGURES:
-        node: Any = record.paper if figure.report == "paper" else record.proper
+        node: Any = getattr(record, figure.report)
         for key in figure.path:
             node = node.get(key) if isinstance(node, Mapping) else None
         if isinstance(node, int | float):
@@ -149,6 +157,7 @@ def summary_of(corpus: CorpusPlan, row: str, records: Sequence[Record], table: s
         {name: [values[name] for values in done if name in values] for name in names},
         len(done),
         tuple(record.reason for record in records if record.status == "failed"),
+        tuple(record.hardware["reason"] for record in records if "reason" in record.hardware),
         tuple(line for record in records for line in _broken(record)),
         printed,
         kind,
@@ -164,7 +173,7 @@ def _broken(record: Record) -> Iterator[str]:
 
 
 def columns_of(summaries: Sequence[RowSummary], report: Report) -> list[Figure]:
-    """Figures of a report that at least one row has, of ours or printed."""
+    """Figures of a report (or of the hardware, or from elsewhere) that at least one row has, of ours or printed."""
     own = [figure for figure in FIGURES if figure.report == report and figure.is_column]
     if report == "further":
         known = set(FIGURE_NAMES)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from hvae_mnn.reproduction.hardware_plan import HardwareForm
 from hvae_mnn.sweeps.form import MOST_SEEDS, Form
 from hvae_mnn.text.tokenizers import TOKENIZERS
 
@@ -46,6 +47,7 @@ class ProfileForm(EffortForm):
     hidden: int = Field(ge=1, description="a whole number from 1 on")
     latent: int = Field(ge=1, description="a whole number from 1 on")
     note: str = Field("", description="text")
+    hardware: HardwareForm | None = Field(None, description="a table in place of the plan's")
     corpora: dict[Name, CorpusForm] = Field(
         min_length=1, description="at least one table: [profiles.NAME.corpora.NAME]"
     )
@@ -58,4 +60,5 @@ class PlanForm(Form):
     table: str = Field(description='"table2" or "table4"')
     title: str = Field(min_length=1, description="text")
     rows: list[str] = Field(min_length=1, description="a list of at least one row")
+    hardware: HardwareForm | None = Field(None, description="a table; leave it out for no figures on hardware")
     profiles: dict[Name, ProfileForm] = Field(min_length=1, description="at least one table: [profiles.NAME]")

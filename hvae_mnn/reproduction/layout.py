@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvae_mnn.reproduction.figures import Figure, Report, RowSummary, columns_of
+from hvae_mnn.reproduction.markup import NONE, latex_table, markdown_table, unmarked
 from hvae_mnn.reproduction.plan import CorpusPlan, TablePlan
 from hvae_mnn.reproduction.printed import printed_source, printed_title
 
-_NONE = "–"
 _KIND_MARKS = {"langevin": "†"}
 _TITLES: dict[Report, str] = {
     "paper": "`paper`: the published formulas, which are no bounds",
@@ -57,7 +57,7 @@ def blocks_of(summaries: Sequence[RowSummary], *, is_compact: bool = False) -> l
 def _block(corpus: CorpusPlan, summaries: Sequence[RowSummary], report: Report, is_compact: bool) -> Block:
     figures = columns_of(summaries, report)
     if report == "proper":
-        figures += columns_of(summaries, "further")
+        figures += columns_of(summaries, "hardware") + columns_of(summaries, "further")
     if is_compact:
         figures = [figure for figure in figures if not figure.label.startswith("s.e.")]
     printed = {figure.name for figure in figures if any(figure.name in one.printed for one in summaries)}
@@ -73,7 +73,7 @@ def _block(corpus: CorpusPlan, summaries: Sequence[RowSummary], report: Report, 
             if figure.name in apart:
                 cells += [own, beside]
             else:
-                cells.append(own if figure.name not in printed or beside == _NONE else f"{own} ({beside})")
+                cells.append(own if figure.name not in printed or beside == NONE else f"{own} ({beside})")
         rows.append(tuple(cells))
     return Block(corpus, report, tuple(headings), tuple(rows))
 
@@ -87,34 +87,45 @@ def _cell(summary: RowSummary, figure: Figure, with_spread: bool) -> str:
     mean = summary.mean(figure.name)
     deviation = summary.deviation(figure.name) if with_spread else None
     if mean is None:
-        return _NONE
-    spread = "" if deviation is None else f" ± {deviation:.{figure.digits}f}"
-    return f"{mean:z.{figure.digits}f}{spread}"
+        return NONE
+    spread = "" if deviation is None else f" ± {figure.unit * deviation:.{figure.digits}f}"
+    return f"{figure.unit * mean:z.{figure.digits}f}{spread}"
 
 
 def _printed(summary: RowSummary, figure: Figure) -> str:
     value = summary.printed.get(figure.name)
-    return _NONE if value is None else f"{value:.1f}{_KIND_MARKS.get(summary.kind or '', '')}"
+    return NONE if value is None else f"{value:.1f}{_KIND_MARKS.get(summary.kind or '', '')}"
 
 
 def markdown(plan: TablePlan, summaries: Sequence[RowSummary]) -> str:
     """The table as Markdown."""
     lines = [f"# {plan.title}", "", f"Printed figures: {printed_title(plan.table)} of {printed_source()}.", ""]
     lines += [f"Profile `{plan.profile}`. {plan.note}".strip(), ""]
-    lines += [line for paragraph in _LEGEND for line in (paragraph, "")]
+    lines += [line for paragraph in (*_LEGEND, *about_hardware(plan, summaries)) for line in (paragraph, "")]
     for corpus in dict.fromkeys(summary.corpus for summary in summaries):
         lines += [f"## {corpus.name}", "", _about(corpus), ""]
         for block in (block for block in blocks_of(summaries) if block.corpus == corpus):
-            alike = ["---", *("---:" for _ in block.headings[1:])]
-            lines += [f"### {_TITLES[block.report]}", ""]
-            lines += [f"| {' | '.join(cells)} |" for cells in (block.headings, alike, *block.rows)] + [""]
+            lines += [f"### {_TITLES[block.report]}", "", *markdown_table(block.headings, block.rows, ["model"]), ""]
     failed = [f"- {one.label} on {one.corpus.name}: {reason}" for one in summaries for reason in one.failed]
+    failed += [f"- {one.label} on {one.corpus.name}, hardware: {why}" for one in summaries for why in one.off_hardware]
     if failed:
         lines += ["## Failed", "", *failed, ""]
     broken = [f"- {one.label} on {one.corpus.name}: {line}" for one in summaries for line in one.broken]
     if broken:
         lines += ["## Relations that do not hold", "", *broken, ""]
     return "\n".join(lines)
+
+
+def about_hardware(plan: TablePlan, summaries: Sequence[RowSummary]) -> list[str]:
+    """What the columns of the hardware are, in a line; none without such columns."""
+    if plan.hardware is None or not columns_of(summaries, "hardware"):
+        return []
+    sentences = "all" if plan.hardware.sentences is None else f"the first {plan.hardware.sentences:,}"
+    return [
+        "right %: words and ends of sentences that are the most likely next word, the right words going in, of"
+        f" {sentences} test sentences; digital: in float64; hardware: mean over {plan.hardware.chips} drawn chips, and"
+        f" their standard deviation. Hardware: {plan.hardware.text}. Only recurrent layers are on it."
+    ]
 
 
 def _about(corpus: CorpusPlan) -> str:
@@ -137,27 +148,6 @@ def latex(plan: TablePlan, summaries: Sequence[RowSummary]) -> str:
     lines = [f"% {plan.title}; profile {plan.profile}", f"% printed figures: {printed_source()}"]
     for block in blocks_of(summaries):
         caption = f"{block.title}. {_about(block.corpus)} Mean ± standard deviation over seeds."
-        lines += [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_escaped(caption)}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(block.headings) - 1)}}}",
-            r"    \toprule",
-            f"    {' & '.join(map(_escaped, block.headings))} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(map(_escaped, cells))} \\\\" for cells in block.rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-        ]
+        columns = "l" + "r" * (len(block.headings) - 1)
+        lines += latex_table(unmarked(caption), columns, block.headings, block.rows)
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """Text without LaTeX's special characters; signs that pdflatex lacks become commands."""
-    text = text.replace("\\", r"\textbackslash ").replace("**", "").replace("`", "")
-    for letter in "&%$#_{}":
-        text = text.replace(letter, f"\\{letter}")
-    for sign, command in (("±", r"$\pm$"), ("†", r"$\dagger$"), ("–", "--"), ("<", "$<$"), (">", "$>$")):
-        text = text.replace(sign, command)
-    return text

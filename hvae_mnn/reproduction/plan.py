@@ -17,6 +17,7 @@ from hvae_mnn.models.rows import ROWS
 from hvae_mnn.names import unknown_name
 from hvae_mnn.reading import SETTINGS_BYTES, parse_toml, read_text, shown
 from hvae_mnn.reproduction.form import CorpusForm, EffortForm, PlanForm, ProfileForm
+from hvae_mnn.reproduction.hardware_plan import HardwareForm, HardwarePlan, hardware_plan
 from hvae_mnn.reproduction.printed import printed_rows
 from hvae_mnn.sweeps.form import MOST_SEEDS, form_problems
 from hvae_mnn.text.tokenizers import TOKENIZERS
@@ -81,6 +82,8 @@ class TablePlan:
     """Note of the profile."""
     entries: tuple[Entry, ...]
     """In the order of corpora, then of rows."""
+    hardware: HardwarePlan | None = None
+    """Hardware of the column "next word right"; None: the table has no such column."""
 
     @property
     def corpora(self) -> tuple[CorpusPlan, ...]:
@@ -123,6 +126,7 @@ def read_plan(
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds is {seeds}; allowed: 1 to {MOST_SEEDS:,}")
     chosen = form.profiles[profile]
+    hardware = _hardware(chosen.hardware or form.hardware, path or own)
     _require_known("row", rows, form.rows)
     _require_known("corpus", corpora, chosen.corpora)
     entries = tuple(
@@ -138,7 +142,7 @@ def read_plan(
             f"{table}, profile {profile}: none of the rows {', '.join(rows or form.rows)} is trained on"
             f" {' or '.join(corpora or chosen.corpora)}; choose other --rows or --corpora"
         )
-    return TablePlan(table, form.title, profile, chosen.note, entries)
+    return TablePlan(table, form.title, profile, chosen.note, entries, hardware)
 
 
 def _require_known(what: str, names: Sequence[str] | None, allowed: Mapping[str, Any] | Sequence[str]) -> None:
@@ -162,6 +166,16 @@ def _form(path: Path, table: str) -> PlanForm:
     return form
 
 
+def _hardware(form: HardwareForm | None, path: Path) -> HardwarePlan | None:
+    """The hardware of a plan's section. Raises `InputError` for a description or non-idealities that are none."""
+    if form is None:
+        return None
+    try:
+        return hardware_plan(form, path.parent)
+    except InputError as error:
+        raise InputError(f"{shown(path)}: {error}") from None
+
+
 def _problems(form: PlanForm, table: str) -> Iterator[str]:
     """What is wrong with a file beyond the types of its values."""
     if form.table != table:
@@ -172,8 +186,12 @@ def _problems(form: PlanForm, table: str) -> Iterator[str]:
             yield f"rows: {unknown_name('row', name, ROWS)}"
         elif form.rows.count(name) > 1:
             yield f"rows names {name} twice; name each row once"
+    if form.hardware is not None:
+        yield from _unknown_rows(form.hardware.rows or (), "hardware.rows", form)
     for profile, own in form.profiles.items():
         where = f"profiles.{profile}"
+        if own.hardware is not None:
+            yield from _unknown_rows(own.hardware.rows or (), f"{where}.hardware.rows", form)
         yield from _unknown_rows(own.rows, f"{where}.rows", form)
         for name, corpus in own.corpora.items():
             inside = f"{where}.corpora.{name}"

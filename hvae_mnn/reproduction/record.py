@@ -37,6 +37,9 @@ class Record:
     """The report `proper`: bounds, and what the latent carries."""
     further: Mapping[str, float] = field(default_factory=dict)
     """Figures that other work has added, by name; each becomes a column of the table."""
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    """Next word right on drawn chips and in float64 (`hardware.run_hardware`), with what was asked for; or the reason
+    why there are no figures. Empty: not asked for."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Device, versions, seconds of the evaluation."""
 
@@ -85,7 +88,7 @@ def read_records(out: Path) -> Iterator[Record]:
 
 
 def add_figures(folder: Path, figures: Mapping[str, float]) -> None:
-    """Add figures from elsewhere (as accuracy on hardware) to the record of the finished task in `folder`.
+    """Add figures from elsewhere to the record of the finished task in `folder`.
 
     Raises `InputError` if there is no finished task.
     """

@@ -131,6 +131,11 @@ def run_tasks(
     return {task.place: records[task.place] for task in tasks}, found
 
 
+def steps_of(tasks: Sequence[Task]) -> int:
+    """Epochs and evaluations of all tasks."""
+    return sum(task.training.epochs + 1 for task in tasks)
+
+
 @contextlib.contextmanager
 def _watched(
     tasks: Sequence[Task], folder: Path, records: Mapping[Path, Record], progress: EpochProgress | None
@@ -139,7 +144,7 @@ def _watched(
     if progress is None:
         yield
         return
-    total = sum(task.training.epochs + 1 for task in tasks)
+    total = steps_of(tasks)
     over = threading.Event()
 
     def report() -> None:

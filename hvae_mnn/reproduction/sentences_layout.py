@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from hvae_mnn.files import write_text
+from hvae_mnn.reproduction.markup import latex_table, markdown_table
 from hvae_mnn.reproduction.printed import printed_title
 from hvae_mnn.reproduction.sentences import Reconstruction
 from hvae_mnn.studies.generation.items import FORMS, Form, Settings
@@ -96,41 +97,15 @@ def _markdown(rows: Sequence[Reconstruction], about: Mapping[str, str], settings
     ]
     lines += ["", _drawn_with(settings), "", *(f"- {model}: {told}" for model, told in about.items()), ""]
     for form, cells in blocks_of(rows):
-        lines += [f"## {TITLES[form]}", ""]
-        alike = ["---"] * len(cells[0])
-        for row in (cells[0], alike, *cells[1:]):
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', '&lt;') for cell in row)} |")
-        lines.append("")
+        lines += [f"## {TITLES[form]}", "", *markdown_table(cells[0], cells[1:], cells[0]), ""]
     return "\n".join(lines)
 
 
 def _latex(rows: Sequence[Reconstruction], about: Mapping[str, str], settings: Settings) -> str:
-    """For the package booktabs; a `table*` per form. The paper's own label, which is Chinese, becomes HSR-VAE."""
+    """For the package booktabs; a `table*` per form."""
     lines = [f"% {model}: {told}" for model, told in about.items()]
     for form, cells in blocks_of(rows):
         caption = f"{TITLES[form]}. {_drawn_with(settings) if form == 'sampled' else ''}".strip()
         columns = f"*{{{len(cells[0])}}}{{p{{{0.9 / len(cells[0]):.2f}\\linewidth}}}}"
-        lines += [
-            r"\begin{table*}",
-            r"  \centering",
-            rf"  \caption{{{_escaped(caption)}}}",
-            rf"  \begin{{tabular}}{{{columns}}}",
-            r"    \toprule",
-            f"    {' & '.join(map(_escaped, cells[0]))} \\\\",
-            r"    \midrule",
-            *(f"    {' & '.join(map(_escaped, row))} \\\\" for row in cells[1:-1]),
-            r"    \midrule",
-            f"    {' & '.join(map(_escaped, cells[-1]))} \\\\",
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table*}",
-        ]
+        lines += latex_table(caption, columns, cells[0], cells[1:-1], foot=cells[-1], wide=True)
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """Text without LaTeX's special characters."""
-    text = text.replace("本文", "HSR-VAE").replace("\\", r"\textbackslash ")
-    for letter in "&%$#_{}":
-        text = text.replace(letter, f"\\{letter}")
-    return text.replace("<", "$<$").replace(">", "$>$")

@@ -91,6 +91,7 @@ def _run(order: Order) -> Record:
         paper=evaluation.paper.to_dict(),
         proper=evaluation.proper.to_dict(),
         further={} if stored is None else stored.further,
+        hardware={} if stored is None else stored.hardware,
         about=_about(order, time.monotonic() - began),
     )
 

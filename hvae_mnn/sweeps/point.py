@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvae_mnn.cosim.chip import Chip, draw_chip
+from hvae_mnn.cosim.chip import Chip, answers_on, draw_chip
 from hvae_mnn.cosim.export import map_checkpoint
-from hvae_mnn.cosim.stepper import HardwareStepper
 from hvae_mnn.crossbar.hardware.file import hardware_from_dict
 from hvae_mnn.crossbar.hardware.spec import Hardware
 from hvae_mnn.crossbar.network import MappedNetwork
@@ -20,7 +19,7 @@ from hvae_mnn.crossbar.nonidealities.file import nonidealities_from_dict
 from hvae_mnn.crossbar.nonidealities.spec import Nonidealities
 from hvae_mnn.crossbar.transfer import threads
 from hvae_mnn.errors import CheckpointError, InputError
-from hvae_mnn.evaluation.answers import Answers, run_answers
+from hvae_mnn.evaluation.answers import Answers
 from hvae_mnn.evaluation.text_metrics import compute_metrics, passes_for
 from hvae_mnn.evaluation.unigram import unigram_metrics
 from hvae_mnn.files import sha256
@@ -107,23 +106,11 @@ def _run_on_hardware(task: Task) -> Outcome:
         reference = reference_answers(task, checkpoint, sentences, passes_for(task.metrics))
     with _timed(seconds, "draw"):
         chip = draw_chip(network, _noise(task.noise), task.seed or 0)
-    with _timed(seconds, "transfer"):
-        engine = chip.exact_engine()
-    source = chip.source(engine)
-    answers = run_answers(
-        HardwareStepper(checkpoint.model, source),
-        sentences,
-        passes_for(task.metrics),
-        begin=source.begin,
-        batch_size=BATCH_SIZE,
-    )
-    facts = {
-        "stuck_on": float(chip.stuck_on),
-        "stuck_off": float(chip.stuck_off),
-        "dac_clipped": float(sum(converter.clipped for converter in source.dacs.values())),
-        "adc_clipped": float(sum(converter.clipped for converter in source.adcs.values())),
-    }
-    seconds |= {"forward": answers.seconds["recurrent"], "logits": answers.seconds["logits"]}
+    run = answers_on(chip, checkpoint.model, sentences, passes_for(task.metrics), BATCH_SIZE)
+    answers = run.answers
+    facts = {"stuck_on": float(chip.stuck_on), "stuck_off": float(chip.stuck_off), **run.clipped}
+    spent = answers.seconds
+    seconds |= {"transfer": run.transfer_s, "forward": spent["recurrent"], "logits": spent["logits"]}
     return _outcome(task, answers, reference, sentences, seconds, start, facts)
 
 

@@ -17,10 +17,11 @@ from hvae_mnn.cli.main import main
 from hvae_mnn.cosim.plan import PLAN
 from tests.cli.click_tree import commands
 from tests.cli.command_lines import ROOT, examples, words_of
+from tests.reproduction.conftest import write_corpus
 
 pytestmark = [pytest.mark.spice, pytest.mark.slow]
 
-OF_ONES_OWN = re.compile(r"\bptb\b|ptb-paper|--preset small|tcp://|verify-point|runs/before")
+OF_ONES_OWN = re.compile(r"\bptb\b|ptb-paper|--preset small|tcp://|verify-point|runs/before|table[24].*--data-dir")
 """What marks an example as too large, or as one that needs a corpus, a cluster or a sweep of one's own."""
 LINES = list(dict.fromkeys(line for _, command in commands() for line in examples(command.epilog or "")))
 RUN = [line for line in LINES if not OF_ONES_OWN.search(line) and "--help" not in line]
@@ -32,6 +33,8 @@ SHORTER = {
     "hvae-mnn sweep experiments/demo-noise.toml": "--sentences 10 --seeds 1",
     "hvae-mnn ir-drop": "--tiles 1 --ohms 1",
     "hvae-mnn ir-drop --sizes": "--tiles 1",
+    "hvae-mnn reproduce table2 --profile demo": "--rows lm,hsr-lstm-lstm --workers 1",
+    "hvae-mnn reproduce table4 --profile demo": "--rows twr-gru --workers 1",
     "hvae-mnn simulate --workers": "--steps 5",
     "hvae-mnn simulate --engine ideal": "--steps 100",
 }
@@ -56,8 +59,8 @@ def run(line):
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """A folder with a model, its netlists on two kinds of hardware, a run, an unfinished run, a sweep, and a person's
-    own files."""
+    """A folder with a model, its netlists on two kinds of hardware, a run, an unfinished run, a sweep, two tables made
+    anew, and a person's own files."""
     folder = tmp_path_factory.mktemp("story")
     with contextlib.chdir(folder):
         shutil.copytree(ROOT / "experiments", "experiments", ignore=shutil.ignore_patterns("results", "*.sh"))
@@ -69,8 +72,12 @@ def story(tmp_path_factory):
             "hvae-mnn sweep experiments/demo-noise.toml",
             "hvae-mnn hardware show tile64 --toml > my-chip.toml",
             "hvae-mnn finetune checkpoints/demo/best.pt",
+            "hvae-mnn reproduce table2 --profile demo",
         ):
             run(line)
+        Path("runs/reproduce-demo").rename("runs/reproduce-cpu")
+        shutil.copytree("runs/reproduce-cpu", "runs/reproduce-paper")
+        write_corpus(Path("corpora")).joinpath("toy").rename("corpora/ptb")
         Path("runs/unfinished").mkdir()
         shutil.copy(f"runs/demo/{PLAN}", "runs/unfinished")
         Path("chips").mkdir()
@@ -97,5 +104,6 @@ def test_what_does_not_run_is_known():
     left = [shlex.split(line)[1:3] for line in LINES if OF_ONES_OWN.search(line)]
     assert len(RUN) > 40
     assert sorted({words[0] for words in left}) == [
-        "build-netlist", "evaluate", "finetune", "generate", "plot", "simulate", "sweep", "train", "verify-point"
+        "build-netlist", "evaluate", "finetune", "generate", "plot", "reproduce", "simulate", "sweep", "train",
+        "verify-point",
     ]  # fmt: skip
