@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvae_mnn.evaluation.scoring import Progress, mean_and_error, perplexity, require_finite
 from hvae_mnn.models.inference.langevin import step_size
@@ -33,6 +33,8 @@ SENTENCES = 10
 """Sentences by default: on one core each costs seconds at a small size, a minute at the paper's."""
 NOTE = "no bound: the steps need not be one-to-one"
 
+_Pullback = tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]
+"""What `torch.func.vjp` gives without an auxiliary result."""
 _SCORES_AT_ONCE = 1 << 19  # 4 MiB of float64
 _PURPOSE = 4
 """Branch of a sentence's noise; see `importance`, `proper` and `hvae_mnn.models.inference.infer` for the others."""
@@ -112,18 +114,18 @@ def likelihood_derivatives(
     With h the decoder's states and W the output layer, H = sum_t J_t' W' (diag p_t - p_t p_t') W J_t + the curvature of
     h along the gradient W' (p_t - x_t): exact, at a fraction of the work of differentiating all logits twice.
     """
-    weight = model.to_logits.weight  # (V, H)
+    weight = cast("nn.Linear", model.to_logits).weight  # (V, H)
     words = tokens[:, 1:, None]
     probabilities = model.to_logits(model.decoder_hidden(tokens, latent)).softmax(dim=2)  # (B, T - 1, V)
     surplus = probabilities.scatter_add(2, words, -torch.ones_like(words, dtype=latent.dtype)) @ weight
 
     def slope_of(latent: Tensor, weights: Tensor) -> Tensor:
         """Gradient of the states' sum with these weights (B, T - 1, H)."""
-        _, pull_back = torch.func.vjp(lambda z: model.decoder_hidden(tokens, z), latent)
-        return cast("Tensor", pull_back(weights)[0])
+        _, pull_back = cast("_Pullback", torch.func.vjp(lambda z: model.decoder_hidden(tokens, z), latent))
+        return pull_back(weights)[0]
 
     # The gradient is linear in the weights: its own derivative by them is J, and by the latent the states' curvature.
-    slope, pull_back = torch.func.vjp(slope_of, latent, surplus)
+    slope, pull_back = cast("_Pullback", torch.func.vjp(slope_of, latent, surplus))
     units = torch.eye(latent.shape[1], dtype=latent.dtype)[:, None].expand(-1, len(latent), -1)  # (Z, B, Z)
     curvature, moves = torch.func.vmap(pull_back)(units)  # (Z, B, Z), (Z, B, T - 1, H)
     # (B (T - 1), Z, H) and (B (T - 1), V), as many places at once as stay near the cache.
