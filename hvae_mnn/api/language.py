@@ -193,6 +193,7 @@ def evaluate(
     sentences: int | None = None,
     importance_samples: int = 500,
     importance_sentences: int | None = 100,
+    short_run_sentences: int = 10,
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
@@ -203,7 +204,8 @@ def evaluate(
     `paper` follows the published formulas to the letter; `proper` gives bounds on the likelihood in nats per sentence
     and says what the latent carries. Text is the first `sentences` (None: all) of a split of the corpus in `data_dir`
     (default: the built-in one). `importance_samples` latents are drawn with `seed` for each of `importance_sentences`
-    sentences (None: all); 0 leaves that bound out. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `evaluation.json` and
+    sentences (None: all); 0 leaves that bound out. A model without an encoder (Sri-VAE) has, on `short_run_sentences`
+    of them, its authors' own estimate beside it. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `evaluation.json` and
     the figure go to `out` (default: the checkpoint's folder). `progress` is False for silence, True for a bar where a
     person watches, or a function, called with a stage's name, done, total.
 
@@ -224,6 +226,7 @@ def evaluate(
             text.sentences,
             importance_samples=importance_samples,
             importance_sentences=importance_sentences,
+            short_run_sentences=short_run_sentences,
             seed=seed,
             characters=None if text.characters is None else text.characters.symbols,
             progress=tell,

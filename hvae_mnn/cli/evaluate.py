@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hvae_mnn.api.language import EvaluationResult
     from hvae_mnn.evaluation.paper import PaperReport
     from hvae_mnn.evaluation.proper import ProperReport
+    from hvae_mnn.evaluation.short_run import ShortRunReport
 
 EPILOG = """
 Examples:
@@ -44,7 +45,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.option_panel("Text", options=["--data-dir", "--split", "--sentences"])
 @click.option_panel(
-    "Importance-weighted likelihood", options=["--importance-samples", "--importance-sentences", "--seed"]
+    "Importance-weighted likelihood",
+    options=["--importance-samples", "--importance-sentences", "--short-run-sentences", "--seed"],
 )
 @click.option_panel("Run", options=["--device", "--threads", "--out"])
 @click.argument("checkpoint", type=PLACE)
@@ -65,6 +67,13 @@ Examples:
     show_default=True,
     help="Largest number of sentences, drawn at random, that it is computed for.",
 )
+@click.option(
+    "--short-run-sentences",
+    type=Whole(0),
+    default=10,
+    show_default=True,
+    help="Largest number of these with Sri-VAE's own estimate, for a model without an encoder; 0: none.",
+)
 @seed_option("latents and sentences")
 @torch_device_option()
 @threads_option("torch's choice")
@@ -76,6 +85,7 @@ def command(
     sentences: int | None,
     importance_samples: int,
     importance_sentences: int,
+    short_run_sentences: int,
     seed: int,
     device: str,
     threads: int | None,
@@ -99,6 +109,7 @@ def command(
         sentences=sentences,
         importance_samples=importance_samples,
         importance_sentences=importance_sentences,
+        short_run_sentences=short_run_sentences,
         seed=seed,
         device=device,
         out=out,
@@ -181,6 +192,7 @@ def _proper_table(report: ProperReport, unit: str) -> Table:
         if importance.set_bits_per_character is not None:
             bits = f"{importance.set_bits_per_character:.3f}"
             add_row(table, "IW bits per character", bits, "of the set, per characters + 1")
+    _add_short_run(table, report.short_run, unit)
     add_row(table, "reconstruction", f"{report.reconstruction:.2f}", "-ln p(x | z)")
     add_row(table, "KL", f"{report.kl:.3f}", "of the latent that is used")
     add_row(
@@ -196,3 +208,15 @@ def _proper_table(report: ProperReport, unit: str) -> Table:
         table, "prior's latent", f"{ablation.prior - report.elbo_nll:+.2f}", "NLL, latent drawn from N(0, I), no KL"
     )
     return table
+
+
+def _add_short_run(table: Table, report: ShortRunReport | None, unit: str) -> None:
+    """Sri-VAE's own estimate, and the bound of the same sentences."""
+    if report is None:
+        return
+    basis = f"{report.sentences} sentences, {report.samples} starts each"
+    add_row(table, "short-run NLL", f"{report.nll:.2f}", f"Sri-VAE's estimate, {report.note}; {basis}")
+    add_row(table, "short-run PPL", f"{report.ppl:.2f}", f"of these sentences, per {unit}s + 1")
+    add_row(table, "short-run KL", f"{report.kl:.3f}", f"{100 * report.folded:.0f} % of the runs overshoot")
+    if report.importance_nll is not None:
+        add_row(table, "IW NLL of the same", f"{report.importance_nll:.2f}", "the bound of these sentences")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hvae_mnn.evaluation.characters import bits_per_character
-from hvae_mnn.evaluation.scoring import Progress, log_likelihood, perplexity
+from hvae_mnn.evaluation.scoring import Progress, log_likelihood, mean_and_error, perplexity
 from hvae_mnn.models.latent import sample_latent, sentence_noise
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
@@ -104,8 +104,8 @@ def importance_report(
         elbos.append(-weights.mean().item())
         if progress is not None:
             progress("importance", done, len(indices))
-    nll, error = _mean(bounds)
-    gap, gap_error = _mean([elbo - bound for elbo, bound in zip(elbos, bounds, strict=True)])
+    nll, error = mean_and_error(bounds)
+    gap, gap_error = mean_and_error([elbo - bound for elbo, bound in zip(elbos, bounds, strict=True)])
     set_nll = set_elbo_nll - gap
     return ImportanceReport(
         sentences=len(indices),
@@ -113,7 +113,7 @@ def importance_report(
         nll=nll,
         ppl=perplexity(sum(bounds), sum(len(sentences[index]) - 1 for index in indices)),
         standard_error=error,
-        elbo_nll=_mean(elbos)[0],
+        elbo_nll=mean_and_error(elbos)[0],
         gap=gap,
         gap_standard_error=gap_error,
         set_nll=set_nll,
@@ -130,10 +130,3 @@ def _bits(
         "bits_per_character": bits_per_character(sum(bounds), sum(characters[index] for index in indices)),
         "set_bits_per_character": bits_per_character(set_nll * len(characters), sum(characters)),
     }
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error (0 for a single value)."""
-    tensor = torch.tensor(values, dtype=torch.float64)
-    error = tensor.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return tensor.mean().item(), error

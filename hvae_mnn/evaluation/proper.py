@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ from hvae_mnn.evaluation.scoring import (
     require_finite,
     require_sentences,
 )
+from hvae_mnn.evaluation.short_run import SENTENCES as SHORT_RUN_SENTENCES
+from hvae_mnn.evaluation.short_run import ShortRunReport, short_run_report
 from hvae_mnn.models.inference.infer import infer
 from hvae_mnn.models.latent import Posterior, sample_latent, sentence_noise
 from hvae_mnn.models.objective import gaussian_kl
@@ -101,6 +104,8 @@ class ProperReport:
     """Seed of every latent drawn; a sentence's noise depends on it and on the sentence's words."""
     checks: tuple[Check, ...] = ()
     """Relations that hold between these figures."""
+    short_run: ShortRunReport | None = None
+    """Sri-VAE's own estimate beside the bounds; None for a model that has an encoder, or if it was not asked for."""
     bits_per_character: float | None = None
     """N * elbo_nll / (characters + one end per sentence) / ln 2. None where the characters are not known."""
 
@@ -109,6 +114,7 @@ class ProperReport:
         return {
             **asdict(self),
             "importance": self.importance.to_dict() if self.importance else None,
+            "short_run": self.short_run.to_dict() if self.short_run else None,
             "ablation": self.ablation.to_dict(),
             "profile": self.profile.to_dict(),
             "checks": [check.to_dict() for check in self.checks],
@@ -122,6 +128,7 @@ def proper_report(
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,
     importance_sentences: int | None = IMPORTANCE_SENTENCES,
+    short_run_sentences: int = SHORT_RUN_SENTENCES,
     batch_size: int = 64,
     seed: int = 0,
     characters: Sequence[int] | None = None,
@@ -130,13 +137,14 @@ def proper_report(
     """Valid figures of a model on encoded sentences (with start and end symbols).
 
     `importance_sentences` bounds the sentences with importance-weighted figures (None: all); `importance_samples=0`
-    leaves those out; `characters` holds each sentence's symbols for bits per character, `CharacterCounts.symbols`. No
+    leaves those out; `short_run_sentences` is the number with the short-run estimate, for a model without an encoder
+    (0: none); `characters` holds each sentence's symbols for bits per character, `CharacterCounts.symbols`. No
     figure depends on the order of the sentences, nor on `batch_size` but for rounding.
 
     Raises `InputError` for fewer than two sentences or a bad number; `CheckpointError` if a figure is not finite.
     """
     require_sentences(sentences, seed)
-    _require_counts(importance_samples, importance_sentences)
+    _require_counts(importance_samples, importance_sentences, short_run_sentences)
     count, tokens = len(sentences), sum(len(sentence) - 1 for sentence in sentences)
     with in_eval_mode(model):
         mean, log_variance, profile = _posteriors(model, sentences, batch_size, progress)
@@ -146,17 +154,25 @@ def proper_report(
         kl = gaussian_kl(mean.double(), log_variance.double()).mean().item()
         elbo_nll = own + kl
         require_finite({"ELBO": elbo_nll, "likelihood without its latent": other + prior})
-        importance = None
+        weigh = partial(
+            importance_report,
+            model,
+            sentences,
+            (mean, log_variance),
+            samples=importance_samples,
+            set_elbo_nll=elbo_nll,
+            seed=seed,
+        )
+        importance = short = None
         if importance_samples:
-            importance = importance_report(
+            importance = weigh(order[:importance_sentences], characters=characters, progress=progress)
+        if short_run_sentences and model.config.inference == "langevin":
+            first = order[:short_run_sentences]
+            short = short_run_report(
                 model,
-                sentences,
-                (mean, log_variance),
-                order[:importance_sentences],
-                samples=importance_samples,
-                set_elbo_nll=elbo_nll,
+                [sentences[index] for index in first],
+                importance_nll=weigh(first).nll if importance_samples else None,
                 seed=seed,
-                characters=characters,
                 progress=progress,
             )
     information, error = set_information(latents[0], mean, log_variance)
@@ -168,6 +184,7 @@ def proper_report(
         reconstruction=own,
         kl=kl,
         importance=importance,
+        short_run=short,
         mutual_information=information,
         information_error=error,
         information_cap=math.log(count),
@@ -181,12 +198,14 @@ def proper_report(
     return replace(report, checks=_checks(report))
 
 
-def _require_counts(samples: int, sentences: int | None) -> None:
-    """Refuse numbers of importance samples and sentences that make no sense. Raises `InputError`."""
+def _require_counts(samples: int, sentences: int | None, short_run_sentences: int) -> None:
+    """Refuse numbers of samples and sentences that make no sense. Raises `InputError`."""
     if samples < 0:
         raise InputError(f"importance_samples is {samples}; allowed: 0 (none) or more")
     if sentences is not None and sentences < 1:
         raise InputError(f"importance_sentences is {sentences}; allowed: 1 or more")
+    if short_run_sentences < 0:
+        raise InputError(f"short_run_sentences is {short_run_sentences}; allowed: 0 (none) or more")
 
 
 def _checks(report: ProperReport) -> tuple[Check, ...]:

@@ -16,6 +16,7 @@ from hvae_mnn.evaluation.proper import (
     proper_report,
 )
 from hvae_mnn.evaluation.scoring import Progress
+from hvae_mnn.evaluation.short_run import SENTENCES as SHORT_RUN_SENTENCES
 from hvae_mnn.models.checkpoint import Checkpoint
 from hvae_mnn.models.recurrent import RecurrentModel
 from hvae_mnn.text.batches import EncodedSentence
@@ -56,6 +57,7 @@ def evaluate(
     *,
     importance_samples: int = IMPORTANCE_SAMPLES,
     importance_sentences: int | None = IMPORTANCE_SENTENCES,
+    short_run_sentences: int = SHORT_RUN_SENTENCES,
     seed: int = 0,
     characters: Sequence[int] | None = None,
     progress: Progress | None = None,
@@ -73,6 +75,7 @@ def evaluate(
             sentences,
             importance_samples=importance_samples,
             importance_sentences=importance_sentences,
+            short_run_sentences=short_run_sentences,
             seed=seed,
             characters=characters,
             progress=progress,

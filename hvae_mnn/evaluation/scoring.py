@@ -125,3 +125,10 @@ def random_order(seed: int, sentences: Sequence[EncodedSentence]) -> list[int]:
         return hashlib.blake2b(np.array([seed, *sentences[index]], dtype=np.int64).tobytes(), digest_size=16).digest()
 
     return sorted(range(len(sentences)), key=digest)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error (0 for a single value)."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    error = tensor.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return tensor.mean().item(), error

@@ -18,6 +18,11 @@ PROBES = 8
 _PROBE = 1e-2
 
 
+def step_size(number: int) -> float:
+    """Size s of a step, counted from 0: the slope counts s^2 / 2."""
+    return _STEPS[number] if number < len(_STEPS) else _LATER_STEP
+
+
 def chain(nats: Callable[[Tensor], Tensor], start: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """Latents (B, Z) after K steps down -ln p(x | z) - ln p(z), from `start` (B, Z), without a gradient.
 
@@ -25,7 +30,7 @@ def chain(nats: Callable[[Tensor], Tensor], start: Tensor, noise: Tensor, temper
     """
     latent = start
     for number, step_noise in enumerate(noise.unbind(dim=1)):
-        size = _STEPS[number] if number < len(_STEPS) else _LATER_STEP
+        size = step_size(number)
         latent = latent - size**2 / 2 * _slope(nats, latent) + temperature * size * step_noise
     return latent
 
