@@ -79,7 +79,7 @@ def test_a_row_resumes_to_the_same_bits_and_its_reports_hold(tmp_path: Path, row
 
     def stops(event: TrainingEvent) -> None:
         seen.append(event)
-        if len(seen) in (2, 8):  # the second batch of an epoch of four
+        if len(seen) in (2, 7):  # the second batch of an epoch of four
             assert (event.kind, event.batch) == ("batch", 2)
             raise Stop
 
@@ -116,28 +116,25 @@ def test_a_row_resumes_to_the_same_bits_and_its_reports_hold(tmp_path: Path, row
 
 
 def test_going_back_to_the_best_epoch_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
-    """At a step size that spoils the model the second epoch halves, and the third begins from the first one's."""
+    """At a step size that spoils the model an epoch ends with a halving, and the next begins from the best one's."""
     values = {"epochs": 4, "plateau_from": 0.0, "patience": 1, "updates": "joint", "learning_rate": 4.0}
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    model_config, config = specs("lag-vae", **values)
-    train(CORPUS, model_config, config, whole)
-    history, best = read_history(whole)
-    rates = [record["learning_rate"] for record in history]
-    assert min(rates) < max(rates), "no halving"
+    specs_of_both = specs("lag-vae", **values)
+    train(CORPUS, *specs_of_both, whole)
+    rates = [record["learning_rate"] for record in read_history(whole)[0]]
+    halved = next(count for count in range(1, 4) if rates[count] < rates[0])  # epochs before the smaller step size
+    stopped.mkdir()
     run = run_in(stopped, "lag-vae", **values)
     run.start(resume=False)
-    while len(run.position.history) < 2:
+    while len(run.position.history) < halved:
         run.step()
         if run.validation_due():
-            halved = run.position.history and run.position.history[-1]["valid"]["elbo_nll"]
+            last = {name: value.clone() for name, value in run.model.state_dict().items()}
             run.validate()
-            run.save()
-            if run._plateau().halved:
-                best_weights = load_checkpoint(stopped / "best.pt").model.state_dict()
-                assert_same(dict(run.model.state_dict()), dict(best_weights))
-            del halved
-    train(CORPUS, model_config, config, stopped, resume=True)
-    assert read_history(stopped)[1] == best
+    assert_same(dict(run.model.state_dict()), dict(load_checkpoint(stopped / "best.pt").model.state_dict()))
+    assert not torch.equal(run.model.state_dict()["to_logits.weight"], last["to_logits.weight"])
+    run.save()
+    train(CORPUS, *specs_of_both, stopped, resume=True)
     assert_same(*[torch.load(out / "last.pt", weights_only=True) for out in (stopped, whole)])
 
 
@@ -240,13 +237,13 @@ def gradients(run: TrainingRun, samples: int, draws: int) -> torch.Tensor:
 
 
 def test_more_samples_make_the_gradient_steadier(tmp_path: Path) -> None:
-    """Eq. 7 with M = 1 and 16: the same mean, a variance of about a sixteenth."""
+    """Eq. 7 with M = 1 and 8: the same mean, a variance of about an eighth."""
     run = run_in(tmp_path, "vae-lstm")
     with torch.no_grad():
         for parameter in run.model.parameters():
             parameter.mul_(4)
-    one, many = (gradients(run, samples, 60) for samples in (1, 16))
+    one, many = (gradients(run, samples, 40) for samples in (1, 8))
     ratio = (many.var(dim=0).sum() / one.var(dim=0).sum()).item()
-    assert 1 / 32 < ratio < 1 / 8
-    error = (one.var(dim=0).sum() / 60).sqrt().item()
+    assert 1 / 16 < ratio < 1 / 4
+    error = (one.var(dim=0).sum() / 40).sqrt().item()
     assert (one.mean(dim=0) - many.mean(dim=0)).norm().item() < 4 * error
