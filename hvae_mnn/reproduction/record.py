@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from hvae_mnn.errors import InputError
 from hvae_mnn.files import read_sealed, write_sealed
 from hvae_mnn.reading import is_missing, shown
+from hvae_mnn.reproduction.record_form import RecordPart
 
 FORMAT = "hvae-mnn-reproduction/1"
 RECORD = "record.json"
@@ -71,11 +74,10 @@ def read_record(folder: Path) -> Record | None:
     if stored.pop("format", None) != FORMAT:
         raise InputError(f"{shown(path)} is no record of this version ({FORMAT}); choose another --out")
     try:
-        record = Record(**stored)
-        _ = record.corpus, record.row, int(record.task["seed"])
-    except (TypeError, KeyError, ValueError):
+        RecordPart.model_validate(stored)
+        return Record(**stored)
+    except (ValidationError, TypeError):
         raise InputError(f"{shown(path)} holds no record of a task; remove it, and rerun to make it anew") from None
-    return record
 
 
 def read_records(out: Path) -> Iterator[Record]:

@@ -32,9 +32,14 @@ from hvae_mnn.models.training_config import TrainingConfig
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.netlist.manifest import Manifest
 from hvae_mnn.parallel.cluster import Cluster
+from hvae_mnn.reproduction.plan import read_plan
+from hvae_mnn.reproduction.run import run_tasks
+from hvae_mnn.reproduction.task import make_tasks
 from hvae_mnn.spice.probe import probe
 from hvae_mnn.studies import verify
 from hvae_mnn.studies.cost import run as cost
+from hvae_mnn.studies.generation.items import Settings, encode_split, from_prior, reconstructions
+from hvae_mnn.studies.generation.run import generate
 from hvae_mnn.studies.ir_drop.run import ir_drop, write_study
 from hvae_mnn.studies.ir_drop.settings import IrDropSettings
 from hvae_mnn.studies.iv import run as characterise
@@ -68,6 +73,29 @@ _SWEEP = {
     "a": 'axes = { "noise.programming.sigma" = [0.05, 0.2], "hardware.tiles.rows" = [4, "all"] }\n',
     "b": 'axes = { "noise.programming.sigma" = { from = 0.05, to = 0.2, points = 2 }, "hardware.adc.bits" = [6, 8] }\n',
 }
+_PLAN = """
+table = "table2"
+title = "Small"
+rows = ["lm", "bn-vae"]
+
+[profiles.cpu]
+embedding = 3
+hidden = 4
+latent = 2
+epochs = 1
+seeds = 1
+importance_samples = 2
+importance_sentences = 2
+set = { batch_size = 32, learning_rate = 0.01 }
+
+[profiles.cpu.rows.bn-vae]
+epochs = EPOCHS
+
+[profiles.cpu.corpora.small]
+folder = "corpus"
+stands_for = "ptb"
+note = "A note."
+"""
 
 
 class _Stopped(Exception):
@@ -108,6 +136,7 @@ def _make(root: Path, *, quick: bool) -> None:
         _models(folder, name, number)
         _run(folder, number)
         _sweep(folder, name)
+        _reproduction(folder, number)
         _tables(folder, number)
         _caches(folder)
         if not quick and not probe().problem:
@@ -204,6 +233,23 @@ def _sweep(folder: Path, name: str) -> None:
     run_sweep(plan, folder / "sweep", Cluster.here())
     for lock in (folder / "sweep").glob(".*"):
         lock.unlink()
+
+
+def _reproduction(folder: Path, number: int) -> None:
+    """A plan of a table, records of its tasks, and sentences that a model wrote."""
+    place = folder / "planned"
+    place.mkdir()
+    (place / "table2.toml").write_text(_PLAN.replace("EPOCHS", str(1 + number)), encoding="utf-8")
+    out = folder / "whole"
+    run_tasks(make_tasks(read_plan("table2", place / "table2.toml"), folder), out, Cluster.here(), device="cpu")
+    for path in [out / "reproduction.json", *out.rglob("record.json")]:  # what is read back, without the models
+        kept = folder / "reproduced" / path.relative_to(out)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+    shutil.rmtree(out)
+    checkpoint = load_checkpoint(folder / "best.pt")
+    items = [*reconstructions(encode_split(checkpoint, folder / "corpus", "test", 2)), *from_prior(2)]
+    generate(checkpoint, items, Settings(most_words=6, seed=number), out=folder / "generated")
 
 
 def _tables(folder: Path, number: int) -> None:

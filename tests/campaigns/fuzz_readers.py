@@ -33,11 +33,16 @@ from hvae_mnn.files import read_sealed
 from hvae_mnn.finetuning import run as finetuning
 from hvae_mnn.finetuning.config import FinetuneConfig
 from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.rows import configure_row
 from hvae_mnn.netlist.folder import read_manifest
 from hvae_mnn.plots import converters, cost, ir_drop, iv, programming, verify
 from hvae_mnn.plots import simulation as simulated
 from hvae_mnn.plots.sweeps import accuracy
 from hvae_mnn.plots.training import training_figure
+from hvae_mnn.reproduction.claims.catalogue import judge
+from hvae_mnn.reproduction.claims.file import evidence_in
+from hvae_mnn.reproduction.plan import read_plan
+from hvae_mnn.reproduction.record import read_records
 from hvae_mnn.spice import osdi
 from hvae_mnn.studies.programming.targets import find_targets
 from hvae_mnn.sweeps.curves import chosen_metrics
@@ -295,6 +300,18 @@ def _sweep_file(folder: Path, _: Path) -> Found:
     return {"sweep": read_sweep(folder / "sweep.toml").grids}
 
 
+def _table_plan(folder: Path, _: Path) -> Found:
+    plan = read_plan("table2", folder / "table2.toml")
+    for entry in plan.entries:
+        configure_row(entry.row, 50, epochs=entry.effort.epochs, **entry.effort.settings)
+    return {"plan": plan}
+
+
+def _records(folder: Path, _: Path) -> Found:
+    judge(evidence_in([folder]))
+    return {f"{record.corpus}/{record.row}/{record.task['seed']}": record for record in read_records(folder)}
+
+
 def _corpus(folder: Path, _: Path) -> Found:
     corpus = read_corpus(folder)
     return {"corpus": (corpus, Vocabulary.build(corpus.train))}
@@ -325,6 +342,10 @@ READERS = (
     Reader("device TOML", 5, "settings", ("device.toml",), _device, seals.toml, is_ours=False),
     Reader("noise TOML", 4, "settings", ("noise.toml",), _noise, seals.toml, is_ours=False),
     Reader("sweep TOML", 6, "sweeping", ("sweep.toml",), _sweep_file, seals.toml, is_ours=False),
+    Reader("plan TOML", 5, "planned", ("table2.toml",), _table_plan, seals.toml, is_ours=False),
+    Reader("table records", 5, "reproduced", ("small/*/seed0/record.json",), _records, seals.sealed_json),
+    Reader("folder's mark", 1, "reproduced", ("reproduction.json",), _records, seals.sealed_json),
+    Reader("generated tables", 1, "generated", ("*.parquet", "*.json"), _table(), seals.table),
     Reader("corpus", 4, "corpus", ("*.txt",), _corpus, is_ours=False),
     Reader("packed corpus", 4, "packed", ("*.txt",), _corpus, seals.packed, is_ours=False),
     Reader("targets", 5, "targets", ("t.npy", "t.csv"), _targets, _npy_or_bytes, is_ours=False),

@@ -32,6 +32,25 @@ metrics = ["top1", "mean_error"]
 name = "spread"
 axes = { "noise.spread.device_on" = [0.01, 0.05, 0.1], "hardware.adc.bits" = [0, 6] }
 """
+_PLAN = """
+table = "table2"
+title = "Killed"
+rows = ["lm", "bn-vae"]
+
+[profiles.tiny]
+embedding = 6
+hidden = 8
+latent = 3
+epochs = 3
+seeds = 1
+importance_samples = 4
+importance_sentences = 8
+set = { batch_size = 16 }
+
+[profiles.tiny.corpora.short]
+folder = "text"
+stands_for = "ptb"
+"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,8 @@ def prepare(base: Path) -> list[Case]:
     shape = ("--embedding", "8", "--hidden", "10", "--latent", "4", "--batch-size", "20", "--threads", "1")
     train = ("train", *shape, "--epochs", "6", "--data-dir", str(text))
     model, netlists, sweep = base / "model" / "best.pt", base / "netlists", base / "killed.toml"
+    plan = base / "table2.toml"
+    plan.write_text(_PLAN, encoding="utf-8")
     sweep.write_text(_SWEEP.replace("NET", str(model)), encoding="utf-8")
     build = ("build-netlist", str(model), "--out")
     for arguments in ((*train, "--out", str(model.parent)), (*build, str(netlists))):
@@ -93,6 +114,8 @@ def prepare(base: Path) -> list[Case]:
     finetune = ("finetune", str(model), "--data-dir", str(text), "--updates", "12", "--validate-every", "3")
     finetune += ("--batch-size", "10", "--valid-sentences", "10", "--set", "programming.error=lognormal")
     finetune += ("--set", "programming.sigma=0.1", "--out", "run")
+    reproduce = ("reproduce", "table2", "--plan", str(plan), "--profile", "tiny", "--data-dir", str(base))
+    generate = ("generate", str(model), "--reconstruct", "--data-dir", str(text), "--sentences", "12", "--seed", "1")
     return [
         Case("train", (*train, "--out", "run"), "run", ("--resume",)),
         Case("build-netlist", (*build, "run", "--read-voltage", "0.04"), "run"),
@@ -103,6 +126,8 @@ def prepare(base: Path) -> list[Case]:
         ),
         Case("sweep", ("sweep", str(sweep), "--out", "run", "--workers", "2"), "run"),
         Case("finetune", finetune, "run", ("--resume",)),
+        Case("reproduce", (*reproduce, "--workers", "2", "--out", "run"), "run"),
+        Case("generate", (*generate, "--out", "run"), "run"),
     ]
 
 
