@@ -4,8 +4,9 @@
 set -eu
 data=$1
 hvae=.venv/bin/hvae-mnn
-$hvae train --preset paper --objective sound --data-dir "$data" --tokenizer twr --epochs 16 --annealing-epochs 4 \
-    --threads 2 --out checkpoints/ptb-sound --resume
+# Version 0.1 trained the committed results' model otherwise: --preset paper-adam --tokenizer twr --epochs 16
+# --annealing-epochs 4 --threads 2.
+$hvae train --preset paper --data-dir "$data" --threads 1 --out checkpoints/ptb-sound --resume
 $hvae evaluate checkpoints/ptb-sound/best.pt --data-dir "$data" --split test
 $hvae build-netlist checkpoints/ptb-sound/best.pt
 $hvae simulate netlists/ptb-sound --data-dir "$data" --split test --steps 40
