@@ -30,7 +30,7 @@ from hvae_mnn.text.batches import EncodedSentence
 SAMPLES = 10
 """Starts per sentence, M, as published."""
 SENTENCES = 10
-"""Sentences by default: on one core each costs seconds at a small size, a minute at the paper's."""
+"""Sentences by default: at 128/128/32 and 9,600 words, one of 15 words takes 18 s of one core."""
 NOTE = "no bound: the steps need not be one-to-one"
 
 _Pullback = tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]

@@ -10,7 +10,9 @@ import torch
 
 from hvae_mnn.cli.main import main
 from hvae_mnn.files import sha256
-from hvae_mnn.models.checkpoint import load_checkpoint
+from hvae_mnn.models.checkpoint import load_checkpoint, save_checkpoint
+from hvae_mnn.models.hsrvae import HSRVAE
+from hvae_mnn.models.rows import configure_row
 
 QUICK = ["--sentences", "40", "--importance-samples", "8", "--importance-sentences", "6", "--threads", "1"]
 
@@ -123,3 +125,28 @@ def test_what_cannot_be_evaluated_is_one_line_and_leaves_nothing(
 def test_numbers_out_of_range(checkpoint: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run("evaluate", checkpoint, *arguments) == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_model_without_an_encoder_has_its_authors_estimate_beside_the_bounds(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = load_checkpoint(checkpoint).vocabulary
+    config, training = configure_row(
+        "sri-vae", len(vocabulary), epochs=1, embedding_size=5, hidden_size=6, latent_size=2
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        model = HSRVAE(config)
+    save_checkpoint(checkpoint, model, training, vocabulary, "plain", {}, {})
+    few = [*QUICK, "--sentences", "6"]
+    assert run("evaluate", checkpoint, *few, "--short-run-sentences", "2") == 0
+    printed = capsys.readouterr().out
+    block = json.loads((checkpoint.parent / "evaluation.json").read_text())["proper"]["short_run"]
+    assert (block["sentences"], block["samples"]) == (2, 10)
+    paper, proper = printed.split("proper: bounds on the likelihood")
+    assert "short-run" not in paper
+    assert all(f"{block[name]:.2f}" in proper for name in ("nll", "ppl", "importance_nll"))
+    assert f"{block['kl']:.3f}" in proper
+    assert block["note"] in " ".join(proper.split())
+    assert run("evaluate", checkpoint, *few, "--short-run-sentences", "0") == 0
+    assert "short-run" not in capsys.readouterr().out
