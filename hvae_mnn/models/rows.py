@@ -151,7 +151,7 @@ def _baselines() -> list[Row]:
             "sri-vae",
             "Sri-VAE",
             "Pang et al. 2021: no encoder, 20 Langevin steps from the prior, Adam 1e-3; in evaluation without noise,"
-            " and with a Gaussian about the last step as proposal instead of the chain's Jacobian",
+            " and with a Gaussian about the last step as proposal, beside the estimate by the chain's Jacobian",
             60,
             {**_KIM, "encoder_cells": (), "inference": "langevin", "inference_steps": 20, "annealing": "none"},
         ),
