@@ -135,7 +135,8 @@ def _baselines() -> list[Row]:
             "bn-vae",
             "BN-VAE",
             "Zhu et al. 2020: means batch-normalised to gamma 0.6 (the paper's KL fits; the README's is 0.5), SGD 0.5,"
-            " KL weight 0 to 1 over 10 epochs; a halving does not go back to the best epoch's weights; linear maps to"
+            " KL weight 0 to 1 over 10 epochs; a halving does not go back to the best epoch's weights; the first ten"
+            " batches' statistics are averaged evenly; linear maps to"
             " posterior and words have biases",
             100,
             {

@@ -53,13 +53,16 @@ def test_a_batchs_mean_kl_is_at_or_above_the_bound(seed: int) -> None:
 
 @torch.no_grad()
 def test_evaluation_uses_running_statistics_of_the_latents_own_steps() -> None:
-    """Torch's BatchNorm1d on the last valid steps, batch after batch, as the published code has it."""
+    """Torch's BatchNorm1d on the last valid steps, batch after batch: a plain mean over ten of them, then a running one
+    of momentum 0.1, which the published code has from the first."""
     model = model_of().train()
     assert model.mean_norm is not None
     published = torch.nn.BatchNorm1d(4).double()
     published.weight.copy_(model.mean_norm.gamma)
-    for part in (SENTENCES[:3], SENTENCES[3:]):
+    for number in range(13):
+        part = SENTENCES[:3] if number % 3 else SENTENCES[3:]
         batch = collate(part)
+        published.momentum = None if number < 10 else 0.1
         found, _ = posterior(model, batch)
         hidden = torch.stack([model.encoder1(model.encoder_embedding(torch.tensor([s])))[0][0, -1] for s in part])
         torch.testing.assert_close(found, published(model.to_mean(hidden)), rtol=0, atol=1e-12)
