@@ -31,6 +31,8 @@ from hvae_mnn.text.vocabulary import Vocabulary
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A suite that a shell started in the background ignores Ctrl-C, and so would the commands that it tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no error
 settings.load_profile("patient")
