@@ -19,12 +19,11 @@ from hvae_mnn.cli.options import (
     Choice,
     Whole,
     data_dir_option,
+    engine_options,
     option,
     out_option,
-    scheduler_option,
     seed_option,
     split_option,
-    workers_option,
 )
 from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables, shown_first
 
@@ -117,22 +116,7 @@ _SHOWN = 20
     text="Netlist folder of the model, whose arrays write the same sentences beside it.",
     default="MODEL, if it is a netlist folder; else the digital model alone",
 )
-@click.option(
-    "--engine",
-    type=Choice(["ngspice", "exact", "ideal"]),
-    default="ngspice",
-    show_default=True,
-    help="Solver of the arrays: ngspice at every step; exact, which solves the circuit once and then multiplies; or"
-    " ideal, eq. 12 without wires.",
-)
-@option(
-    "--dac-bits", type=Whole(0, 24, never=1), text="Bits of the DACs, 2 to 24; 0: no DACs.", default="the hardware's"
-)
-@option(
-    "--adc-bits", type=Whole(0, 24, never=1), text="Bits of the ADCs, 2 to 24; 0: no ADCs.", default="the hardware's"
-)
-@workers_option("solve arrays", "this one, with ngspice beside it")
-@scheduler_option("solve arrays")
+@engine_options
 @out_option()
 @click.pass_context
 def command(ctx: click.RichContext, /, model: Path, **given: Any) -> None:

@@ -242,3 +242,29 @@ def scheduler_option(does: str) -> Callable[[_Command], _Command]:
         " settings. Only use a scheduler that you trust with your account: it can run code here."
     )
     return click.option("--scheduler", type=WORD, help=text)
+
+
+def engine_options(command: _Command) -> _Command:
+    """`--engine`, the bits of its converters, and the processes that solve its arrays."""
+    for add in (
+        scheduler_option("solve arrays"),
+        workers_option("solve arrays", "this one, with ngspice beside it"),
+        _bits_option("adc"),
+        _bits_option("dac"),
+        click.option(
+            "--engine",
+            type=Choice(["ngspice", "exact", "ideal"]),
+            default="ngspice",
+            show_default=True,
+            help="Solver of the arrays: ngspice at every step; exact, which solves the circuit once and then"
+            " multiplies; or ideal, eq. 12 without wires.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
+def _bits_option(converter: str) -> Callable[[_Command], _Command]:
+    name = converter.upper()
+    text = f"Bits of the {name}s, 2 to 24; 0: no {name}s."
+    return option(f"--{converter}-bits", type=Whole(0, 24, never=1), text=text, default="the hardware's")

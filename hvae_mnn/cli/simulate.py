@@ -18,15 +18,13 @@ from hvae_mnn.cli.options import (
     COUNT,
     PLACE,
     Choice,
-    Whole,
     data_dir_option,
+    engine_options,
     option,
     out_option,
-    scheduler_option,
     seed_option,
     split_option,
     text_option,
-    workers_option,
 )
 from hvae_mnn.cli.show import add_row, new_table, print_lines, print_tables
 from hvae_mnn.cli.signals import resumable
@@ -88,22 +86,7 @@ _SHOWN_SENTENCES = 4
     help="Latent z of a sentence: the posterior's mean, or a sample drawn with --seed.",
 )
 @seed_option("a sampled latent and for converters' noise")
-@click.option(
-    "--engine",
-    type=Choice(["ngspice", "exact", "ideal"]),
-    default="ngspice",
-    show_default=True,
-    help="Solver of the arrays: ngspice at every step; exact, which solves the circuit once and then multiplies; or"
-    " ideal, eq. 12 without wires.",
-)
-@option(
-    "--dac-bits", type=Whole(0, 24, never=1), text="Bits of the DACs, 2 to 24; 0: no DACs.", default="the hardware's"
-)
-@option(
-    "--adc-bits", type=Whole(0, 24, never=1), text="Bits of the ADCs, 2 to 24; 0: no ADCs.", default="the hardware's"
-)
-@workers_option("solve arrays", "this one, with ngspice beside it")
-@scheduler_option("solve arrays")
+@engine_options
 @out_option()
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished one.")
 @click.pass_context
