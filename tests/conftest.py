@@ -66,6 +66,15 @@ def data_dir() -> Path:
     return Path(named)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Such small tensors only lose by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A checkpoint of random weights on the built-in corpus, by name of its cells and tokenizer; made once per session

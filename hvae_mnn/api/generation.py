@@ -91,17 +91,9 @@ def generate(
         raise InputError(unknown_name("engine", engine, ENGINES))
     settings = Settings(tuple(forms), temperature, most_words, seed, dac_bits, adc_bits)
     checkpoint, manifest = _model_and_netlist(model, netlist)
-    items: list[Item] = []
+    items = _read_items(checkpoint, texts, file, data_dir, split, sentences) if reconstruct else []
     if (texts or file is not None) and not reconstruct:
         raise InputError("a text is given, and nothing to do with it; add --reconstruct")
-    if texts and file is not None:
-        raise InputError("--text and --file are two sources of sentences; leave out one of them")
-    if texts:
-        items += reconstructions(encode_given(checkpoint, texts, "--text"))
-    elif file is not None:
-        items += reconstructions(encode_file(checkpoint, Path(file)))
-    elif reconstruct:
-        items += reconstructions(encode_split(checkpoint, as_path(data_dir), split, sentences))
     if prior is not None:
         items += from_prior(prior)
     if interpolate is not None:
@@ -115,6 +107,24 @@ def generate(
         if manifest is not None:
             circuit = Circuit(manifest, stack.enter_context(running_engine(engine, manifest, tell, workers, scheduler)))
         return run.generate(checkpoint, items, settings, circuit, out=as_path(out), progress=tell)
+
+
+def _read_items(
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    file: str | Path | None,
+    data_dir: str | Path | None,
+    split: str,
+    sentences: int,
+) -> list[Item]:
+    """Sentences to reconstruct: those given, those of a file, or those of a corpus."""
+    if texts and file is not None:
+        raise InputError("--text and --file are two sources of sentences; leave out one of them")
+    if texts:
+        return list(reconstructions(encode_given(checkpoint, texts, "--text")))
+    if file is not None:
+        return list(reconstructions(encode_file(checkpoint, Path(file))))
+    return list(reconstructions(encode_split(checkpoint, as_path(data_dir), split, sentences)))
 
 
 def _model_and_netlist(

@@ -122,12 +122,7 @@ def reproduce(
     if not hardware:
         chosen = replace(chosen, hardware=None)
     folder = default_folder(profile) if out is None else Path(out)
-    if workers is not None and scheduler is not None:
-        raise InputError("--workers and --scheduler exclude each other; give one of them")
-    if scheduler is None:
-        target = pick_device(device)  # refused here, before any worker is started
-        if workers is None:
-            workers = 1 if target.type == "cuda" else cores()
+    workers = _workers(workers, scheduler, device)
     refuse_foreign(folder, profile)
     tasks = make_tasks(chosen, None if data_dir is None else Path(data_dir))
     kept = look(tasks, folder, retry_failed=retry_failed).kept
@@ -153,6 +148,18 @@ def reproduce(
         mended=tuple(found.damaged),
         paths=tuple(paths),
     )
+
+
+def _workers(workers: int | None, scheduler: str | None, device: str) -> int | None:
+    """Number of worker processes: as asked for, one for a GPU, or one for each core; None with a scheduler."""
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers and --scheduler exclude each other; give one of them")
+    if scheduler is not None:
+        return None
+    target = pick_device(device)  # refused here, before any worker is started
+    if workers is not None:
+        return workers
+    return 1 if target.type == "cuda" else cores()
 
 
 def _draw(bar: Bar) -> Callable[[int, int], None]:

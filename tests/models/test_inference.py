@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,17 +24,11 @@ from hvae_mnn.text.grammar import grammar_corpus
 from hvae_mnn.text.vocabulary import Vocabulary
 from hvae_mnn.training.run import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CORPUS = grammar_corpus(seed=2, train=224, valid=40, test=48)
 VOCABULARY = Vocabulary.build(CORPUS.train)
 TEST = [VOCABULARY.encode_sentence(sentence) for sentence in CORPUS.test]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -30,15 +29,6 @@ from hvae_mnn.training.history import read_history
 from hvae_mnn.training.run import TrainingEvent, train
 from hvae_mnn.training.seeds import spawn_seed
 from hvae_mnn.training.validation import valid_figures
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Such small tensors only lose by a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +125,8 @@ corpus = grammar_corpus(seed=1, train=60, valid=20, test=1)
 train(corpus, ModelConfig.from_dict(model), TrainingConfig.from_dict(training), Path(sys.argv[1]), progress=callback,
       save_every_s=0.0)
 """
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_killed_process_resumes_to_the_same_bits(tmp_path: Path, corpus: Corpus) -> None:
