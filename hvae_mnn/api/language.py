@@ -40,6 +40,7 @@ from hvae_mnn.plots.evaluation import save_evaluation_figure
 from hvae_mnn.plots.finetune import save_finetune_figure
 from hvae_mnn.plots.training import save_training_figure
 from hvae_mnn.reading import absolute
+from hvae_mnn.text.corpus import Corpus
 from hvae_mnn.text.sources import load_corpus
 from hvae_mnn.text.tokenizers import find_tokenizer
 from hvae_mnn.text.vocabulary import Vocabulary
@@ -233,14 +234,7 @@ def evaluate(
         )
     record: dict[str, Any] = {
         "checkpoint": _described(loaded, path, digest),
-        "corpus": corpus.name,
-        "tokenizer": loaded.tokenizer,
-        "split": split,
-        "sentences": len(text.sentences),
-        "words": text.words,
-        "unknown_words": text.unknown,
-        "unit": find_tokenizer(loaded.tokenizer).unit,
-        "characters": None if text.characters is None else text.characters.to_dict(),
+        **_text_described(loaded, corpus, split, text),
         "seed": seed,
         **evaluation.to_dict(),
         "device": target.type,
@@ -250,6 +244,20 @@ def evaluate(
     write_sealed(folder / EVALUATION, record)
     figures = save_evaluation_figure(record["proper"], folder)
     return EvaluationResult(folder, evaluation.paper, evaluation.proper, record, tuple(figures))
+
+
+def _text_described(loaded: Checkpoint, corpus: Corpus, split: str, text: reports.EncodedSplit) -> dict[str, Any]:
+    """What an evaluation says of its text."""
+    return {
+        "corpus": corpus.name,
+        "tokenizer": loaded.tokenizer,
+        "split": split,
+        "sentences": len(text.sentences),
+        "words": text.words,
+        "unknown_words": text.unknown,
+        "unit": find_tokenizer(loaded.tokenizer).unit,
+        "characters": None if text.characters is None else text.characters.to_dict(),
+    }
 
 
 def _described(loaded: Checkpoint, path: Path, digest: str) -> dict[str, Any]:
